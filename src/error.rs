@@ -122,6 +122,27 @@ impl Code {
     }
 }
 
+impl Code {
+    /// The status of an HTTP answer.
+    pub fn status(self) -> u16 {
+        match self {
+            Code::Usage => 400,
+            Code::NotFound | Code::AmbiguousId | Code::NoStore => 404,
+            Code::Validation | Code::InvalidState => 422,
+            Code::Conflict | Code::LeaseRequired | Code::LeaseHeld | Code::LeaseExpired | Code::LeaseLost => 409,
+            Code::Unauthorized => 403,
+            Code::RateLimit => 429,
+            Code::Busy => 503,
+            Code::Corrupt | Code::Sync | Code::Git | Code::Io | Code::NoSpace => 500,
+        }
+    }
+
+    /// The code of a name, such as `ERR_NOT_FOUND`.
+    pub fn named(name: &str) -> Option<Code> {
+        Code::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+}
+
 impl Serialize for Code {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())

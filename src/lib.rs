@@ -21,4 +21,10 @@ pub mod engine;
 
 pub mod api;
 
+#[cfg(feature = "server")]
+pub mod server;
+
+#[cfg(feature = "client")]
+pub mod client;
+
 pub mod cli;

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::engine::commit::plan::PlanReport;
 use crate::engine::commit::saga::SagaReport;
+use crate::engine::commit::tokens::IssuedToken;
 use crate::engine::feed::stream::Pushed;
 use crate::engine::import::ImportReport;
 use crate::engine::query::TaskFile;
@@ -56,6 +57,7 @@ pub enum Answer {
     Inbox(InboxPage),
     Acknowledged(InboxAcknowledged),
     Agents(List<AgentView>),
+    Agent(AgentView),
     Leases(List<LeaseView>),
     LostEvents(LostEvents),
     Overview(Overview),
@@ -70,6 +72,7 @@ pub enum Answer {
     Imported(ImportReport),
     Planned(PlanReport),
     RequestUndone(SagaReport),
+    Token(IssuedToken),
 }
 
 /// An answer as JSON without the fields that hold nothing.
@@ -143,6 +146,8 @@ impl Answer {
             Answer::Inbox(page) => ids(&page.list.items, |item| item.id.clone()),
             Answer::Thread(thread) => Some(vec![thread.id.to_string()]),
             Answer::Agents(list) => ids(&list.items, |item| item.agent.name.clone()),
+            Answer::Agent(item) => Some(vec![item.agent.name.clone()]),
+            Answer::Token(issued) => issued.token.clone().map(|token| vec![token]),
             Answer::Leases(list) => {
                 Some(list.items.iter().filter_map(|item| Some(item.lease.as_ref()?.id.to_string())).collect())
             }

@@ -6,6 +6,7 @@
 mod answer;
 mod inbox;
 mod next;
+pub mod openapi;
 mod steps;
 mod table;
 
@@ -14,13 +15,15 @@ use serde_json::Value;
 pub use self::answer::{Answer, without_nulls};
 pub use self::table::{Kind, Method, OPERATIONS, Operation, Route, find};
 use crate::engine::commit::hand_edits::record;
-use crate::engine::commit::{keys, plan, saga, write};
+use crate::engine::commit::idempotency::{self, Key};
+use crate::engine::commit::{keys, plan, saga, sessions, tokens, write};
 use crate::engine::feed::stream;
 use crate::engine::lint::{self, base, fix};
 use crate::engine::query::{
     brief, check, conflicts, diff, doctor, graph, history, leases, lists, liveness, log, names, plan_page,
     retry_on_damaged_index, review, status, threads, unreachable_events,
 };
+use crate::engine::repair::lost_events;
 use crate::engine::repair::recover::{self, Selection};
 use crate::engine::{Comments, Fix, LintReport, Reply, Workspace, import, query, repair, sync};
 use crate::error::Result;
@@ -32,6 +35,7 @@ use crate::model::id::Id;
 use crate::model::job::{Job, Recover};
 use crate::model::operation::unknown;
 use crate::model::query::{Next, Query};
+use crate::reports::changed::Changed;
 use crate::reports::list::{List, Rest};
 use crate::reports::next::NotReady;
 use crate::reports::view::{self, Summary};
@@ -85,6 +89,14 @@ impl Call {
         }
     }
 
+    fn args(&self) -> Value {
+        match self {
+            Call::Change(command) => command.to_json(),
+            Call::Query(query) => query.to_json(),
+            Call::Job(job) => job.to_json(),
+        }
+    }
+
     /// The name of the operation.
     pub fn name(&self) -> &'static str {
         match self {
@@ -95,11 +107,11 @@ impl Call {
     }
 }
 
-/// Carries out a call.
+/// Carries out a call. A change that is repeated with the idempotency key of the request happens once.
 ///
 /// Errors: those of the operation, with tasks by handle and title; a change that is refused wrote nothing.
 pub fn call(ws: &Workspace, call: &Call) -> Result<Answered> {
-    with_names(ws, carry_out(ws, call))
+    with_names(ws, at_most_once(ws, call))
 }
 
 /// The next task; see [`Query::Next`].
@@ -123,11 +135,36 @@ fn with_names(ws: &Workspace, answered: Result<Answered>) -> Result<Answered> {
     Ok(answered)
 }
 
-fn carry_out(ws: &Workspace, call: &Call) -> Result<Answered> {
+fn at_most_once(ws: &Workspace, call: &Call) -> Result<Answered> {
     match call {
-        Call::Change(Command::Claim(asked)) => next::claim(ws, asked, false),
-        Call::Change(Command::Batch(batch)) if !batch.atomic => steps::each(ws, batch),
-        Call::Change(command) => write::execute(ws, command).map(Answered::from).map(|done| inbox::counted(ws, done)),
+        Call::Change(Command::Batch(batch)) if !batch.atomic => {
+            once(ws, call.name(), || call.args(), || steps::each(ws, batch))
+        }
+        Call::Job(job) if job.changes() => once(ws, call.name(), || call.args(), || run(ws, job)),
+        _ => carry_out(ws, call, ws.request.idempotency_key.as_deref()),
+    }
+}
+
+/// Does work of several changes, each of which is harmless to repeat.
+fn once(
+    ws: &Workspace,
+    name: &'static str,
+    args: impl FnOnce() -> Value,
+    work: impl FnOnce() -> Result<Answered>,
+) -> Result<Answered> {
+    let Some(key) = &ws.request.idempotency_key else { return work() };
+    let key = Key::new(key, name, &args())?;
+    let done = idempotency::once(ws, &key, work, |done| done.data.to_json(false))?;
+    Ok(done.unwrap_or_else(|receipt| Answered::of(Answer::Changed(Changed::Repeated(receipt)))))
+}
+
+fn carry_out(ws: &Workspace, call: &Call, key: Option<&str>) -> Result<Answered> {
+    match call {
+        Call::Change(Command::Claim(asked)) => next::claim_keyed(ws, asked, false, key),
+        Call::Change(command) => {
+            let key = key.map(|key| Key::new(key, command.op(), &command.to_json())).transpose()?;
+            write::execute_keyed(ws, command, key.as_ref()).map(Answered::from).map(|done| inbox::counted(ws, done))
+        }
         Call::Query(Query::Next(asked)) => next::show(ws, asked),
         Call::Query(query) => {
             let data = retry_on_damaged_index(ws, || answer(ws, query))?;
@@ -153,6 +190,16 @@ pub fn stream(ws: &Workspace, call: &Call, take: &mut dyn FnMut(Item)) -> Option
         _ => return None,
     };
     Some(rest.map_err(|e| names::name_tasks(ws, e)))
+}
+
+/// What an answer says besides, whatever came of the call: repairs on the way, settings that cannot be read, lost events, and
+/// the state of the caller's session. A caller that changed nothing leaves a sign of life.
+pub fn notices(ws: &Workspace, changed: bool) -> Vec<String> {
+    lost_events::notice_vanished(ws);
+    let mut notices = ws.settings_warnings();
+    notices.extend(ws.take_notices());
+    notices.extend(if changed { None } else { sessions::sign_of_life(ws) });
+    notices
 }
 
 impl Answered {
@@ -210,6 +257,7 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
         Query::ThreadShow(q) => Answer::Thread(Box::new(threads::thread(ws, q)?)),
         Query::Inbox(q) => Answer::Inbox(query::inbox::inbox(ws, q)?),
         Query::AgentList(_) => Answer::Agents(lists::agents(ws)?),
+        Query::AgentGet(q) => Answer::Agent(lists::agent(ws, &q.name)?),
         Query::LeaseList(q) => Answer::Leases(leases::leases(ws, q)?),
         Query::Unheld(q) => Answer::LostEvents(unreachable_events::unreachable_events(ws, q)?),
         Query::Overview(_) => Answer::Overview(status::status(ws)?),
@@ -268,6 +316,7 @@ fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
             return Ok(Answered { warnings, ..Answered::of(Answer::Planned(report)) });
         }
         Job::UndoRequest(q) => Answer::RequestUndone(saga::undo_request(ws, q)?),
+        Job::AgentToken(q) => Answer::Token(tokens::issue(ws, q)?),
         Job::NewKey(q) => return keys::register_with_new_key(ws, q.agent.clone()).map(Answered::from),
     }))
 }

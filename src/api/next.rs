@@ -6,10 +6,11 @@
 use std::time::{Duration, Instant};
 
 use super::{Answer, Answered, inbox};
-use crate::engine::commit::confirmation;
+use crate::engine::Workspace;
+use crate::engine::commit::idempotency::Key;
+use crate::engine::commit::{confirmation, write};
 use crate::engine::feed::wakeup;
 use crate::engine::query::{lists, retry_on_damaged_index, reviews};
-use crate::engine::{Workspace, execute};
 use crate::error::Result;
 use crate::model::command::{Claim, Command};
 use crate::model::job::NextWait;
@@ -39,13 +40,20 @@ pub fn show(ws: &Workspace, asked: &Next) -> Result<Answered> {
 ///
 /// Errors: the refusals of the claim.
 pub fn claim(ws: &Workspace, claim: &Claim, explain: bool) -> Result<Answered> {
+    claim_keyed(ws, claim, explain, ws.request.idempotency_key.as_deref())
+}
+
+/// As [`claim`], under an idempotency key.
+pub(super) fn claim_keyed(ws: &Workspace, claim: &Claim, explain: bool, key: Option<&str>) -> Result<Answered> {
     if claim.id.0.is_none()
         && !claim.no_reviews
         && let Some(review) = retry_on_damaged_index(ws, || reviews::next_review(ws))?
     {
         return Ok(inbox::counted(ws, Answered::of(Answer::Next(Some(Box::new(review))))));
     }
-    let mut reply = execute(ws, &Command::Claim(claim.clone()))?;
+    let command = Command::Claim(claim.clone());
+    let key = key.map(|key| Key::new(key, command.op(), &command.to_json())).transpose()?;
+    let mut reply = write::execute_keyed(ws, &command, key.as_ref())?;
     let passed = std::mem::take(&mut reply.passed);
     let answered = inbox::counted(ws, Answered::from(reply));
     let reasons = answered.data.is_nothing().then(|| lists::nothing_claimed(ws, &passed, explain)).transpose()?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Answered, Call, call};
+use super::{Answer, Answered, Call, carry_out};
 use crate::engine::Workspace;
 use crate::error::Result;
 use crate::model::command::{Batch, BatchOp, Command};
@@ -22,13 +22,19 @@ pub fn each(ws: &Workspace, batch: &Batch) -> Result<Answered> {
     let mut names = BTreeMap::new();
     let mut answered = Answered::of(Answer::Changed(Changed::Nothing));
     let mut items = Vec::with_capacity(batch.ops.len());
-    for op in &batch.ops {
-        let made = with_names(op, &names).and_then(|command| call(&linked, &Call::Change(command)));
+    for (n, op) in batch.ops.iter().enumerate() {
+        let key = ws.request.idempotency_key.as_ref().map(|key| format!("{key} step {n}"));
+        let made =
+            with_names(op, &names).and_then(|command| carry_out(&linked, &Call::Change(command), key.as_deref()));
         let mut item = BatchStep { name: op.name.clone(), id: None, agent: None, ok: Some(made.is_ok()), error: None };
         match made {
             Ok(step) => {
                 match &step.data {
                     Answer::Changed(Changed::Agent(agent)) => item.agent = Some(agent.name.clone()),
+                    // A step that was made by an earlier call with the same key.
+                    Answer::Changed(Changed::Repeated(answer)) if answer["name"].is_string() => {
+                        item.agent = answer["name"].as_str().map(str::to_owned);
+                    }
                     data => item.id = data.names().and_then(|ids| ids.first()?.parse().ok()),
                 }
                 names.extend(op.name.clone().zip(item.id));

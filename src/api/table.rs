@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::engine::commit::plan::PlanReport;
 use crate::engine::commit::saga::SagaReport;
+use crate::engine::commit::tokens::IssuedToken;
 use crate::engine::feed::stream::Pushed;
 use crate::engine::import::ImportReport;
 use crate::engine::query::TaskFile;
@@ -93,6 +94,20 @@ impl Operation {
     /// One line that says what it does.
     pub fn summary(&self) -> &str {
         self.arguments.get("description").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The argument that the id in the path of its route stands for.
+    pub fn id_argument(&self) -> &'static str {
+        let collection = self.route.map_or("", |route| route.path).split('/').nth(1).unwrap_or_default();
+        let of_collection = match collection {
+            "relationships" => "relationship",
+            "sessions" => "session_id",
+            "threads" => "thread",
+            "agents" => "name",
+            _ => "id",
+        };
+        let known = |name: &&str| self.arguments.get("properties").is_some_and(|all| all.get(*name).is_some());
+        [of_collection, "id", "task_id"].into_iter().find(known).unwrap_or("id")
     }
 
     /// Whether it may change anything.
@@ -250,6 +265,7 @@ fn row_of(name: &str) -> Option<Row> {
         "inbox.wait" => row::<InboxPage>(None, None, Some("inbox")),
         "inbox.ack" => row::<InboxAcknowledged>(None, at(Post, "/inbox/ack"), Some("inbox")),
         "agent.list" => row::<List<AgentView>>(None, at(Get, "/agents"), None),
+        "agent.get" => row::<AgentView>(None, at(Get, "/agents/{id}"), None),
         "lease.list" => row::<List<LeaseView>>(None, None, None),
         "recover.list" => row::<LostEvents>(None, None, None),
         "status" => row::<Overview>(None, None, Some("find")),
@@ -269,6 +285,7 @@ fn row_of(name: &str) -> Option<Row> {
         "plan.apply" => row::<PlanReport>(Some(Verb::Create), None, Some("plan")),
         "undo.request" => row::<SagaReport>(None, None, Some("update")).depending(VALUES),
         "agent.new_key" => row::<Agent>(Some(Verb::Register), None, None),
+        "agent.token" => row::<IssuedToken>(Some(Verb::Register), None, None),
         _ => return None,
     })
 }

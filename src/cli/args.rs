@@ -51,6 +51,9 @@ pub struct Global {
     /// Id that links the events of one request (default: AGENTPM_CORRELATION_ID)
     #[arg(long, global = true, value_name = "TEXT", hide = true)]
     pub correlation_id: Option<String>,
+    /// Make a change once, however often it is repeated with this key within 30 days
+    #[arg(long, global = true, value_name = "KEY", allow_hyphen_values = true, hide = true)]
+    pub idempotency_key: Option<String>,
     /// Id that links the events of one plan (default: AGENTPM_PLAN_ID)
     #[arg(long, global = true, value_name = "TEXT", hide = true)]
     pub plan_id: Option<String>,
@@ -117,7 +120,7 @@ pub enum Verb {
     /// List work in progress whose agent shows no activity
     #[command(after_help = "Examples:\n  agentpm stale\n  agentpm stale --for 1h")]
     Stale(Deferred<q::Stale>),
-    /// Agents: register, list
+    /// Agents: register, list, show, token
     #[command(subcommand)]
     Agent(Deferred<AgentVerb>),
     /// Send a message to all agents, to one agent, or to the agents of a role
@@ -188,6 +191,15 @@ pub enum Verb {
     /// Show counts of tasks and events
     #[command(after_help = "Example:\n  agentpm stats")]
     Stats,
+    /// Serve the operations over HTTP, on a Unix socket and if asked for on loopback; ends on SIGTERM
+    #[cfg(feature = "server")]
+    #[command(
+        after_help = "Examples:\n  agentpm serve\n  agentpm serve --tcp 127.0.0.1:0\n  agentpm serve --print-token"
+    )]
+    Serve(Deferred<Serve>),
+    /// Print the OpenAPI description of the HTTP interface
+    #[command(after_help = "Example:\n  agentpm openapi > openapi.json")]
+    Openapi,
     /// Import the plan of another tool
     #[command(after_help = "Example:\n  agentpm import --from beads .beads/issues.jsonl")]
     Import(Deferred<Import>),
@@ -347,6 +359,12 @@ pub enum AgentVerb {
     /// List the agents
     #[command(after_help = "Example:\n  agentpm agent list")]
     List,
+    /// Show an agent
+    #[command(after_help = "Example:\n  agentpm agent show codex-1")]
+    Show(q::AgentGet),
+    /// Issue a token with which an agent authenticates to agentpm serve; it replaces an earlier one
+    #[command(after_help = "Examples:\n  agentpm agent token codex-1 --quiet\n  agentpm agent token codex-1 --revoke")]
+    Token(crate::model::job::AgentToken),
 }
 
 #[derive(Args, Debug)]
@@ -574,6 +592,20 @@ pub struct Lint {
     /// Print the page of a rule: what it means, why it matters, how to fix it
     #[arg(long, value_name = "CODE", conflicts_with_all = ["fix", "staged", "base", "stdin"])]
     pub explain: Option<String>,
+}
+
+#[cfg(feature = "server")]
+#[derive(Args, Debug)]
+pub struct Serve {
+    /// Address on loopback to serve besides the socket; port 0 takes any free port
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub tcp: Option<std::net::SocketAddr>,
+    /// Maximum number of requests per second of one agent
+    #[arg(long, value_name = "N", default_value_t = crate::server::RATE)]
+    pub rate: u32,
+    /// Print the token that requests over TCP need, and end
+    #[arg(long)]
+    pub print_token: bool,
 }
 
 #[derive(Args, Debug)]

@@ -12,6 +12,7 @@ use crate::api::Call;
 use crate::engine::{self, MergeInput, Options, Workspace};
 use crate::env::Env;
 use crate::error::{Code, Result};
+use crate::model::event::Entry;
 use crate::model::id::Id;
 use crate::model::job::{self, Job};
 use crate::model::query::{Query, Unheld};
@@ -188,7 +189,8 @@ pub fn watch(ws: &Workspace, args: &Watch) -> Result<Output> {
     if args.inbox {
         engine::inbox::watch(ws, span, |one| Ok(print(json!(engine::query::inbox::item(ws, one)?).to_string())))?;
     } else {
-        engine::feed::stream::watch(ws, args.since, span, |entry| print(entry.line.to_string()))?;
+        let show = |entry: Option<&Entry>| entry.is_none_or(|entry| print(entry.line.to_string()));
+        engine::feed::stream::watch(ws, args.since, span, show)?;
     }
     Ok(Output { document: true, ..Output::default() })
 }

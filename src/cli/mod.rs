@@ -14,6 +14,8 @@ mod output;
 mod review;
 mod run;
 mod sarif;
+#[cfg(feature = "server")]
+mod serve;
 mod text;
 mod threads;
 mod words;

@@ -14,6 +14,8 @@ use super::args::{
 };
 use super::deferred::Deferred;
 use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
+#[cfg(feature = "server")]
+use super::serve;
 use super::{exchange, help, lint, words, work};
 use crate::api::{self, Answer, Call, Item};
 use crate::engine::commit::plan::read_tasks;
@@ -118,6 +120,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Output> {
             correlation_id: link(&global.correlation_id),
             plan_id: link(&global.plan_id),
             full: global.full,
+            idempotency_key: global.idempotency_key.clone(),
         },
     };
     match verb {
@@ -125,6 +128,9 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Output> {
         Verb::Completions(Deferred(args)) => return Ok(document(completions(args.shell))),
         Verb::Man => return man(),
         Verb::Schema(Deferred(args)) => return schema(&args),
+        Verb::Openapi => return openapi(),
+        #[cfg(feature = "server")]
+        Verb::Serve(Deferred(args)) if !args.print_token => return serve::serve(env, options, &args, global),
         Verb::Help(Deferred(args)) => return help_on(&args.topic),
         Verb::MergeDriver(Deferred(args)) => return exchange::merge_driver(&env, &args),
         Verb::Textconv(Deferred(args)) => return exchange::textconv(&env, &args),
@@ -182,6 +188,8 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Review(Deferred(args)) => return reviewed(ws, args, global),
         Verb::Prime(Deferred(args)) => return prime(ws, args.role),
         Verb::Watch(Deferred(args)) => return exchange::watch(ws, &args),
+        #[cfg(feature = "server")]
+        Verb::Serve(_) => return serve::token(ws),
         Verb::Task(Deferred(verb)) => task_call(verb, global)?,
         Verb::Add(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
         Verb::Cancel(Deferred(Cancel { id, children, guard })) => {
@@ -242,6 +250,8 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
             Call::Job(Job::NewKey(NewKey { agent: args.what }))
         }
         Verb::Agent(Deferred(AgentVerb::Register(args))) => Call::Change(Command::AgentRegister(args.what)),
+        Verb::Agent(Deferred(AgentVerb::Show(args))) => Call::Query(Query::AgentGet(args)),
+        Verb::Agent(Deferred(AgentVerb::Token(args))) => Call::Job(Job::AgentToken(args)),
         Verb::Agent(Deferred(AgentVerb::List)) => Call::Query(Query::AgentList(query::AgentList {})),
         Verb::Broadcast(Deferred(args)) => Call::Change(Command::Broadcast(args)),
         Verb::Session(Deferred(SessionVerb::List(args))) => Call::Query(Query::SessionList(args)),
@@ -281,6 +291,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         | Verb::Completions(_)
         | Verb::Man
         | Verb::Schema(_)
+        | Verb::Openapi
         | Verb::Help(_)
         | Verb::MergeDriver(_)
         | Verb::Textconv(_)
@@ -338,6 +349,12 @@ fn task_call(verb: TaskVerb, global: &Global) -> Result<Call> {
         }
         TaskVerb::Edit(_) => return Err(Error::usage("answered before")),
     })
+}
+
+fn openapi() -> Result<Output> {
+    let data = api::openapi::document();
+    let human = serde_json::to_string_pretty(&data).unwrap_or_default() + "\n";
+    Ok(Output { data, human, document: true, ..Output::default() })
 }
 
 fn document(text: String) -> Output {

@@ -22,6 +22,7 @@ use crate::engine::query::doctor::Health;
 use crate::engine::query::history::BlameList;
 use crate::engine::query::leases::LeaseView;
 use crate::engine::query::lists::ReadyList;
+use crate::engine::query::names::name_tasks_in;
 use crate::engine::query::review::ReviewReport;
 use crate::engine::query::status::{Overview, OverviewTask};
 use crate::engine::{Drawing, LeaseNews, RepairReport, Restored, SyncReport};
@@ -59,7 +60,7 @@ const MAX_LINES: usize = 30;
 pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Output> {
     let Answered { data: answer, events: _, warnings, reasons, unread } = answered;
     if let Some(reasons) = reasons {
-        return Ok(Output { warnings, unread, ..nothing_ready(&reasons) });
+        return Ok(Output { warnings, unread, ..nothing_ready(ws, &reasons) });
     }
     let asked = form(global, matches!(answer, Answer::Lint(_)))?;
     let md = global.format.as_deref() == Some("md");
@@ -80,7 +81,7 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Task(shown) => task(shown),
         Answer::File(file) => format!("{}\n", file.path),
         Answer::Tasks(list) => table(list, TASKS, md),
-        Answer::Ready(list) => ready(list, md),
+        Answer::Ready(list) => ready(ws, list, md),
         Answer::Next(next) => next.as_deref().map(next_words).unwrap_or_default(),
         Answer::Brief(page) => escape_lines(&page.text),
         Answer::Events(list) => events(list.items.iter().map(event)),
@@ -95,6 +96,8 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Inbox(page) => inbox(page, md),
         Answer::Acknowledged(done) => format!("{} acknowledged, {} unread\n", done.acknowledged, done.unread),
         Answer::Agents(list) => table(list, AGENTS, md),
+        Answer::Agent(agent) => object(&json!(agent)),
+        Answer::Token(issued) => object(&without_nulls(json!(issued))),
         Answer::Leases(list) => leases(list, md),
         Answer::LostEvents(events) => table(&events.list, LOST_EVENTS, md),
         Answer::Overview(overview) => status(overview),
@@ -151,7 +154,8 @@ fn has_changed(answer: &Answer) -> bool {
         Answer::Sync(report) => !report.dry_run,
         Answer::Planned(report) => !report.dry_run,
         Answer::RequestUndone(report) => report.events > 0,
-        Answer::Acknowledged(_)
+        Answer::Token(_)
+        | Answer::Acknowledged(_)
         | Answer::Pushed(_)
         | Answer::Repaired(_)
         | Answer::Restored(_)
@@ -468,13 +472,13 @@ fn object(data: &Value) -> String {
     }
 }
 
-fn ready(ready: &ReadyList, md: bool) -> String {
+fn ready(ws: &Workspace, ready: &ReadyList, md: bool) -> String {
     let mut out = table(&ready.list, READY, md);
     let words = counts(&ready.not_ready);
     if !words.is_empty() {
         out.push_str(&format!("not ready: {words}\n"));
     }
-    out.push_str(&elsewhere_lines(&ready.elsewhere));
+    out.push_str(&elsewhere_lines(ws, &ready.elsewhere));
     out.push_str(&ready.explained.as_ref().map(explained_lines).unwrap_or_default());
     out
 }
@@ -573,8 +577,9 @@ fn claimed(ws: &Workspace, next: &NextTask) -> String {
 }
 
 /// A line for each task that is taken or finished somewhere else.
-fn elsewhere_lines(items: &[PassedOver]) -> String {
-    items.iter().map(|item| format!("{}  {}\n", item.task, escape(&item.words))).collect()
+fn elsewhere_lines(ws: &Workspace, items: &[PassedOver]) -> String {
+    let name = |item: &PassedOver| escape(&name_tasks_in(ws, &item.task.to_string()));
+    items.iter().map(|item| format!("{}  {}\n", name(item), escape(&item.words))).collect()
 }
 
 /// A line for each task that was abandoned, with the command that takes it over.
@@ -594,7 +599,7 @@ fn abandoned_lines(items: &[AbandonedTask]) -> String {
 }
 
 /// Nothing to hand out is no error: the data is null, and the reasons are given.
-fn nothing_ready(reasons: &NotReady) -> Output {
+fn nothing_ready(ws: &Workspace, reasons: &NotReady) -> Output {
     let words = counts(reasons);
     let words = match (words.is_empty(), reasons.unfinished) {
         (true, 0) => "the plan has no unfinished task".to_owned(),
@@ -607,7 +612,7 @@ fn nothing_ready(reasons: &NotReady) -> Output {
     };
     let human = format!(
         "nothing is ready: {words}\n{held}{}{}{}",
-        elsewhere_lines(&reasons.elsewhere),
+        elsewhere_lines(ws, &reasons.elsewhere),
         abandoned_lines(&reasons.abandoned),
         reasons.explained.as_ref().map(explained_lines).unwrap_or_default()
     );

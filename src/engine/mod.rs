@@ -38,6 +38,15 @@ pub use crate::reports::schema;
 use crate::env::Env;
 use crate::error::Result;
 
+/// Does what no command does by itself: closes sessions that have been silent for too long, and records that threads are past their
+/// time to live.
+///
+/// Errors: those of any change.
+pub fn keep_house(ws: &Workspace) -> Result<()> {
+    commit::expiry::record_expired(ws);
+    commit::sessions::close_silent(ws)
+}
+
 /// Opens the nearest store of the work tree, or the one that is named. Settings that cannot be read are findings, and the
 /// defaults count in their place; roles that cannot be read permit nothing. Where what they say could forbid it, changes are
 /// refused.

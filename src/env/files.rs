@@ -7,8 +7,9 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use crate::model::time::Time;
@@ -292,6 +293,29 @@ impl Dir {
         Ok(self.open_file(path)?.metadata()?.permissions().mode() & 0o7777)
     }
 
+    /// Whether this user owns the folder and no other user may write it.
+    pub fn is_our_own(&self) -> io::Result<bool> {
+        let stat = sys::fstat(&self.fd)?;
+        Ok(stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0)
+    }
+
+    /// Withdraws all permissions of other users from the folder.
+    pub fn make_private(&self) -> io::Result<()> {
+        Ok(sys::fchmod(&self.fd, Mode::from(0o700))?)
+    }
+
+    /// Binds a socket that only this user can connect to, in the place of what was there. It has its name only once it has its
+    /// permissions.
+    pub fn bind_socket(&self, name: &str) -> io::Result<UnixListener> {
+        let temporary = format!(".{name}.{}.tmp", std::process::id());
+        self.remove(&temporary)?;
+        // The path of a socket may have 107 bytes; this one is short.
+        let listener = UnixListener::bind(format!("/proc/self/fd/{}/{temporary}", self.fd.as_raw_fd()))?;
+        sys::chmodat(&self.fd, &temporary, Mode::from(0o600), AtFlags::empty())?;
+        sys::renameat(&self.fd, &temporary, &self.fd, name)?;
+        Ok(listener)
+    }
+
     /// Renames a file within this folder.
     pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
         Ok(sys::renameat(&self.fd, from.as_ref(), &self.fd, to.as_ref())?)
@@ -510,6 +534,16 @@ pub fn identity_outside(path: &Path) -> String {
 /// Creates a folder that the user or git named, with its parents.
 pub fn make_dirs(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
+}
+
+/// Creates a folder that only this user can enter, with its parents. An existing one stays as it is.
+pub fn make_private_dirs(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// The number of this user.
+pub fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// The id of this boot of the machine, or an empty text if the system does not report it.

@@ -84,6 +84,13 @@ impl Env {
         Ok(Env { clock, ids: Mutex::new(Ids { last: None, chance }), vars, cwd, boot })
     }
 
+    /// The environment without some variables.
+    #[must_use]
+    pub fn without(mut self, names: &[&str]) -> Self {
+        self.vars.retain(|name, _| !names.contains(&name.as_str()));
+        self
+    }
+
     /// A copy with its own randomness, for a dry run.
     pub fn fork(&self) -> Self {
         let clock = match &self.clock {

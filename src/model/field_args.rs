@@ -78,9 +78,6 @@ pub struct TaskCreate {
     /// Other data, as a JSON object
     #[arg(long, value_name = "JSON")]
     pub metadata: Option<Object>,
-    /// Idempotency key; a second call with the same key returns the task of the first
-    #[arg(long, value_name = "KEY")]
-    pub idempotency_key: Option<String>,
     /// Reason for the change; recorded in the history
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub why: Option<Text>,

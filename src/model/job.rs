@@ -149,6 +149,18 @@ pub struct NewKey {
     pub agent: AgentRegister,
 }
 
+/// Issue a token with which an agent authenticates to agentpm serve; it replaces an earlier one
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct AgentToken {
+    /// Name of the agent
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Revoke the agent's token instead
+    #[arg(long)]
+    #[serde(default)]
+    pub revoke: bool,
+}
+
 /// Wait for the next task, and show or claim it
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NextWait {
@@ -206,6 +218,26 @@ pub struct InboxAck {
     pub all: bool,
 }
 
+impl Job {
+    /// Whether it changes anything that an idempotency key can guard. A wait for a task claims by itself.
+    pub fn changes(&self) -> bool {
+        match self {
+            Job::Sync(options) => !options.plan,
+            Job::PlanApply(plan) => !plan.dry_run,
+            Job::UndoRequest(undo) => !undo.dry_run,
+            Job::SyncPush(_)
+            | Job::Resolve(_)
+            | Job::Recover(_)
+            | Job::LintFix(_)
+            | Job::Import(_)
+            | Job::InboxAck(_)
+            | Job::NewKey(_) => true,
+            // A token is issued each time: only its hash is kept, so it cannot be given out again.
+            Job::AgentToken(_) | Job::NextWait(_) | Job::InboxWait(_) | Job::SyncPull(_) | Job::LintSince(_) => false,
+        }
+    }
+}
+
 operations! {
     /// A job on the store itself.
     Job {
@@ -223,5 +255,6 @@ operations! {
         PlanApply = "plan.apply",
         UndoRequest = "undo.request",
         NewKey = "agent.new_key",
+        AgentToken = "agent.token",
     }
 }

@@ -388,6 +388,14 @@ pub struct Inbox {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct AgentList {}
 
+/// Show an agent
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct AgentGet {
+    /// Name of the agent
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
 /// Show the plan at a glance: your tasks, ready tasks, who works on what
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Overview {}
@@ -435,6 +443,7 @@ operations! {
         ThreadShow = "thread.show",
         Inbox = "inbox",
         AgentList = "agent.list",
+        AgentGet = "agent.get",
         LeaseList = "lease.list",
         Unheld = "recover.list",
         Overview = "status",

@@ -51,6 +51,9 @@ pub enum Changed {
     Batch(BatchAnswer),
     /// What was saved and could not be shown.
     Unshown(Unshown),
+    /// The answer of an earlier call with the same idempotency key, as it was.
+    #[schemars(skip)]
+    Repeated(Value),
 }
 
 /// A task as the caller asked for it: in short, or whole.
@@ -217,6 +220,18 @@ pub struct Unshown {
     pub id: Option<Id>,
 }
 
+/// The ids in an answer as JSON, of agents the names.
+fn repeated_names(answer: &Value) -> Option<Vec<String>> {
+    let one = |value: &Value| {
+        let ids = [&value["id"], &value["agent"], &value["task"]["id"], &value["name"]];
+        ids.into_iter().find_map(|id| id.as_str().map(str::to_owned))
+    };
+    match answer["items"].as_array() {
+        Some(items) => Some(items.iter().filter_map(one).collect()),
+        None => one(answer).map(|name| vec![name]),
+    }
+}
+
 /// The steps of a batch.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct BatchAnswer {
@@ -271,6 +286,7 @@ impl Changed {
                 Some(batch.items.iter().filter_map(name).collect())
             }
             Changed::Unshown(unshown) => unshown.id.and_then(one),
+            Changed::Repeated(answer) => repeated_names(answer),
             Changed::Unrelated(_) | Changed::Released(_) => None,
         }
     }

@@ -179,7 +179,7 @@ impl Receiver {
         let limit = u64::from(self.max_attempts);
         let is_last = task.stamps.get("status").is_some_and(|stamp| stamp.id == event.id);
         let is_parked = limit > 0 && task.attempts >= limit && !task.status.is_finished() && is_last;
-        let watches = task.fields.watchers.iter().any(|watcher| *watcher == self.agent);
+        let watches = task.fields.watchers.contains(&self.agent);
         let concerns = watches || task.created_by == self.agent || task.owner.as_ref() == Some(&self.agent);
         let plural = if task.attempts == 1 { "" } else { "s" };
         let words = format!("it was parked after {} attempt{plural} without completion", task.attempts);

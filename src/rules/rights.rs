@@ -76,6 +76,21 @@ struct SeenState {
     imported: bool,
     /// Its blockers.
     blockers: Vec<Id>,
+    /// For the resolution of a thread by another agent than its author: who decides.
+    resolving: Option<Resolving>,
+}
+
+/// What an agent needs to resolve a thread, besides the right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolving {
+    /// The thread.
+    pub thread: Id,
+    /// The agent that decides, if it is another one: the lease holder, else the owner.
+    pub decider: Option<String>,
+    /// What the thread requires.
+    pub needs: Needs,
+    /// Whether the thread was past its time to live, when the settings may let any agent accept a proposal.
+    pub is_expired: bool,
 }
 
 /// What a task requires of an agent that takes it: a right, and the least precedence.
@@ -311,6 +326,11 @@ impl<'a> RightsCheck<'a> {
         Some((taker, &before.needs))
     }
 
+    /// What an event that resolves a thread needs of its author, besides the right.
+    pub fn resolving(&self, event: &Event) -> Option<&Resolving> {
+        self.before.get(&event.id)?.resolving.as_ref()
+    }
+
     /// What else the command did that wrote an event.
     fn command(&self, event: &Event) -> Command {
         self.commands.get(&(event.author.agent.as_str(), event.at)).copied().unwrap_or_default()
@@ -544,11 +564,31 @@ fn states(
             needs: Needs { perm: task.fields.need_perm.clone(), precedence: task.fields.need_precedence },
             imported: task.fields.metadata.contains_key("origin"),
             blockers: task.blockers(),
+            resolving: resolving(event, &task, times.now, &past),
         };
         states.insert(event.id, before);
         last = Some((event, task));
     }
     states
+}
+
+/// Who decides about the thread that an event resolves; `None` for other events, and for authors who withdraw their own.
+fn resolving<'e>(event: &Event, task: &Task, now: Time, past: &dyn Fn(&Event) -> Vec<&'e Entry>) -> Option<Resolving> {
+    let Payload::ThreadResolved(p) = &event.payload else { return None };
+    let (thread, author) = (task.threads.get(&p.thread)?, &event.author.agent);
+    if p.resolution == Resolution::Reject && thread.author == *author {
+        return None;
+    }
+    let past = past(event);
+    let last = past.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|p| p.fence);
+    let holder = last.filter(|p| !task.status.is_finished() && !is_given_back(&past, p)).map(|p| p.holder.clone());
+    let needs = Needs { perm: thread.need_perm.clone(), precedence: thread.need_precedence };
+    Some(Resolving {
+        thread: thread.id,
+        decider: holder.or_else(|| task.owner.clone()).filter(|decider| decider != author),
+        needs,
+        is_expired: thread.expires_at().is_some_and(|at| at <= event.at.min(now)),
+    })
 }
 
 fn grant(event: &Event) -> Option<&LeaseAcquired> {

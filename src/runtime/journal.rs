@@ -21,12 +21,15 @@ use std::io::{BufReader, Seek, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::env::files::{Dir, read_line};
 use crate::error::{Code, Error, Result};
 use crate::model::args::Ref;
 use crate::model::event::{Entry, MAX_LINE, parse_line};
 use crate::model::id::Id;
+use crate::model::time::Time;
+use crate::rules::decide::Subject;
 use crate::runtime::worktree::StoreKey;
 
 /// The journal's name, below the runtime folder.
@@ -68,15 +71,30 @@ pub struct Commit {
     pub key: Option<KeyRecord>,
 }
 
-/// A call that must not happen twice.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A call that must not happen twice. A key counts for one agent and one operation in this clone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeyRecord {
     /// The caller's key.
     pub key: String,
     /// The digest of the request.
     pub request: String,
-    /// The entity that the call created.
+    /// The entity that the call created or changed; empty where it has no id.
     pub result: Ref,
+    /// The caller.
+    #[serde(default)]
+    pub agent: String,
+    /// The operation.
+    #[serde(default)]
+    pub op: String,
+    /// When it was called.
+    #[serde(default)]
+    pub at: Time,
+    /// What it created or changed; `None` for work on the store itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// Its short answer.
+    #[serde(default)]
+    pub receipt: Value,
 }
 
 /// A whole record.
@@ -480,7 +498,7 @@ mod tests {
     fn a_commit_line_that_no_reader_accepts_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let dir = Dir::open(folder.path()).unwrap();
-        let key = KeyRecord { key: "k".repeat(MAX_JOURNAL_LINE), request: String::new(), result: Ref(String::new()) };
+        let key = KeyRecord { key: "k".repeat(MAX_JOURNAL_LINE), ..KeyRecord::default() };
         let refused = Journal::open(&dir, "boot").unwrap().append(&[], &Commit { key: Some(key), ..commit(0) });
         assert_eq!(refused.unwrap_err().code, Code::Validation);
     }

@@ -9,5 +9,6 @@ pub mod nonces;
 pub mod rebuild;
 pub mod records;
 pub mod rendered;
+pub mod tokens;
 pub mod waiting;
 pub mod worktree;

@@ -34,10 +34,10 @@ pub fn session(runtime: &Dir, id: Id) -> Result<Option<Session>> {
 /// The last call that used a wanted idempotency key.
 ///
 /// Errors: as [`lease`].
-pub fn key(runtime: &Dir, wanted: impl Fn(&str) -> bool) -> Result<Option<KeyRecord>> {
+pub fn key(runtime: &Dir, wanted: impl Fn(&KeyRecord) -> bool) -> Result<Option<KeyRecord>> {
     let mut found = None;
     Journals::open(runtime)?
-        .each(|_, _| None::<()>, |_, commit| found = commit.key.filter(|known| wanted(&known.key)).or(found.take()))?;
+        .each(|_, _| None::<()>, |_, commit| found = commit.key.filter(|known| wanted(known)).or(found.take()))?;
     Ok(found)
 }
 

@@ -225,8 +225,33 @@ pub fn write_clone_id(runtime: &Dir, id: Id) -> Result<()> {
     runtime.replace_synced(&path, &bytes, 0o666).map_err(|e| Error::io("write", &runtime.path().join(&path), &e))
 }
 
-fn key_path(key: &str) -> PathBuf {
-    PathBuf::from(format!("{KEYS}/{}.json", digest(key)))
+/// How long a key counts, in milliseconds.
+const KEY_COUNTS: i64 = 30 * 24 * 3_600_000;
+/// The span of the keys in one folder, in milliseconds. A folder is removed when no key in it counts any more.
+const KEY_SPAN: i64 = 16 * 24 * 3_600_000;
+
+fn key_folder(number: i64) -> String {
+    format!("{KEYS}/{number}")
+}
+
+fn key_path(number: i64, agent: &str, op: &str, key: &str) -> PathBuf {
+    // Neither an agent nor an operation has a line break in its name.
+    PathBuf::from(format!("{}/{}.json", key_folder(number), digest(&format!("{agent}\n{op}\n{key}"))))
+}
+
+fn path_of_key(record: &KeyRecord) -> PathBuf {
+    key_path(record.at.millis().div_euclid(KEY_SPAN), &record.agent, &record.op, &record.key)
+}
+
+/// The folders of keys, by their numbers.
+fn key_folders(runtime: &Dir) -> Result<Vec<i64>> {
+    let dir = match runtime.dir(KEYS) {
+        Ok(dir) => dir,
+        Err(e) if e.kind() == ErrorKind::NotFound || is_no_regular_file(&e) => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("open", &runtime.path().join(KEYS), &e)),
+    };
+    let names = dir.list().map_err(|e| Error::io("list", dir.path(), &e))?;
+    Ok(names.into_iter().filter_map(|(name, _)| name.parse().ok()).collect())
 }
 
 /// The SHA-256 of a text in hexadecimal.
@@ -234,18 +259,39 @@ pub fn digest(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The call that used an idempotency key.
+/// The call in which an agent used an idempotency key for an operation, if that still counts.
 ///
 /// Errors: `ERR_IO` if the file cannot be read.
-pub fn key(runtime: &Dir, key: &str) -> Result<Option<KeyRecord>> {
-    read_or_rebuild(runtime, &key_path(key), || rebuild::key(runtime, |known| known == key))
+pub fn key(runtime: &Dir, agent: &str, op: &str, key: &str, now: Time) -> Result<Option<KeyRecord>> {
+    let newest = now.millis().div_euclid(KEY_SPAN);
+    for number in (0..=KEY_COUNTS.div_euclid(KEY_SPAN) + 1).map(|back| newest - back) {
+        let path = key_path(number, agent, op, key);
+        let found = read_or_rebuild(runtime, &path, || rebuild::key(runtime, |known| path_of_key(known) == path))?;
+        if let Some(record) = found {
+            return Ok(Some(record).filter(|record: &KeyRecord| now.since(record.at) < KEY_COUNTS));
+        }
+    }
+    Ok(None)
 }
 
-/// Records the use of an idempotency key.
+/// Records the use of an idempotency key, and removes the keys that no longer count.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
 pub fn write_key(runtime: &Dir, record: &KeyRecord) -> Result<()> {
-    write(runtime, KEYS, &key_path(&record.key), record)
+    let number = record.at.millis().div_euclid(KEY_SPAN);
+    write(runtime, &key_folder(number), &path_of_key(record), record)?;
+    for old in key_folders(runtime)?.into_iter().filter(|old| old + KEY_COUNTS.div_euclid(KEY_SPAN) + 1 < number) {
+        if let Err(e) = remove_folder(runtime, &key_folder(old)) {
+            tracing::warn!(folder = key_folder(old), error = %e, "old idempotency keys could not be removed");
+        }
+    }
+    Ok(())
+}
+
+fn remove_folder(runtime: &Dir, folder: &str) -> std::io::Result<()> {
+    let dir = runtime.dir(folder)?;
+    dir.list()?.iter().try_for_each(|(name, _)| dir.remove(name))?;
+    runtime.remove_empty(folder)
 }
 
 /// Damaged records, by their paths below the runtime folder, and why each cannot be read. With `repair`, sets them aside and
@@ -278,11 +324,14 @@ pub fn damaged(runtime: &Dir, repair: bool) -> Result<Vec<(PathBuf, String)>> {
             }
         }
     }
-    for name in names(runtime, KEYS)? {
-        let path = PathBuf::from(KEYS).join(&name);
+    let mut keys = Vec::new();
+    for folder in key_folders(runtime)?.into_iter().map(key_folder) {
+        keys.extend(names(runtime, &folder)?.into_iter().map(|name| PathBuf::from(&folder).join(name)));
+    }
+    for path in keys {
         if let Found::Damaged(why) = read::<KeyRecord>(runtime, &path) {
             // If the journals do not have it either, the file stays: it proves that a key was used.
-            let known = if repair { rebuild::key(runtime, |key| key_path(key) == path)? } else { None };
+            let known = if repair { rebuild::key(runtime, |known| path_of_key(known) == path)? } else { None };
             if let Some(record) = &known {
                 set_aside(runtime, &path)?;
                 write_key(runtime, record)?;

@@ -46,6 +46,9 @@ pub type Name = String;
 /// The shards of a folder of tasks, by their paths in it, such as `P/8`.
 pub type Shards = BTreeMap<String, Name>;
 
+/// When tasks were completed in a tree of tasks; `None` for those that are not completed there.
+pub type Completions = Vec<(Id, Option<Time>)>;
+
 /// The state of a task in a log, as far as another worktree or branch needs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -81,7 +84,7 @@ pub struct NewFacts {
     /// Shards, with a line for each relationship that a log in them ever contained.
     pub related: Vec<(Name, String)>,
     /// The tree of tasks of the remote's default branch, and when tasks were completed in it. Only the newest tree is kept.
-    pub completions: Option<(Name, Vec<(Id, Option<Time>)>)>,
+    pub completions: Option<(Name, Completions)>,
 }
 
 impl NewFacts {

@@ -239,6 +239,7 @@ deeds! {
         },
     },
     register_an_agent: Deed { needs: &["register"], stage: |_, _| words(&["agent", "register", "--role", "planner"]) },
+    send_a_message: Deed { needs: &["broadcast"], stage: |_, _| words(&["broadcast", "--body", "hello"]) },
     undo: Deed {
         needs: &["update"],
         stage: |room, t| {

@@ -173,7 +173,8 @@ fn a_damaged_session_is_read_from_the_journal() {
 fn a_damaged_idempotency_record_makes_no_second_task() {
     let room = Sandbox::new();
     let id = room.task("one", &["--idempotency-key", "k"]);
-    let keys: Vec<_> = fs::read_dir(runtime(&room).join("idempotency")).unwrap().map(|e| e.unwrap().path()).collect();
+    let inside = |folder: &std::path::Path| fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let keys = [inside(&inside(&runtime(&room).join("idempotency")))];
     fs::write(&keys[0], "").unwrap();
     assert_eq!(room.task("one", &["--idempotency-key", "k"]), id);
     room.run(&["resolve"]).data();

@@ -327,6 +327,19 @@ fn an_agent_of_another_worktree_is_heard_at_once_and_once() {
     room.git(&["merge", "-q", "--no-edit", "side"]).text();
     room.run(&["sync", "pull"]).data();
     assert_eq!(read(&room, "bob"), [] as [Value; 0], "it came by git too, which is no news");
+    // What stands in no file here decides what concerns bob.
+    let there = room.run_in(&tree, &["task", "create", "--title", "over there", "--quiet"]).text().to_owned();
+    room.run_in(&tree, &["task", "update", &there, "--owner", "bob"]).data();
+    assert_eq!(only(&room, "bob", "assigned")["title"], "over there");
+    room.run_in(&tree, &["thread", "open", &there, "--body", "so?"]).data();
+    let thread = only(&room, "bob", "thread_opened");
+    assert_eq!((&thread["task"], &thread["title"]), (&json!(there), &json!("over there")));
+    // A value that lost there has lost.
+    let task = room.run(&["task", "list", "--quiet"]).text().lines().next().unwrap().to_owned();
+    room.run_as("bob", &["task", "update", &task, "--priority", "1"]).data();
+    room.run_in(&tree, &["note", &task, "--content", "later"]).data();
+    room.run_in(&tree, &["task", "update", &task, "--priority", "2"]).data();
+    assert_eq!(only(&room, "bob", "edit_lost")["summary"], "priority: 1 by bob lost to 2 by ada");
 }
 
 #[test]
@@ -419,7 +432,7 @@ fn watching_the_inbox_prints_what_concerns_the_agent() {
 }
 
 #[test]
-fn readers_of_a_disk_that_cannot_be_written_are_told_what_is_unread() {
+fn a_look_does_not_move_what_was_read() {
     let room = room(&["bob"]);
     room.run(&["broadcast", "--body", "one"]).data();
     let record = room.repo().join(".git/agentpm/inbox");

@@ -15,6 +15,8 @@ mod broken_parts;
 mod call_counts;
 mod choosing;
 mod claims;
+#[cfg(all(feature = "client", feature = "server"))]
+mod client;
 mod clock_skew;
 mod completions;
 mod concurrent_saves;
@@ -40,6 +42,7 @@ mod hand_edits;
 mod history;
 mod honest;
 mod hostile;
+mod idempotency;
 mod imports;
 mod inbox;
 mod index_truth;
@@ -83,6 +86,10 @@ mod rights;
 mod roles;
 mod saga;
 mod schemas;
+#[cfg(feature = "server")]
+mod served;
+#[cfg(feature = "server")]
+mod server;
 mod sessions;
 mod signed;
 mod staged;

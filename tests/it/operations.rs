@@ -41,6 +41,7 @@ impl Plan {
         names.insert("ticked", id(ticked));
         names.insert("note", id(room.run(&["note", &held, "--content", "a note"]).data()));
         names.insert("thread", id(room.run(&["thread", "open", &held, "--body", "x", "--set", "priority=2"]).data()));
+        room.run(&["agent", "register", "--name", "eve", "--role", "executor"]).data();
         names.insert("session", id(room.run(&["session", "start"]).data()));
         room.run(&["task", "update", &names["open"], "--priority", "2", "--correlation-id", "a request"]).data();
         let log = room.run(&["log", &names["open"]]).data();
@@ -57,7 +58,7 @@ impl Plan {
         Plan { room, names }
     }
 
-    fn name(&self, name: &str) -> &str {
+    pub fn name(&self, name: &str) -> &str {
         &self.names[name]
     }
 }
@@ -152,6 +153,8 @@ pub fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
         "stale" => (vec!["stale"], json!({})),
         "session.list" => (vec!["session", "list"], json!({})),
         "agent.list" => (vec!["agent", "list"], json!({})),
+        "agent.get" => (vec!["agent", "show", "eve"], json!({ "name": "eve" })),
+        "agent.token" => (vec!["agent", "token", "eve"], json!({ "name": "eve" })),
         "lease.list" => (vec!["lease", "list"], json!({})),
         "recover.list" => (vec!["recover"], json!({})),
         "status" => (vec!["status"], json!({})),
@@ -187,7 +190,7 @@ pub fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// The shape of an answer: its keys, and those of what it holds.
-fn shape(value: &Value) -> Value {
+pub fn shape(value: &Value) -> Value {
     match value {
         Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), shape(value))).collect(),
         Value::Array(items) => items.first().map_or(json!([]), |first| json!([shape(first)])),

@@ -29,6 +29,7 @@ pages! {
     queries = "docs/queries.md",
     roles = "docs/roles.md",
     roles_and_threads = "docs/roles-and-threads.md",
+    server = "docs/server.md",
     settings = "docs/settings.md",
     speed = "docs/speed.md",
 }
@@ -123,6 +124,12 @@ fn has_heading(page: &Path, anchor: &str) -> bool {
 /// Runs the commands of a page and compares what they print.
 fn play(page: &str) {
     crate::machine::needs!("grep", "sed");
+    if page == "docs/server.md" {
+        if !cfg!(feature = "server") {
+            return;
+        }
+        crate::machine::needs!("curl");
+    }
     let mut terminal = Terminal { room: Sandbox::bare_repo(), seen: HashMap::new() };
     let written = read(page);
     let mut shown = String::new();

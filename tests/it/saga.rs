@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::lost::Twins;
 use crate::sandbox::{Answer, Sandbox};
 
 /// Makes several changes as one; gives the id that links them.
@@ -207,4 +208,26 @@ fn an_undo_needs_an_id_that_some_event_has_and_the_rights_of_its_changes() {
     let answer = room.run_as("bob", &["undo", "--correlation-id", "r"]);
     assert_eq!(answer.data()["already"], 1);
     assert_eq!(room.get(&task)["status"], "cancelled");
+}
+
+#[test]
+fn two_clones_undo_one_request_and_converge() {
+    let (mut old, mut id) = (String::new(), String::new());
+    let twins = Twins::new(|room| {
+        old = room.task("old", &["--priority", "1"]);
+        let ops = json!([
+            {"op": "task.create", "args": {"title": "new"}},
+            {"op": "task.update", "args": {"id": old, "priority": 4}},
+        ]);
+        id = batch(room, "ada", &ops, &[]).0;
+    });
+    let undo = ["undo", "--correlation-id", &id];
+    assert_eq!(twins.ada(&undo).data()["undone"], 2);
+    assert_eq!(twins.bob(&undo).data()["undone"], 2);
+    twins.merge();
+    twins.ada(&["resolve"]).data();
+    assert_eq!((&twins.room.get(&old)["priority"], &twins.ada(&["ls"]).data()["total"]), (&json!(1), &json!(1)));
+    assert_eq!(twins.ada(&["conflicts"]).data()["total"], 0);
+    assert_eq!(twins.ada(&undo).data()["events"], 0);
+    twins.room.is_clean();
 }

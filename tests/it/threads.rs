@@ -166,6 +166,49 @@ fn the_holder_decides_or_an_agent_above_the_holder() {
 }
 
 #[test]
+fn the_gate_judges_a_resolution_like_the_command() {
+    for (agent, more, refused) in [
+        ("joe", &[][..], Some("\"bob\" decides it, or an agent of higher precedence")),
+        ("eve", &[][..], None),
+        ("bob", &["--need-precedence", "40"][..], Some("that needs precedence 40")),
+    ] {
+        let room = Sandbox::new();
+        let task = room.task("x", &[]);
+        std::fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+        room.run_as("bob", &["claim", &task]).data();
+        let thread = open_as(&room, "ada", &task, &[&["--set", "priority=2"], more].concat());
+        room.git(&["add", "-A"]).text();
+        room.git(&["commit", "-q", "--no-verify", "-m", "base"]).text();
+        let resolve = || room.run_as(agent, &["thread", "resolve", &thread, "--resolution", "accept"]);
+        if refused.is_some() {
+            resolve().error("ERR_UNAUTHORIZED", 6);
+            // The branch changes the weight of bob's word for itself.
+            let path = room.store().join("roles.yml");
+            let weights = if agent == "bob" { "precedence: 40" } else { "precedence: 0" };
+            std::fs::write(&path, ROLES.replace("precedence: 20", weights)).unwrap();
+            resolve().data();
+            std::fs::write(&path, ROLES).unwrap();
+        } else {
+            resolve().data();
+        }
+        room.git(&["add", "-A"]).text();
+        let report = room.run(&["lint", "--base", "HEAD"]).json()["data"].clone();
+        let said: Vec<&str> = report["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|finding| finding["code"] == "not-permitted")
+            .map(|finding| finding["message"].as_str().unwrap())
+            .filter(|words| words.contains("resolves thread"))
+            .collect();
+        match refused {
+            Some(why) => assert!(said.len() == 1 && said[0].contains(why), "{agent}: {report:#}"),
+            None => assert!(said.is_empty(), "{agent}: {report:#}"),
+        }
+    }
+}
+
+#[test]
 fn a_thread_gives_way_to_another() {
     let room = Sandbox::new();
     let task = room.task("x", &[]);

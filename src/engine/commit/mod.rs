@@ -6,6 +6,7 @@
 pub(crate) mod confirmation;
 pub(crate) mod expiry;
 pub(crate) mod hand_edits;
+pub(crate) mod idempotency;
 pub(crate) mod keys;
 pub(crate) mod plan;
 pub(crate) mod plan_base;
@@ -13,6 +14,7 @@ pub(crate) mod project;
 pub(crate) mod remote;
 pub(crate) mod saga;
 pub(crate) mod sessions;
+pub(crate) mod tokens;
 pub(crate) mod transaction;
 pub(crate) mod unblock;
 pub(crate) mod write;

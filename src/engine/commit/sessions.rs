@@ -7,16 +7,18 @@
 
 use serde_json::json;
 
+use super::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::env::files::Dir;
 use crate::error::{Error, Result};
 use crate::model::agent::{Session, SessionStatus};
-use crate::model::command::Command;
+use crate::model::command::{Batch, Command};
 use crate::model::event::Author;
 use crate::model::id::{Id, quoted};
+use crate::rules::decide::Subject;
 use crate::rules::roles::Verb;
-use crate::rules::session::{is_its_own, is_over};
+use crate::rules::session::{self, is_its_own, is_over};
 use crate::runtime::records;
 
 /// How many signs a reader leaves at most within the limit of silence.
@@ -86,6 +88,23 @@ pub fn sign_of_life(ws: &Workspace) -> Option<String> {
         let _ = records::note_sign(runtime, id, now);
     }
     None
+}
+
+/// Closes the sessions of this clone that have been silent for too long, as claims do by the way. Takes the lock only where there
+/// is one.
+///
+/// Errors: those of any change.
+pub fn close_silent(ws: &Workspace) -> Result<()> {
+    let Some(runtime) = ws.runtime() else { return Ok(()) };
+    let (now, limit) = (ws.env.now(), ws.settings.session.limit_ms());
+    let is_silent =
+        |id: &Id| matches!(records::session(runtime, *id), Ok(Some(known)) if session::is_silent(&known, now, limit));
+    if !records::active_sessions(runtime)?.iter().any(is_silent) {
+        return Ok(());
+    }
+    let nothing = Command::Batch(Batch::default());
+    write::carry_out(ws, ws.author()?, &nothing, &[], |tx| tx.close_silent().map(|()| Subject::Batch(Vec::new())))
+        .map(drop)
 }
 
 /// Why an agent can do nothing in a session, if so.

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::confirmation::{self, RemoteReplies};
 use super::hand_edits::before_write;
 use super::hand_edits::record::{self, HandEdit};
+use super::idempotency::{Key, Order};
 use super::project::{self, ChangeSet};
 use super::sessions;
 use super::transaction::{OnStage, PreparedIndex, Transaction};
@@ -27,7 +28,7 @@ use crate::model::command::Command;
 use crate::model::context::{ContextEntry, ProgressItem};
 use crate::model::event::{Author, Entity, Entry};
 use crate::model::finding::Rule;
-use crate::model::id::{Id, quoted};
+use crate::model::id::Id;
 use crate::model::task::{Status, Task};
 use crate::model::thread::Thread;
 use crate::reports::changed::{
@@ -88,6 +89,8 @@ struct Outcome<'a> {
     correlation_id: Option<String>,
     /// The index of the decision, if it used one.
     index: Option<Index>,
+    /// The answer of an earlier call with the same idempotency key.
+    repeated: Option<Value>,
     /// The other branches and worktrees that the decision read.
     elsewhere: OtherBranches<'a>,
 }
@@ -97,39 +100,48 @@ struct Outcome<'a> {
 /// Errors: the refusal of the rules, `ERR_BUSY` if the lock was not acquired in time, `ERR_IO` or `ERR_NO_SPACE` if the
 /// journal could not be written. In each case nothing happened.
 pub fn execute(ws: &Workspace, command: &Command) -> Result<Reply> {
+    execute_keyed(ws, command, None)
+}
+
+/// As [`execute`]; a repetition with the same idempotency key changes nothing and gets the first answer.
+///
+/// Errors: as [`execute`]; `ERR_CONFLICT` if the key was used with other arguments.
+pub fn execute_keyed(ws: &Workspace, command: &Command, key: Option<&Key>) -> Result<Reply> {
     let author = if matches!(command, Command::Batch(_)) { ws.linking_author()? } else { ws.author()? };
-    carry_out(ws, author, command, &[], |tx| decide(tx, command))
+    carry_out(ws, author, Order { command, key }, &[], |tx| decide(tx, command))
 }
 
 /// As [`execute`], for a given author and a sequence of decisions: hand edits that are recorded first, and then `decision`,
 /// which may be called more than once.
-pub(crate) fn carry_out(
+pub(crate) fn carry_out<'a>(
     ws: &Workspace,
     author: Author,
-    command: &Command,
+    order: impl Into<Order<'a>>,
     edits: &[HandEdit],
     decision: impl Fn(&mut Transaction) -> Result<Subject>,
 ) -> Result<Reply> {
+    let order = order.into();
     match ws.lease_remote() {
-        Some(remote) => confirmation::execute_asking(ws, &author, command, remote, edits, decision),
+        Some(remote) => confirmation::execute_asking(ws, &author, order, remote, edits, decision),
         None => {
-            let outcome = execute_as(ws, author, command, edits, None, decision);
+            let outcome = execute_as(ws, author, order, edits, None, decision);
             outcome.inspect_err(|e| clear_reported_lost_leases(ws, e))
         }
     }
 }
 
 /// As [`carry_out`], without asking a remote; `replies` holds the replies of one.
-pub(crate) fn execute_as(
+pub(crate) fn execute_as<'a>(
     ws: &Workspace,
     author: Author,
-    command: &Command,
+    order: impl Into<Order<'a>>,
     edits: &[HandEdit],
     replies: Option<&RemoteReplies>,
     mut decision: impl FnMut(&mut Transaction) -> Result<Subject>,
 ) -> Result<Reply> {
     ws.check_safe_to_change()?;
-    let mut once = || execute_once(ws, &author, command, edits, replies, &mut decision);
+    let order = order.into();
+    let mut once = || execute_once(ws, &author, order, edits, replies, &mut decision);
     match once() {
         // Nothing was written yet; after the commit point such a failure is a warning.
         Err(e) if database::is_damaged(&e) => {
@@ -143,11 +155,12 @@ pub(crate) fn execute_as(
 fn execute_once(
     ws: &Workspace,
     author: &Author,
-    command: &Command,
+    order: Order<'_>,
     edits: &[HandEdit],
     replies: Option<&RemoteReplies>,
     decision: impl FnMut(&mut Transaction) -> Result<Subject>,
 ) -> Result<Reply> {
+    let command = order.command;
     let runtime = ws.runtime_to_write()?;
     let prepared = prepare(ws, command, &runtime)?;
     let mut elsewhere = OtherBranches::new(ws);
@@ -159,7 +172,7 @@ fn execute_once(
     let mut journal = Journal::open(&runtime, ws.env.boot())?;
     project::finish_projection(ws, &mut journal, &runtime)?;
     (ws.after_git)(ws, &mut journal, &runtime)?;
-    if let Some(known) = done_before(ws, command, &runtime)? {
+    if let Some(known) = done_before(ws, order, &runtime, &author.agent)? {
         drop(lock);
         return reply(ws, known);
     }
@@ -179,7 +192,7 @@ fn execute_once(
     }
     before_write::refuse_over_edits(ws, &mut tx)?;
     lock.check(&runtime)?;
-    let mut written = write(ws, &mut journal, &runtime, tx, subject, command)?;
+    let mut written = write(ws, &mut journal, &runtime, tx, subject, (order, &author.agent))?;
     drop((journal, lock));
     if let (Command::Done(_), Some(task)) = (command, written.subject.task().and_then(|id| written.tasks.get(&id))) {
         // The task is completed: what cannot be looked at is no error.
@@ -280,31 +293,19 @@ fn prepare(ws: &Workspace, command: &Command, runtime: &Dir) -> Result<Option<Pr
 }
 
 /// The result of an earlier call with the same idempotency key.
-fn done_before<'a>(ws: &'a Workspace, command: &Command, runtime: &Dir) -> Result<Option<Outcome<'a>>> {
-    let Some(key) = idempotency_key(command) else { return Ok(None) };
-    let Some(known) = records::key(runtime, key)? else { return Ok(None) };
-    if known.request != request_digest(command) {
-        return Err(Error::new(
-            Code::Conflict,
-            format!("the idempotency key {} was used for another call", quoted(key)),
-        )
-        .with(json!({ "key": key, "result": known.result }))
-        .hint("use a new key for a new call"));
+fn done_before<'a>(ws: &'a Workspace, order: Order<'_>, runtime: &Dir, agent: &str) -> Result<Option<Outcome<'a>>> {
+    let Some(key) = order.key else { return Ok(None) };
+    let Some(known) = key.earlier(ws, runtime, agent)? else { return Ok(None) };
+    let KeyRecord { subject: Some(subject), receipt, .. } = known else { return Ok(None) };
+    let mut tasks = BTreeMap::new();
+    if let Some(id) = subject.task() {
+        let task = read::load_task(ws, id).map_err(|e| if e.code == Code::NotFound { key.not_here(id) } else { e })?;
+        tasks.insert(id, Rc::new(task.task));
     }
-    let id: Id = known.result.0.parse()?;
-    let task = read::load_task(ws, id).map_err(|e| match e.code {
-        Code::NotFound => Error::new(
-            Code::Conflict,
-            format!("the idempotency key {} made task {id}, which is not in this work tree", quoted(key)),
-        )
-        .with(json!({ "key": key, "result": id }))
-        .hint("merge the branch that has it, or use a new key for a new task"),
-        _ => e,
-    })?;
-    let task = task.task;
+    let is_shown = ws.request.full && !tasks.is_empty();
     Ok(Some(Outcome {
-        subject: Subject::Task(id),
-        tasks: BTreeMap::from([(id, Rc::new(task))]),
+        subject,
+        tasks,
         before: None,
         created: BTreeSet::new(),
         agents: BTreeMap::new(),
@@ -316,8 +317,28 @@ fn done_before<'a>(ws: &'a Workspace, command: &Command, runtime: &Dir) -> Resul
         passed: BTreeMap::new(),
         correlation_id: None,
         index: None,
+        repeated: (!is_shown).then_some(receipt),
         elsewhere: OtherBranches::new(ws),
     }))
+}
+
+/// The record of a call with its idempotency key. Its answer names no other tasks: they are looked at after the change.
+fn key_record<'w>(
+    ws: &'w Workspace,
+    (order, agent): (Order<'_>, &str),
+    written: &mut Outcome<'w>,
+) -> Option<KeyRecord> {
+    let key = order.key?;
+    let index = written.index.take();
+    let mut elsewhere = std::mem::replace(&mut written.elsewhere, OtherBranches::new(ws));
+    let mut show = Show { ws, written, index, elsewhere: &mut elsewhere, is_receipt: true };
+    let answer = show.subject(&written.subject);
+    let index = show.index;
+    // What cannot be shown has still happened.
+    let answer = answer.unwrap_or_else(|_| Changed::Unshown(Unshown { id: written.subject.id() }));
+    let record = key.record(ws, agent, Some(written.subject.clone()), &answer);
+    (written.index, written.elsewhere) = (index, elsewhere);
+    Some(record)
 }
 
 /// Appends the events of a transaction to the journal and projects them, if there are any.
@@ -327,7 +348,7 @@ fn write<'a>(
     runtime: &Dir,
     tx: Transaction<'a>,
     subject: Subject,
-    command: &Command,
+    asked: (Order<'_>, &str),
 ) -> Result<Outcome<'a>> {
     let lamport = tx.lamport();
     let correlation_id = tx.me().correlation_id.clone();
@@ -350,6 +371,7 @@ fn write<'a>(
         passed,
         correlation_id,
         index: prepared.map(|prepared| prepared.index),
+        repeated: None,
         elsewhere,
     };
     // An edit may repeat the present state; then its file is merely rendered.
@@ -360,19 +382,16 @@ fn write<'a>(
             record::note_rendered(ws, runtime, &[(entity, heads)])?;
         }
     }
+    // A claim of nothing is made again when it is repeated.
+    let key = if written.subject == Subject::Claim(None) { None } else { key_record(ws, asked, &mut written) };
     if entries.is_empty() {
+        key.iter().try_for_each(|key| records::write_key(runtime, key))?;
         return Ok(written);
     }
     for session in written.sessions.values() {
         let before = records::session(runtime, session.id)?;
         written.warnings.extend(before.and_then(|before| session::came_back(&before, session)));
     }
-    let key = match (idempotency_key(command), written.subject.id()) {
-        (Some(key), Some(id)) => {
-            Some(KeyRecord { key: key.to_owned(), request: request_digest(command), result: Ref(id.to_string()) })
-        }
-        _ => None,
-    };
     check_sizes(&tasks, &entries)?;
     for entity in entries.iter().map(|e| &e.event.entity).collect::<BTreeSet<_>>() {
         check_home(&ws.store, entity)?;
@@ -414,6 +433,10 @@ pub(crate) fn warnings(ws: &Workspace) -> Vec<String> {
 }
 
 fn reply<'a>(ws: &'a Workspace, mut written: Outcome<'a>) -> Result<Reply> {
+    if let Some(answer) = written.repeated {
+        let Outcome { events, warnings, taken_in, subject, passed, .. } = written;
+        return Ok(Reply { data: Changed::Repeated(answer), events, warnings, taken_in, subject, passed });
+    }
     let index = match written.index.take() {
         Some(index) => {
             let changed: Vec<Id> = written.tasks.keys().copied().collect();
@@ -423,7 +446,7 @@ fn reply<'a>(ws: &'a Workspace, mut written: Outcome<'a>) -> Result<Reply> {
         None => None,
     };
     let mut elsewhere = std::mem::replace(&mut written.elsewhere, OtherBranches::new(ws));
-    let mut show = Show { ws, written: &written, index, elsewhere: &mut elsewhere };
+    let mut show = Show { ws, written: &written, index, elsewhere: &mut elsewhere, is_receipt: false };
     let mut data = match show.subject(&written.subject) {
         Ok(data) => data,
         // The change has happened, so a view that cannot be rendered is not an error.
@@ -480,17 +503,6 @@ fn notices_silence(command: &Command) -> bool {
     )
 }
 
-fn idempotency_key(command: &Command) -> Option<&str> {
-    match command {
-        Command::TaskCreate(c) => c.idempotency_key.as_deref(),
-        _ => None,
-    }
-}
-
-fn request_digest(command: &Command) -> String {
-    records::digest(&format!("{} {}", command.op(), command.to_json()))
-}
-
 /// Most tasks of which it is looked at whether they became ready.
 const NAMED: usize = 20;
 
@@ -500,9 +512,15 @@ struct Show<'a, 'w> {
     written: &'a Outcome<'w>,
     index: Option<Index>,
     elsewhere: &'a mut OtherBranches<'w>,
+    /// The answer is kept with an idempotency key: it is short, and names no other tasks.
+    is_receipt: bool,
 }
 
 impl Show<'_, '_> {
+    fn is_full(&self) -> bool {
+        self.ws.request.full && !self.is_receipt
+    }
+
     fn subject(&mut self, subject: &Subject) -> Result<Changed> {
         let unshown = || Changed::Unshown(Unshown { id: subject.id() });
         Ok(match subject {
@@ -511,7 +529,7 @@ impl Show<'_, '_> {
                 let task = self.stage_task(*task)?;
                 let steps = items.iter().filter_map(|item| task.progress.get(item));
                 let handle = read::handle(self.ws, task.id)?;
-                let answer = |step: &ProgressItem| match self.ws.request.full {
+                let answer = |step: &ProgressItem| match self.is_full() {
                     true => StepAnswer::Whole(Part { part: step.clone(), task: task.id }),
                     false => StepAnswer::Receipt {
                         id: step.id,
@@ -529,7 +547,7 @@ impl Show<'_, '_> {
             Subject::Context(task, entry) => {
                 let task = self.stage_task(*task)?;
                 let handle = read::handle(self.ws, task.id)?;
-                let answer = |part: ContextEntry| match self.ws.request.full {
+                let answer = |part: ContextEntry| match self.is_full() {
                     true => EntryAnswer::Whole(Part { part, task: task.id }),
                     false => EntryAnswer::Receipt { id: part.id, task: task.id, handle, kind: part.kind },
                 };
@@ -539,7 +557,7 @@ impl Show<'_, '_> {
                 let task = self.stage_task(*task)?;
                 let is_of = |thread: &&Thread| thread.id == *id || thread.replies.contains_key(id);
                 let Some(thread) = task.threads.values().find(is_of) else { return Ok(unshown()) };
-                Changed::Thread(match self.ws.request.full {
+                Changed::Thread(match self.is_full() {
                     true => ThreadAnswer::Whole(Box::new(ThreadView::new(&task, thread, Extent::Bounded))),
                     false => ThreadAnswer::Receipt(ThreadReceipt {
                         id: *id,
@@ -610,7 +628,7 @@ impl Show<'_, '_> {
     }
 
     fn task(&mut self, id: Id) -> Result<TaskAnswer> {
-        if self.ws.request.full {
+        if self.is_full() {
             return Ok(TaskAnswer::Whole(Box::new(self.whole(id)?)));
         }
         Ok(TaskAnswer::Receipt(Box::new(self.receipt(id)?)))
@@ -633,7 +651,7 @@ impl Show<'_, '_> {
             changed: self.changes(&task),
             unticked: (ends && task.status == Status::Completed && open > 0).then_some(open),
             awaits_review: self.ws.settings.review.required && task.is_unreviewed(),
-            ready: if ends || accepted { self.made_ready(id)? } else { Vec::new() },
+            ready: if (ends || accepted) && !self.is_receipt { self.made_ready(id)? } else { Vec::new() },
             similar: Vec::new(),
         })
     }

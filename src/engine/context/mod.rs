@@ -68,6 +68,8 @@ pub struct Request {
     pub plan_id: Option<String>,
     /// The answer to a change is all of what it changed, and not a receipt.
     pub full: bool,
+    /// A change that is repeated with the same key happens once.
+    pub idempotency_key: Option<String>,
 }
 
 /// An open store as one request sees it.

@@ -150,15 +150,15 @@ fn fresh_of(ws: &Workspace, entries: Vec<Entry>) -> Result<BTreeMap<Entity, Vec<
     Ok(fresh)
 }
 
-/// Calls `show` with each event that arrives after `since` (from now on where none is named), until it says that it has
-/// enough or the time is over.
+/// Calls `show` with each event that arrives after `since` (from now on where none is named), and with nothing about once a second,
+/// until it says that it has enough or the time is over.
 ///
 /// Errors: as [`pull_events`].
 pub fn watch(
     ws: &Workspace,
     since: Option<Id>,
     until: Option<Duration>,
-    mut show: impl FnMut(&Entry) -> bool,
+    mut show: impl FnMut(Option<&Entry>) -> bool,
 ) -> Result<()> {
     if until.is_some_and(|until| until.is_zero()) {
         return Ok(());
@@ -180,13 +180,13 @@ pub fn watch(
             let arrivals = arrivals(ws, cursor, unnoted)?;
             for one in &arrivals.order {
                 cursor = Some(one.0);
-                if !show(&arrivals.read(one)?) {
+                if !show(Some(&arrivals.read(one)?)) {
                     return Ok(());
                 }
             }
         }
         let left = until.map(|until| until.saturating_sub(start.elapsed()));
-        if left.is_some_and(|left| left.is_zero()) {
+        if left.is_some_and(|left| left.is_zero()) || !show(None) {
             return Ok(());
         }
         let wait = left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));

@@ -8,7 +8,7 @@ mod ready;
 mod record;
 mod stream;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 pub(crate) use self::record::{Acknowledged, acknowledge, begin, known_record, note_count, with_view};
 pub(crate) use self::stream::watch;
@@ -31,7 +31,7 @@ use crate::rules::readiness::Viewer;
 use crate::runtime::inbox::{InboxRecord, UnreadCount, id_of};
 use crate::runtime::journals::{Journals, Position};
 use crate::runtime::records;
-use crate::store::entity::read_log_with;
+use crate::store::entity::{read_log, read_log_with};
 use crate::store::index::Index;
 
 /// An unread item.
@@ -164,7 +164,11 @@ pub(crate) fn count_since_last_look(ws: &Workspace) -> Result<Option<u64>> {
     let (me, journals) = (receiver(ws)?, journals(ws)?);
     let mut arrived = Arrived::default();
     arrived.read(ws, &me, &journals, end)?;
-    let more = if arrived.entries.is_empty() { 0 } else { arrived.from_events(ws, &me, &journals)?.len() as u64 };
+    if arrived.entries.is_empty() {
+        return Ok(some(unread));
+    }
+    let others = arrived.of_other_worktrees(ws, &me, &journals, false)?;
+    let more = arrived.notices_of_events(ws, &me, &journals, &others)?.len() as u64;
     Ok(some(unread + more))
 }
 
@@ -195,6 +199,9 @@ fn settings_notice(name: &str, digest: &str, now: Time) -> Notice {
     }
 }
 
+/// The events of tasks in the journals, by task.
+type OtherLogs = BTreeMap<Id, Vec<Entry>>;
+
 /// What arrived after a position.
 #[derive(Default)]
 struct Arrived {
@@ -202,8 +209,8 @@ struct Arrived {
     entries: Vec<(Entry, Option<Position>)>,
     /// All events of tasks, by task.
     by_task: BTreeMap<Id, Vec<(Id, Option<Position>)>>,
-    /// The events of tasks that another worktree wrote, which are in no log here.
-    elsewhere: BTreeMap<Id, Vec<Entry>>,
+    /// The tasks of which another worktree wrote events, which may be in no log here.
+    elsewhere: BTreeSet<Id>,
     /// The end of the record before each of these, by the end of the record.
     begins: Vec<(Position, Option<Position>)>,
     end: Option<Position>,
@@ -218,11 +225,7 @@ impl Arrived {
             if commit.store.store == ws.store.name {
                 let is_here = Some(&commit.store) == own;
                 for entry in entries {
-                    if let (Entity::Task(task), false, false) =
-                        (&entry.event.entity, is_here, entry.event.payload.journal_only())
-                    {
-                        self.elsewhere.entry(*task).or_default().push(entry.clone());
-                    }
+                    self.elsewhere.extend(entry.event.entity.task().filter(|_| !is_here));
                     self.put(entry, Some(end), me);
                 }
                 self.begins.push((end, last));
@@ -242,16 +245,58 @@ impl Arrived {
         }
     }
 
+    /// The events that this clone has of tasks which another worktree changed: of those that an event is about, and with `edited`
+    /// of those that the agent changed here too.
+    fn of_other_worktrees(
+        &self,
+        ws: &Workspace,
+        me: &Receiver,
+        journals: &Journals,
+        edited: bool,
+    ) -> Result<OtherLogs> {
+        let concerned: BTreeSet<Id> = self.entries.iter().filter_map(|(entry, _)| entry.event.entity.task()).collect();
+        let mut wanted = BTreeSet::new();
+        for id in &self.elsewhere {
+            let is_edited = || -> Result<bool> {
+                let log = read_log(&ws.store, &Entity::Task(*id))?;
+                Ok(log.entries.iter().any(|entry| entry.event.author.agent == me.agent))
+            };
+            if concerned.contains(id) || (edited && is_edited()?) {
+                wanted.insert(*id);
+            }
+        }
+        let mut logs = OtherLogs::new();
+        if wanted.is_empty() {
+            return Ok(logs);
+        }
+        let is_wanted = |entry: Entry, _| {
+            let task = entry.event.entity.task().filter(|id| wanted.contains(id))?;
+            (!entry.event.payload.journal_only()).then_some((task, entry))
+        };
+        journals.each(is_wanted, |entries, commit| {
+            if commit.store.store == ws.store.name {
+                entries.into_iter().for_each(|(task, entry)| logs.entry(task).or_default().push(entry));
+            }
+        })?;
+        Ok(logs)
+    }
+
     /// What the events say to the agent.
-    fn from_events(&self, ws: &Workspace, me: &Receiver, journals: &Journals) -> Result<Vec<Unread>> {
+    fn notices_of_events(
+        &self,
+        ws: &Workspace,
+        me: &Receiver,
+        journals: &Journals,
+        others: &OtherLogs,
+    ) -> Result<Vec<Unread>> {
         let mut found = Vec::new();
         let mut tasks: BTreeMap<Id, Option<Known>> = BTreeMap::new();
         for (entry, place) in &self.entries {
             let known = match entry.event.entity.task() {
                 None => None,
                 Some(id) => {
-                    if !tasks.contains_key(&id) {
-                        tasks.insert(id, Known::read(ws, id, self.elsewhere.get(&id), journals)?);
+                    if let btree_map::Entry::Vacant(place) = tasks.entry(id) {
+                        place.insert(Known::read(ws, id, others, journals)?);
                     }
                     tasks.get(&id).and_then(Option::as_ref)
                 }
@@ -264,12 +309,15 @@ impl Arrived {
         Ok(found)
     }
 
-    /// As [`Arrived::from_events`], with the values of the agent that lost to others.
+    /// As [`Arrived::notices_of_events`], with the values of the agent that lost to others.
     fn notices(&self, ws: &Workspace, me: &Receiver, journals: &Journals, index: &Index) -> Result<Vec<Unread>> {
-        let mut found = self.from_events(ws, me, journals)?;
-        for id in index.tasks_with_lost_edits()? {
+        let others = self.of_other_worktrees(ws, me, journals, true)?;
+        let mut found = self.notices_of_events(ws, me, journals, &others)?;
+        let mut contested: BTreeSet<Id> = index.tasks_with_lost_edits()?.into_iter().collect();
+        contested.extend(others.keys());
+        for id in contested {
             let Some(arrived) = self.by_task.get(&id) else { continue };
-            let Some(known) = Known::read(ws, id, self.elsewhere.get(&id), journals)? else { continue };
+            let Some(known) = Known::read(ws, id, &others, journals)? else { continue };
             let ids: Vec<Id> = arrived.iter().map(|(event, _)| *event).collect();
             for edit in me.lost_edits(&lost(id, &known.log), &ids) {
                 let is_of =
@@ -309,14 +357,14 @@ struct Known {
 
 impl Known {
     /// Reads a task from this work tree, with what other worktrees of the clone wrote.
-    fn read(ws: &Workspace, id: Id, elsewhere: Option<&Vec<Entry>>, journals: &Journals) -> Result<Option<Known>> {
+    fn read(ws: &Workspace, id: Id, others: &OtherLogs, journals: &Journals) -> Result<Option<Known>> {
         let entity = Entity::Task(id);
         let mut more = read::pending(ws)?.remove(&entity).unwrap_or_default();
-        more.extend(elsewhere.into_iter().flatten().cloned());
+        more.extend(others.get(&id).into_iter().flatten().cloned());
         let mut log = read_log_with(&ws.store, &entity, &more)?.entries;
         let mut task = fold::fold(id, &log).0;
         if !task.created {
-            // It began in another worktree.
+            // It is in no file here: it was removed, or began in another worktree.
             let of_task = |entry: Entry, _| {
                 (entry.event.entity == entity && !entry.event.payload.journal_only()).then_some(entry)
             };

@@ -22,12 +22,12 @@ use crate::model::event::{Entity, Entry, Event};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name, quoted};
 use crate::model::payload::{AgentRegistered, Payload, TaskVerified};
-use crate::model::settings::ReviewSettings;
+use crate::model::settings::{OnExpiry, ReviewSettings};
 use crate::model::time::Time;
 use crate::rules::fold::fold_agent;
 use crate::rules::readiness::Viewer;
 use crate::rules::review::{Unfit, completer, unfit};
-use crate::rules::rights::{Needs, RightsCheck, Times};
+use crate::rules::rights::{Needs, Resolving, RightsCheck, Times};
 use crate::rules::roles::{Rights, Roles, Verb};
 use crate::store::config::{MAX_CONFIG, combine};
 use crate::store::layout::{AGENTS, shown};
@@ -102,6 +102,8 @@ pub(crate) struct RolesAt<'a> {
     times: Times,
     /// Whether and by whom the commit's settings require a review.
     review: ReviewSettings,
+    /// Whether its settings let any agent with the right accept a proposal of a thread that expired.
+    accepts_expired: bool,
 }
 
 impl<'a> RolesAt<'a> {
@@ -128,8 +130,9 @@ impl<'a> RolesAt<'a> {
         let times = Times { now, silence: settings.session.limit_ms() };
         let (known, fork, keys) = (RefCell::default(), None, Keys::default());
         let (store, name) = (store.to_owned(), name.to_owned());
+        let accepts_expired = settings.thread.on_expiry == OnExpiry::AcceptHighest;
         let review = settings.review;
-        Ok(RolesAt { objects, store, tree, name, rights, readable, known, fork, keys, times, review })
+        Ok(RolesAt { objects, store, tree, name, rights, readable, known, fork, keys, times, review, accepts_expired })
     }
 
     /// Also checks the precedence in the events of a branch.
@@ -284,6 +287,18 @@ impl<'a> RolesAt<'a> {
                 );
                 breaches.add((2, None), n, event, words);
             }
+            if let Some(resolving) = asked.resolving(event)
+                && let Some(why) = self.not_the_decider(&event.author.agent, resolving)?
+            {
+                let words = format!(
+                    "{} resolves thread {} of {entity} by {}, but {why} by the roles of {}",
+                    author(event),
+                    resolving.thread,
+                    event.id,
+                    self.name
+                );
+                breaches.add((5, None), n, event, words);
+            }
             if let Some(what) = asked.unmade(event) {
                 let words = format!("{} {what} by {}, which no command does", author(event), named(event));
                 breaches.add((3, None), n, event, words);
@@ -359,6 +374,19 @@ impl<'a> RolesAt<'a> {
         let least = needs.precedence.filter(|least| !self.rights.has_precedence(agent, role.as_deref(), *least));
         let perm = perm.map(|perm| format!("the right {}", quoted(perm)));
         Ok(perm.or_else(|| least.map(|least| format!("precedence {least}"))))
+    }
+
+    /// Why an agent may not resolve a thread although it has the right; `None` if it may.
+    fn not_the_decider(&self, agent: &str, resolving: &Resolving) -> Result<Option<String>> {
+        if resolving.is_expired && self.accepts_expired {
+            return Ok(None);
+        }
+        if let Some(missed) = self.missed(agent, &resolving.needs)? {
+            return Ok(Some(format!("that needs {missed}")));
+        }
+        let Some(decider) = &resolving.decider else { return Ok(None) };
+        let is_above = self.precedence(agent)? > self.precedence(decider)?;
+        Ok((!is_above).then(|| format!("{} decides it, or an agent of higher precedence", quoted(decider))))
     }
 
     fn log_of(&self, agent: &str) -> Result<Log> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
 use super::find::{Finder, Spot};
 use super::liveness;
@@ -505,6 +506,18 @@ pub struct AgentView {
     pub agent: Agent,
     /// The last sign of life of its sessions.
     pub last_seen_at: Option<Time>,
+}
+
+/// `agent show`
+///
+/// Errors: `ERR_NOT_FOUND` if no agent has that name.
+pub fn agent(ws: &Workspace, name: &str) -> Result<AgentView> {
+    let found = agents(ws)?.items.into_iter().find(|view| view.agent.name == name);
+    found.ok_or_else(|| {
+        Error::not_found(format!("no agent {} is registered", quoted(name)))
+            .with(json!({ "agent": name }))
+            .hint("agentpm agent list names them")
+    })
 }
 
 /// `agent list`

@@ -29,14 +29,17 @@ pub use tasks::check_no_cycle;
 pub use threads::expire_threads;
 pub use work::confirm_again;
 
-use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
 use crate::model::command::{Batch, Command, commands};
 use crate::model::id::Id;
 use crate::model::payload::Broadcast;
 use crate::rules::stage::Stage;
 
 /// What a command created or changed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// A task.
     Task(Id),
@@ -134,10 +137,6 @@ decides! {
 fn batch(stage: &mut dyn Stage, c: &Batch) -> Result<Subject> {
     let mut done = Vec::with_capacity(c.ops.len());
     for (index, op) in c.ops.iter().enumerate() {
-        if matches!(&op.command, Command::TaskCreate(c) if c.idempotency_key.is_some()) {
-            return Err(Error::usage(format!("step {}: a step of a batch cannot have an idempotency_key", index + 1))
-                .hint("a plan with keys can be applied repeatedly: agentpm plan apply"));
-        }
         let subject = decide(stage, &op.command).map_err(|mut e| {
             e.message = format!("step {} ({}): {}", index + 1, op.command.op(), e.message);
             e

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use self::needs::{Ask, Need};
 use super::hand_edits::record::HandEdit;
+use super::idempotency::Order;
 use super::remote::Remote;
 use super::transaction::Transaction;
 use super::write::{self, Reply};
@@ -41,14 +42,16 @@ const MOST_LEFT: usize = 5;
 /// Executes a command whose leases the remote `name` confirms.
 ///
 /// Errors: as `write::execute`; `ERR_SYNC` if the settings want confirmation and the remote gives none.
-pub(crate) fn execute_asking(
+pub(crate) fn execute_asking<'a>(
     ws: &Workspace,
     author: &Author,
-    command: &Command,
+    order: impl Into<Order<'a>>,
     name: &str,
     edits: &[HandEdit],
     decision: impl Fn(&mut Transaction) -> Result<Subject>,
 ) -> Result<Reply> {
+    let order = order.into();
+    let command = order.command;
     let asking = Asking::new(ws, name)?;
     let mut dialogue = Dialogue {
         ws,
@@ -66,7 +69,7 @@ pub(crate) fn execute_asking(
     };
     for _ in 0..ROUNDS {
         let (mut needs, mut ends, mut waits, mut lamport) = (Vec::new(), Vec::new(), false, 0);
-        let outcome = write::execute_as(ws, author.clone(), command, edits, Some(&dialogue.replies), |tx| {
+        let outcome = write::execute_as(ws, author.clone(), order, edits, Some(&dialogue.replies), |tx| {
             let subject = decision(tx)?;
             waits = tx.waits_for_remote;
             needs = tx.needs(asking.clone_id(), ask)?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::record::{Comments, comment_lost, placed, refuse_bare};
+use crate::engine::commit::idempotency::{Key, Order};
 use crate::engine::commit::transaction::Transaction;
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
@@ -89,12 +90,10 @@ pub(crate) fn adopt(ws: &Workspace, new: &NewFile, remarks: Comments) -> Result<
     // A repeated command after a kill creates the same task; a file of another time is another task.
     let key = format!("file {} {} {} {}", words.path, mark.mtime, mark.inode, digest(&words.text));
     let title = words.doc.get("title").and_then(Value::as_str).unwrap_or_default();
-    let command = Command::TaskCreate(TaskCreate {
-        title: Title(title.into()),
-        idempotency_key: Some(key),
-        ..TaskCreate::default()
-    });
-    let reply = write::carry_out(ws, ws.author()?, &command, &[], |tx| {
+    let command = Command::TaskCreate(TaskCreate { title: Title(title.into()), ..TaskCreate::default() });
+    let key = Key::new(&digest(&key), "task.create", &command.to_json())?;
+    let order = Order { command: &command, key: Some(&key) };
+    let reply = write::carry_out(ws, ws.author()?, order, &[], |tx| {
         let id = tx.create_from_file(new, &words, remarks)?;
         if new.id.is_some() {
             tx.taken_in.insert(id, (words.text.clone().into_bytes(), "a new task".into()));

@@ -1,0 +1,219 @@
+//! The description of the HTTP interface, made from the operation table.
+//!
+//! Guarantees that it names every route of the table with the schemas of its arguments and its answer.
+//! Leaves to others: serving it (`server`).
+
+use serde_json::{Map, Value, json};
+
+use super::table::{Method, OPERATIONS, Operation, Route};
+use crate::error::Code;
+
+/// Headers of a change.
+const HEADERS: &[(&str, &str)] = &[
+    ("X-Agentpm-Agent", "The agent that acts; with a token of its own only that agent"),
+    ("X-Agentpm-Session", "The session of the agent"),
+    ("X-Correlation-Id", "Links the events of one request"),
+    ("X-Plan-Id", "Links the events of one plan"),
+];
+
+/// The OpenAPI document (3.1).
+pub fn document() -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    let mut shared = Map::new();
+    for operation in OPERATIONS.iter() {
+        let by_name = Route { method: Method::Post, path: "/ops/" };
+        if let Some(route) = operation.route {
+            let described = describe(operation, route, operation.name, &mut shared);
+            add(&mut paths, route.path.to_owned(), route.method, described);
+        }
+        let described = describe(operation, by_name, &format!("ops.{}", operation.name), &mut shared);
+        add(&mut paths, format!("/ops/{}", operation.name), Method::Post, described);
+    }
+    for (path, summary, kind) in [
+        (
+            "/events/stream",
+            "Stream the events as they arrive; Last-Event-ID continues after an event",
+            "text/event-stream",
+        ),
+        ("/metrics", "Measurements of the server and the plan, as Prometheus text", "text/plain"),
+        ("/openapi.json", "This document", "application/json"),
+        ("/healthz", "Whether the server can read the store", "application/json"),
+    ] {
+        let content = json!({ kind: { "schema": {} } });
+        let described =
+            json!({ "summary": summary, "responses": { "200": { "description": "OK", "content": content } } });
+        add(&mut paths, path.to_owned(), Method::Get, described);
+    }
+    shared.insert("Error".into(), error_schema());
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "agentpm", "version": env!("CARGO_PKG_VERSION"), "description": "The operations of a plan, over HTTP" },
+        "servers": [{ "url": "http://localhost" }],
+        "security": [{}, { "bearer": [] }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
+            "schemas": shared,
+        },
+    })
+}
+
+fn add(paths: &mut Map<String, Value>, path: String, method: Method, described: Value) {
+    let name = match method {
+        Method::Get => "get",
+        Method::Post => "post",
+        Method::Patch => "patch",
+        Method::Delete => "delete",
+    };
+    paths.entry(path).or_insert_with(|| json!({}))[name] = described;
+}
+
+fn describe(operation: &Operation, route: Route, id: &str, shared: &mut Map<String, Value>) -> Value {
+    let header = |(name, about): &(&str, &str)| parameter(name, "header", about, false, json!({ "type": "string" }));
+    let mut parameters: Vec<Value> = HEADERS.iter().map(header).collect();
+    if operation.changes() {
+        let about = "Makes the change once, however often it is repeated with this key within 30 days";
+        parameters.push(parameter("Idempotency-Key", "header", about, false, json!({ "type": "string" })));
+    }
+    let mut arguments = json!(operation.arguments);
+    hoist(&mut arguments, operation.name, shared);
+    if let Some(map) = arguments.as_object_mut() {
+        map.remove("$schema");
+    }
+    if route.path.contains("{id}") {
+        parameters.push(parameter(
+            "id",
+            "path",
+            "The id, a unique prefix of it, or the handle",
+            true,
+            json!({ "type": "string" }),
+        ));
+        let named = operation.id_argument();
+        if let Some(required) = arguments.get_mut("required").and_then(Value::as_array_mut) {
+            required.retain(|name| name != named);
+        }
+        if let Some(properties) = arguments.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.shift_remove(named);
+        }
+    }
+    let mut described =
+        json!({ "operationId": id, "summary": operation.summary(), "responses": responses(operation, shared) });
+    if matches!(route.method, Method::Get | Method::Delete) {
+        for (name, schema) in arguments["properties"].as_object().into_iter().flatten() {
+            let about = schema["description"].as_str().unwrap_or_default();
+            parameters.push(parameter(name, "query", about, false, schema.clone()));
+        }
+    } else {
+        described["requestBody"] = json!({ "content": { "application/json": { "schema": arguments } } });
+    }
+    described["parameters"] = json!(parameters);
+    described
+}
+
+fn parameter(name: &str, place: &str, about: &str, required: bool, schema: Value) -> Value {
+    json!({ "name": name, "in": place, "description": about, "required": required, "schema": schema })
+}
+
+fn responses(operation: &Operation, shared: &mut Map<String, Value>) -> Value {
+    let mut answer = json!((operation.answer)());
+    hoist(&mut answer, &format!("{}.answer", operation.name), shared);
+    if let Some(map) = answer.as_object_mut() {
+        map.remove("$schema");
+    }
+    let envelope = json!({
+        "type": "object",
+        "properties": {
+            "ok": { "const": true },
+            "data": answer,
+            "error": { "type": "null" },
+            "reasons": { "description": "Why no task is handed out" },
+            "warnings": { "type": "array", "items": { "type": "string" } },
+        },
+        "required": ["ok", "data", "error"],
+    });
+    let mut all = Map::new();
+    all.insert("200".into(), json!({ "description": "OK", "content": { "application/json": { "schema": envelope } } }));
+    let mut statuses: Vec<u16> = Code::ALL.iter().map(|code| code.status()).chain([401, 413]).collect();
+    statuses.sort_unstable();
+    statuses.dedup();
+    for status in statuses {
+        let codes = Code::ALL.iter().filter(|code| code.status() == status).map(|code| code.as_str());
+        let about = codes.collect::<Vec<_>>().join(", ");
+        let about = match status {
+            401 => "The token is missing or not known".to_owned(),
+            413 => "The body is too large".to_owned(),
+            _ => about,
+        };
+        let schema = json!({ "$ref": "#/components/schemas/Error" });
+        all.insert(
+            status.to_string(),
+            json!({ "description": about, "content": { "application/json": { "schema": schema } } }),
+        );
+    }
+    Value::Object(all)
+}
+
+fn error_schema() -> Value {
+    let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    json!({
+        "type": "object",
+        "properties": {
+            "ok": { "const": false },
+            "data": { "type": "null" },
+            "error": {
+                "type": "object",
+                "properties": {
+                    "code": { "enum": codes },
+                    "message": { "type": "string" },
+                    "details": {},
+                    "hint": { "type": ["string", "null"] },
+                },
+                "required": ["code", "message"],
+            },
+        },
+        "required": ["ok", "error"],
+    })
+}
+
+/// Moves the definitions of a schema to the shared ones; where another schema defines one of their names differently, under names
+/// of its own.
+fn hoist(schema: &mut Value, of: &str, shared: &mut Map<String, Value>) {
+    let Some(Value::Object(definitions)) = schema.as_object_mut().and_then(|map| map.remove("$defs")) else {
+        refer(schema, &Map::new());
+        return;
+    };
+    // A name is free where nothing has it, or where all that it leads to is the same.
+    let plain: Map<String, Value> = definitions.keys().map(|name| (name.clone(), json!(name))).collect();
+    let moved = |definition: &Value, names: &Map<String, Value>| {
+        let mut moved = definition.clone();
+        refer(&mut moved, names);
+        moved
+    };
+    let clashes =
+        definitions.iter().any(|(name, one)| shared.get(name).is_some_and(|other| *other != moved(one, &plain)));
+    let names = match clashes {
+        false => plain,
+        true => definitions.keys().map(|name| (name.clone(), json!(format!("{of}.{name}")))).collect(),
+    };
+    for (name, definition) in &definitions {
+        shared.insert(names[name].as_str().unwrap_or(name).to_owned(), moved(definition, &names));
+    }
+    refer(schema, &names);
+}
+
+/// Points references at the shared definitions.
+fn refer(schema: &mut Value, names: &Map<String, Value>) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::String(to)) = map.get_mut("$ref")
+                && let Some(name) = to.strip_prefix("#/$defs/")
+            {
+                let name = names.get(name).and_then(Value::as_str).unwrap_or(name);
+                *to = format!("#/components/schemas/{name}");
+            }
+            map.values_mut().for_each(|value| refer(value, names));
+        }
+        Value::Array(list) => list.iter_mut().for_each(|value| refer(value, names)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

@@ -1,0 +1,129 @@
+//! What all requests share: the open store, and the bounds of what runs at once.
+//!
+//! Guarantees that a request sees the settings and roles as they are on the disk, and that operations run on a
+//! bounded number of threads.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::Semaphore;
+
+use super::metrics::Metrics;
+use super::rate::Rate;
+use crate::engine::{self, Options, Request, Workspace};
+use crate::env::files::{self, Mark};
+use crate::error::{Code, Error, Result};
+use crate::store::layout::STORE;
+
+/// Operations that run at once.
+const MAX_WORK: usize = 16;
+/// Requests that wait for work or for events, at once.
+const MAX_WAITING: usize = 40;
+
+/// What all requests share.
+pub struct App {
+    store: RwLock<(Workspace, Marks)>,
+    options: Options,
+    /// The agent that started the server: it closes sessions and escalates threads.
+    own_agent: Option<String>,
+    /// The token of the server, where it answers over TCP.
+    pub token: Option<String>,
+    pub rate: Rate,
+    pub metrics: Metrics,
+    pub work: Arc<Semaphore>,
+    pub waiting: Arc<Semaphore>,
+    /// The server is about to end.
+    pub stopping: AtomicBool,
+    keeping_house: Arc<AtomicBool>,
+}
+
+/// The files that say how the store is to be opened, as they were when it was.
+#[derive(PartialEq)]
+struct Marks {
+    settings: Vec<Option<Mark>>,
+    folder: u64,
+}
+
+impl Marks {
+    fn of(ws: &Workspace) -> Self {
+        let own = ["config.toml", "roles.yml"].map(|name| ws.store.dir.mark(name).ok().flatten());
+        let users = ws.env.home().map(|home| files::mark_outside(&home.join(STORE).join("config.toml")));
+        Marks { settings: own.into_iter().chain([users]).collect(), folder: files::mark_outside(ws.store.path()).inode }
+    }
+}
+
+impl App {
+    pub fn new(ws: Workspace, options: Options, own_agent: Option<String>, token: Option<String>, rate: u32) -> Self {
+        let marks = Marks::of(&ws);
+        App {
+            store: RwLock::new((ws, marks)),
+            options,
+            own_agent,
+            token,
+            rate: Rate::new(rate),
+            metrics: Metrics::default(),
+            work: Arc::new(Semaphore::new(MAX_WORK)),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            stopping: AtomicBool::new(false),
+            keeping_house: Arc::default(),
+        }
+    }
+
+    /// The store for a request; opened again where its settings or roles changed.
+    ///
+    /// Errors: those of opening a store.
+    pub fn workspace(&self, request: Request) -> Result<Workspace> {
+        {
+            let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+            if Marks::of(&store.0) == store.1 {
+                return Ok(store.0.for_request(request));
+            }
+        }
+        let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        // Another request may have been first.
+        if Marks::of(&store.0) != store.1 {
+            let opened = engine::open(store.0.env.fork(), self.options.clone())?;
+            opened.choose_runtime_place();
+            let marks = Marks::of(&opened);
+            *store = (opened, marks);
+        }
+        Ok(store.0.for_request(request))
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Closes silent sessions and escalates expired threads, in the background.
+    pub fn keep_house(self: &Arc<Self>) {
+        if self.keeping_house.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let app = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            let request = Request { agent: app.own_agent.clone(), ..Request::default() };
+            let kept = app.workspace(request).and_then(|ws| engine::keep_house(&ws));
+            if let Err(e) = kept {
+                tracing::warn!(error = %e, "sessions and threads were not looked after");
+            }
+            app.keeping_house.store(false, Ordering::SeqCst);
+        });
+    }
+
+    /// Runs work that may wait for the disk on a thread of its own, once there is a place for it.
+    ///
+    /// Errors: those of the work.
+    pub async fn run<T: Send + 'static, E: From<Error> + Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&App) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        // The semaphore is never closed.
+        let place = Arc::clone(&self.work).acquire_owned().await.ok();
+        let app = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            work(&app)
+        });
+        done.await.unwrap_or_else(|_| Err(Error::new(Code::Io, "the operation failed inside the server").into()))
+    }
+}

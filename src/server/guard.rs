@@ -1,0 +1,149 @@
+//! Which requests are let in, and for whom.
+//!
+//! Guarantees that a browser on another site cannot use the server, that over TCP nothing is answered without a token, and that a
+//! request with an agent's token acts as that agent alone.
+//! Leaves to others: what an agent may do (`rules::rights`).
+
+use std::net::SocketAddr;
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+
+use super::app::App;
+use super::reply::Refusal;
+use crate::engine::{self, Request};
+use crate::error::{Code, Error};
+use crate::model::id::quoted;
+use crate::runtime::tokens::is_equal;
+
+/// The largest body of a request, in bytes.
+pub const MAX_BODY: usize = 1024 * 1024;
+/// The longest value of a header that ends up in an event, in bytes.
+const MAX_HEADER: usize = 1_024;
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub enum Peer {
+    /// The socket, from a process of this user.
+    Socket,
+    /// TCP, at this address of ours.
+    Tcp(Option<SocketAddr>),
+}
+
+/// Checks what a request may be refused for before anything of it is read.
+pub fn check(peer: Peer, parts: &Parts) -> Result<(), Refusal> {
+    let headers = &parts.headers;
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MAX_BODY as u64) {
+        return Err(too_large());
+    }
+    check_site(peer, parts)?;
+    let names = parts.uri.query().unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+    if names.into_iter().any(|name| matches!(name, "token" | "access_token" | "authorization" | "bearer")) {
+        return Err(
+            Error::usage("a token in an address ends up in logs; send it as Authorization: Bearer TOKEN").into()
+        );
+    }
+    Ok(())
+}
+
+/// The refusal of a body that is too large.
+pub fn too_large() -> Refusal {
+    let error = Error::validation(format!("the body of a request has at most {MAX_BODY} bytes"))
+        .hint("split the batch, or use the command line");
+    Refusal::with_status(error, StatusCode::PAYLOAD_TOO_LARGE).closing()
+}
+
+/// Refuses what a page of another site could send: a browser that was led here by a name of that site, or a form of it.
+fn check_site(peer: Peer, parts: &Parts) -> Result<(), Refusal> {
+    let refuse = |what: &str| Err(Error::new(Code::Unauthorized, what.to_owned()).into());
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if hosts.next().is_some() {
+        return refuse("a request has one Host");
+    }
+    if let Peer::Tcp(address) = peer {
+        let port = address.map(|address| address.port()).unwrap_or_default();
+        let ours = ["127.0.0.1", "localhost", "[::1]"].map(|name| format!("{name}:{port}"));
+        if !ours.iter().any(|name| name.eq_ignore_ascii_case(host)) {
+            return refuse("the Host of the request is not this server");
+        }
+    }
+    let of = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    if of("origin").is_some_and(|origin| origin != format!("http://{host}")) {
+        return refuse("requests of pages of other sites are refused");
+    }
+    if of("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return refuse("requests of pages of other sites are refused");
+    }
+    Ok(())
+}
+
+/// Who asks.
+///
+/// Errors: 401 for a token that is missing or unknown, 403 for a header that names another agent than the token.
+pub fn caller(app: &App, peer: Peer, headers: &HeaderMap) -> Result<Request, Refusal> {
+    let header = |name: &str| text_of(headers, name);
+    let agent = header("x-agentpm-agent")?;
+    let request = Request {
+        agent: agent.clone(),
+        session: header("x-agentpm-session")?,
+        correlation_id: header("x-correlation-id")?,
+        plan_id: header("x-plan-id")?,
+        idempotency_key: header("idempotency-key")?,
+        full: false,
+    };
+    let ws = app.workspace(request.clone())?;
+    let token = match header("authorization")? {
+        Some(text) => {
+            Some(bearer(&text).ok_or_else(|| unauthenticated("the authorization is no Bearer token"))?.to_owned())
+        }
+        None => None,
+    };
+    let Some(token) = token else {
+        return match peer {
+            Peer::Socket => Ok(request),
+            Peer::Tcp(_) => Err(unauthenticated("a request over TCP needs a token")),
+        };
+    };
+    if let Some(owner) = engine::commit::tokens::agent_of(&ws, &token)? {
+        if let Some(other) = agent.filter(|agent| *agent != owner) {
+            let message = format!("this token is {owner}'s; it cannot act as {}", quoted(&other));
+            return Err(Error::new(Code::Unauthorized, message).into());
+        }
+        return Ok(Request { agent: Some(owner), ..request });
+    }
+    if !app.token.as_ref().is_some_and(|own| is_equal(own, &token)) {
+        return Err(unauthenticated("the token is not known here; it may have been revoked"));
+    }
+    if request.agent.is_some() && ws.rights.0.is_some() && matches!(peer, Peer::Tcp(_)) {
+        return Err(Error::new(Code::Unauthorized, "with roles.yml an agent needs a token of its own over TCP")
+            .hint("agentpm agent token NAME issues one")
+            .into());
+    }
+    Ok(request)
+}
+
+fn unauthenticated(what: &str) -> Refusal {
+    let error = Error::new(Code::Unauthorized, what.to_owned())
+        .hint("agentpm serve --print-token prints the server's token, agentpm agent token NAME issues one of an agent");
+    Refusal::with_status(error, StatusCode::UNAUTHORIZED)
+}
+
+fn bearer(text: &str) -> Option<&str> {
+    let (scheme, token) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The value of a header, which is given at most once.
+pub fn text_of(headers: &HeaderMap, name: &str) -> Result<Option<String>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = std::str::from_utf8(value.as_bytes()).ok().filter(|text| text.len() <= MAX_HEADER);
+    match text.filter(|_| values.next().is_none()) {
+        Some(text) => Ok(Some(text.to_owned()).filter(|text| !text.is_empty())),
+        None => {
+            Err(Error::usage(format!("the header {name} is given once, as text of at most {MAX_HEADER} bytes")).into())
+        }
+    }
+}

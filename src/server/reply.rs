@@ -1,0 +1,86 @@
+//! Answers in HTTP: the envelope of the command line, with the status that belongs to its code.
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::api::Answered;
+use crate::error::{Code, Error};
+
+/// Why a request is refused.
+#[derive(Debug)]
+pub struct Refusal {
+    error: Error,
+    status: StatusCode,
+    /// The connection is closed: what else the client sends on it is not understood.
+    closes: bool,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Refusal { error, status, closes: false }
+    }
+}
+
+impl Refusal {
+    /// A refusal with another status than that of its code.
+    pub fn with_status(error: Error, status: StatusCode) -> Self {
+        Refusal { error, status, closes: false }
+    }
+
+    /// The same, after which the connection is closed.
+    #[must_use]
+    pub fn closing(self) -> Self {
+        Refusal { closes: true, ..self }
+    }
+}
+
+/// The answer to a request that was refused.
+pub fn refused(refusal: Refusal) -> Response<Body> {
+    let Refusal { error, status, closes } = refusal;
+    let mut response = json_response(status, &json!({ "ok": false, "data": Value::Null, "error": error }));
+    let mut set = |name: HeaderName, value: &'static str| {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    };
+    if matches!(error.code, Code::RateLimit | Code::Busy) {
+        set(header::RETRY_AFTER, "1");
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        set(header::WWW_AUTHENTICATE, "Bearer");
+    }
+    if closes {
+        set(header::CONNECTION, "close");
+    }
+    response
+}
+
+/// The answer to a call that was carried out.
+pub fn answered(answered: &Answered, data: Value, notices: Vec<String>) -> Response<Body> {
+    let version = data["version"].as_u64();
+    let mut envelope = json!({ "ok": true, "data": data, "error": Value::Null });
+    if let Some(reasons) = &answered.reasons {
+        envelope["reasons"] = crate::api::without_nulls(json!(reasons));
+    }
+    let mut warnings = answered.warnings.clone();
+    warnings.extend(notices.into_iter().filter(|notice| !answered.warnings.contains(notice)));
+    if !warnings.is_empty() {
+        envelope["warnings"] = json!(warnings);
+    }
+    let mut response = json_response(StatusCode::OK, &envelope);
+    if let Some(version) = version.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok()) {
+        response.headers_mut().insert(header::ETAG, version);
+    }
+    response
+}
+
+/// A document, which no browser may guess about or keep.
+pub fn json_response(status: StatusCode, document: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("{document}\n")));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,335 @@
+//! The routes: those of the operation table, every operation by its name, and what only a server has.
+//!
+//! Guarantees that a request is checked before anything of it is read, and answered as the command line answers the same call.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{RawPathParams, Request, State};
+use axum::http::request::Parts;
+use axum::http::{Response, StatusCode, header};
+use axum::routing::{MethodFilter, get, on, post};
+use serde_json::{Map, Value, json};
+
+use super::app::App;
+use super::arguments as args;
+use super::events;
+use super::guard::{self, MAX_BODY, Peer};
+use super::reply::{Refusal, answered, json_response, refused};
+use crate::api::{self, Answer, Answered, Call, Method, OPERATIONS, Operation, find, openapi};
+use crate::engine::{self, Workspace};
+use crate::error::{Code, Error, Result};
+use crate::model::args::Duration as Span;
+use crate::model::id::quoted;
+use crate::model::job::{AgentToken, Job};
+
+/// How long a body may take to arrive.
+const BODY: Duration = Duration::from_secs(30);
+/// How long a wait for work goes on without a look whether the client is still there.
+const SLICE: Duration = Duration::from_secs(5);
+
+/// All routes.
+pub fn router(app: Arc<App>) -> Router {
+    let mut router = Router::new();
+    for (operation, route) in OPERATIONS.iter().filter_map(|operation| Some((operation, operation.route?))) {
+        let answer = move |State(app): State<Arc<App>>, params: RawPathParams, request: Request| async move {
+            let id = params.iter().find(|(name, _)| *name == "id").map(|(_, id)| id.to_owned());
+            let (parts, body) = request.into_parts();
+            respond(app, parts, body, Ok(operation), id).await
+        };
+        router = router.route(route.path, on(filter(route.method), answer));
+    }
+    let by_name = |State(app): State<Arc<App>>, params: RawPathParams, request: Request| async move {
+        let name = params.iter().next().map(|(_, name)| name.to_owned()).unwrap_or_default();
+        let operation = find(&name).ok_or_else(|| Error::not_found(format!("there is no operation {}", quoted(&name))));
+        let (parts, body) = request.into_parts();
+        respond(app, parts, body, operation, None).await
+    };
+    router
+        .route("/ops/{name}", post(by_name))
+        .route("/events/stream", get(events::stream))
+        .route("/openapi.json", get(document))
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
+        .fallback(|State(app): State<Arc<App>>, request: Request| no_route(app, request, StatusCode::NOT_FOUND))
+        .method_not_allowed_fallback(|State(app): State<Arc<App>>, request: Request| {
+            no_route(app, request, StatusCode::METHOD_NOT_ALLOWED)
+        })
+        .with_state(app)
+}
+
+fn filter(method: Method) -> MethodFilter {
+    match method {
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+        Method::Patch => MethodFilter::PATCH,
+        Method::Delete => MethodFilter::DELETE,
+    }
+}
+
+/// The peer of a request, once it is known to be let in.
+///
+/// Errors: why it is refused.
+pub fn peer_of(parts: &Parts) -> Result<Peer, Refusal> {
+    let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer::Tcp(None));
+    guard::check(peer, parts).map(|()| peer)
+}
+
+async fn respond(
+    app: Arc<App>,
+    parts: Parts,
+    body: Body,
+    operation: Result<&'static Operation>,
+    id: Option<String>,
+) -> Response<Body> {
+    let start = Instant::now();
+    let name = operation.as_ref().map_or("unknown", |operation| operation.name);
+    let measured = Arc::clone(&app);
+    let mut response = carry_out(app, &parts, body, operation, id).await.unwrap_or_else(refused);
+    if parts.headers.contains_key(header::TRANSFER_ENCODING) {
+        // Where a body ends that has a length too is a matter of opinion: what follows it is not read.
+        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    }
+    measured.metrics.count(name, response.status().as_u16(), start.elapsed());
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    tracing::info!(
+        op = name,
+        status = response.status().as_u16(),
+        agent = header("x-agentpm-agent"),
+        session_id = header("x-agentpm-session"),
+        correlation_id = header("x-correlation-id"),
+        plan_id = header("x-plan-id"),
+        milliseconds = start.elapsed().as_secs_f64() * 1e3,
+        "answered"
+    );
+    response
+}
+
+async fn carry_out(
+    app: Arc<App>,
+    parts: &Parts,
+    body: Body,
+    operation: Result<&'static Operation>,
+    id: Option<String>,
+) -> Result<Response<Body>, Refusal> {
+    let peer = peer_of(parts)?;
+    let operation = operation?;
+    let read = tokio::time::timeout(BODY, to_bytes(body, MAX_BODY)).await;
+    let late = || Refusal::from(Error::usage("the body of the request did not arrive in time")).closing();
+    let body = read.map_err(|_| late())?.map_err(|e| {
+        let is_long = std::error::Error::source(&e).is_some_and(|source| source.to_string().contains("length limit"));
+        if is_long {
+            guard::too_large()
+        } else {
+            Refusal::from(Error::usage("the body of the request is cut off")).closing()
+        }
+    })?;
+    let (args, options) = arguments(operation, parts, &body, id)?;
+    let headers = parts.headers.clone();
+    if operation.name == "next.wait" {
+        return wait(app, operation, headers, peer, args, options).await;
+    }
+    app.run(move |app| {
+        let ws = workspace_for(app, operation, &headers, peer, options)?;
+        let done = perform(&ws, operation, args)?;
+        Ok(reply(&ws, operation, done, options))
+    })
+    .await
+}
+
+/// What a request asks for besides the arguments of its operation.
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    /// All of what a change changed, and not a receipt.
+    full: bool,
+    /// Items of a list that are passed over.
+    offset: usize,
+}
+
+fn arguments(
+    operation: &Operation,
+    parts: &Parts,
+    body: &[u8],
+    id: Option<String>,
+) -> Result<(Map<String, Value>, Asked), Refusal> {
+    let content = guard::text_of(&parts.headers, "content-type")?;
+    let is_json =
+        content.as_deref().is_some_and(|kind| kind.split(';').next().unwrap_or_default().trim().ends_with("json"));
+    if !body.is_empty() && !is_json {
+        // A page of another site can send a form without asking, and JSON only after it asked.
+        return Err(Error::usage("a body needs the header Content-Type: application/json").into());
+    }
+    let mut asked = Asked::default();
+    let mut query = args::pairs(parts.uri.query())?;
+    if let Some(at) = query.iter().position(|(name, _)| name == "full") {
+        asked.full = !matches!(query.remove(at).1.as_str(), "false" | "0");
+    }
+    if operation.name == "task.list"
+        && let Some(at) = query.iter().position(|(name, _)| name == "offset")
+    {
+        let text = query.remove(at).1;
+        asked.offset = text.parse().map_err(|_| Error::usage(format!("offset is a number, not {}", quoted(&text))))?;
+    }
+    let mut args = args::of_query(operation, query)?;
+    for (name, value) in args::of_body(operation, body)? {
+        if args.insert(name.clone(), value).is_some() {
+            return Err(Error::usage(format!("{} is in the query and in the body", quoted(&name))).into());
+        }
+    }
+    let mut args = args::in_our_names(operation, args);
+    if let Some(id) = id {
+        args::put_id(&mut args, operation.id_argument(), id)?;
+    }
+    let property = |name: &str| operation.arguments.get("properties").is_some_and(|all| all.get(name).is_some());
+    if let Some(version) = guard::text_of(&parts.headers, "if-match")?.filter(|text| text != "*") {
+        let number = version.trim_matches('"').parse::<u64>();
+        let number = number.ok().filter(|_| property("expected_version"));
+        let wrong = || Error::usage(format!("{} takes no If-Match {}", operation.name, quoted(&version)));
+        args.insert("expected_version".into(), json!(number.ok_or_else(wrong)?));
+    }
+    if asked.full && property("full") {
+        args.entry("full").or_insert(json!(true));
+    }
+    if asked.offset > 0 {
+        let limit = args.get("limit").and_then(Value::as_u64);
+        let limit = limit.ok_or_else(|| Error::usage("offset needs limit; cursor continues a list without it"))?;
+        args.insert("limit".into(), json!(limit.saturating_add(asked.offset as u64)));
+    }
+    Ok((args, asked))
+}
+
+/// The store as the caller sees it.
+fn workspace_for(
+    app: &App,
+    operation: &Operation,
+    headers: &axum::http::HeaderMap,
+    peer: Peer,
+    asked: Asked,
+) -> Result<Workspace, Refusal> {
+    let request = guard::caller(app, peer, headers)?;
+    if !app.rate.take(request.agent.as_deref().unwrap_or_default()) {
+        let who = request.agent.as_deref().unwrap_or("a caller without a name");
+        return Err(Error::new(Code::RateLimit, format!("{who} makes too many requests")).hint("wait a second").into());
+    }
+    if operation.changes() && request.agent.is_none() {
+        return Err(Error::usage("the agent is not known")
+            .hint("name it in the header X-Agentpm-Agent, or send its token")
+            .into());
+    }
+    Ok(app.workspace(engine::Request { full: asked.full, ..request })?)
+}
+
+fn perform(ws: &Workspace, operation: &Operation, args: Map<String, Value>) -> Result<Answered> {
+    api::call(ws, &Call::from_json(operation.name, Value::Object(args))?)
+}
+
+fn reply(ws: &Workspace, operation: &Operation, done: Answered, asked: Asked) -> Response<Body> {
+    let is_change = operation.changes() && !matches!(done.data, Answer::Next(None));
+    let mut data = done.data.to_json(asked.full);
+    if let Some(Value::Array(items)) = data.get_mut("items").filter(|_| asked.offset > 0) {
+        items.drain(..asked.offset.min(items.len()));
+    }
+    let mut notices = api::notices(ws, is_change);
+    if let ("agent.register", Some(name)) = (operation.name, data["name"].as_str())
+        && !engine::commit::tokens::has_token(ws, name)
+    {
+        let issue = Call::Job(Job::AgentToken(AgentToken { name: name.to_owned(), revoke: false }));
+        match api::call(ws, &issue).map(|issued| issued.data) {
+            Ok(Answer::Token(issued)) => data["token"] = json!(issued.token),
+            Ok(_) => {}
+            Err(e) => notices.push(format!("the agent has no token: {}", e.message)),
+        }
+    }
+    answered(&done, data, notices)
+}
+
+/// Waits for work in slices: between them a client that is gone ends the wait, and so does the end of the server.
+async fn wait(
+    app: Arc<App>,
+    operation: &'static Operation,
+    headers: axum::http::HeaderMap,
+    peer: Peer,
+    mut args: Map<String, Value>,
+    asked: Asked,
+) -> Result<Response<Body>, Refusal> {
+    let span = serde_json::from_value::<Span>(args.get("wait").cloned().unwrap_or_default());
+    let span = span.map_err(|e| Error::validation(format!("wait: {e}")))?;
+    let until = Instant::now() + Duration::from_millis(span.millis.unsigned_abs());
+    let busy = || Error::new(Code::RateLimit, "too many requests wait already").hint("wait a second");
+    let _place = Arc::clone(&app.waiting).try_acquire_owned().map_err(|_| busy())?;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        args.insert("wait".into(), json!(format!("{}s", left.min(SLICE).as_secs_f64().ceil())));
+        let (args, headers, state) = (args.clone(), headers.clone(), Arc::clone(&app));
+        let slice = tokio::task::spawn_blocking(move || {
+            let ws = workspace_for(&state, operation, &headers, peer, asked)?;
+            let done = perform(&ws, operation, args)?;
+            let is_over = !done.data.is_nothing() || left <= SLICE || state.is_stopping();
+            Ok(is_over.then(|| reply(&ws, operation, done, asked)))
+        });
+        let failed = |_| Err(Refusal::from(Error::new(Code::Io, "the operation failed inside the server")));
+        if let Some(response) = slice.await.unwrap_or_else(failed)? {
+            return Ok(response);
+        }
+    }
+}
+
+async fn document(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let (parts, _) = request.into_parts();
+    let answer = async {
+        let peer = peer_of(&parts)?;
+        let headers = parts.headers.clone();
+        app.run(move |app| guard::caller(app, peer, &headers)).await?;
+        Ok(json_response(StatusCode::OK, &openapi::document()))
+    };
+    answer.await.unwrap_or_else(refused)
+}
+
+async fn metrics(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let (parts, _) = request.into_parts();
+    let answer = async {
+        let peer = peer_of(&parts)?;
+        let headers = parts.headers.clone();
+        let read = move |app: &App| {
+            let ws = app.workspace(guard::caller(app, peer, &headers)?)?;
+            Ok::<_, Refusal>(app.metrics.text(&ws)?)
+        };
+        let mut response = Response::new(Body::from(app.run(read).await?));
+        let kind = header::HeaderValue::from_static("text/plain; version=0.0.4");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        Ok(response)
+    };
+    answer.await.unwrap_or_else(refused)
+}
+
+/// Says that the server answers and can read the store. Needs no token, and says nothing of the plan.
+async fn health(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let (parts, _) = request.into_parts();
+    let answer = async {
+        peer_of(&parts)?;
+        app.run(|app| app.workspace(engine::Request::default()).map(drop)).await?;
+        Ok(json_response(StatusCode::OK, &json!({ "ok": true, "data": { "status": "ok" }, "error": Value::Null })))
+    };
+    answer.await.unwrap_or_else(refused)
+}
+
+async fn no_route(app: Arc<App>, request: Request, status: StatusCode) -> Response<Body> {
+    let (parts, _) = request.into_parts();
+    let answer = async {
+        let peer = peer_of(&parts)?;
+        let headers = parts.headers.clone();
+        app.run(move |app| guard::caller(app, peer, &headers)).await?;
+        let what = format!("there is no {} {}", parts.method, parts.uri.path());
+        let error = match status {
+            StatusCode::METHOD_NOT_ALLOWED => Error::usage(what),
+            _ => Error::not_found(what),
+        };
+        Err(Refusal::with_status(error.hint("GET /openapi.json lists what is there"), status))
+    };
+    let mut response = answer.await.unwrap_or_else(refused);
+    // An unread body must not be taken for the next request.
+    response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    response
+}

@@ -1,0 +1,202 @@
+//! A server for a story, and a client that sends it any bytes.
+
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::sandbox::{Answer, Sandbox, WAIT, wait_for};
+
+/// A running server, ended when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    pub socket: PathBuf,
+    pub tcp: Option<SocketAddr>,
+    /// Open, so that the server may print.
+    _stdout: BufReader<ChildStdout>,
+}
+
+/// A stream to a server.
+pub trait Stream: Read + Write + Send {
+    fn wait_at_most(&self, most: std::time::Duration);
+}
+
+impl Stream for UnixStream {
+    fn wait_at_most(&self, most: std::time::Duration) {
+        self.set_read_timeout(Some(most)).unwrap();
+        self.set_write_timeout(Some(most)).unwrap();
+    }
+}
+
+impl Stream for TcpStream {
+    fn wait_at_most(&self, most: std::time::Duration) {
+        self.set_read_timeout(Some(most)).unwrap();
+        self.set_write_timeout(Some(most)).unwrap();
+    }
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("no JSON document ({e}): {self:?}"))
+    }
+
+    /// The data of a success.
+    #[track_caller]
+    pub fn data(&self) -> Value {
+        assert_eq!(self.status, 200, "{self:?}");
+        let json = self.json();
+        assert_eq!((&json["ok"], &json["error"]), (&Value::Bool(true), &Value::Null), "{self:?}");
+        json["data"].clone()
+    }
+
+    /// The error of a refusal, after a look at its status and code.
+    #[track_caller]
+    pub fn error(&self, status: u16, code: &str) -> Value {
+        let json = self.json();
+        assert_eq!((self.status, json["error"]["code"].as_str()), (status, Some(code)), "{self:?}");
+        assert_eq!(json["ok"], false);
+        json["error"].clone()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let line = |line: &'_ str| line.split_once(':').is_some_and(|(key, _)| key.eq_ignore_ascii_case(name));
+        self.head.lines().find(|text| line(text)).and_then(|text| text.split_once(": ")).map(|(_, value)| value)
+    }
+}
+
+/// The program `agentpm serve` in a folder, with ids that no seed gives twice.
+pub fn serve(room: &Sandbox, dir: &Path, args: &[&str]) -> Command {
+    let mut command = room.agentpm_in(dir);
+    command.env_remove("AGENTPM_SEED").env_remove("AGENTPM_AGENT").arg("serve").args(args);
+    command
+}
+
+impl Server {
+    pub fn start(room: &Sandbox, args: &[&str]) -> Self {
+        Self::start_in(room, &room.repo(), args)
+    }
+
+    pub fn start_in(room: &Sandbox, dir: &Path, args: &[&str]) -> Self {
+        Self::spawn(&mut serve(room, dir, args)).unwrap_or_else(|answer| panic!("the server did not start: {answer:?}"))
+    }
+
+    /// Starts a server; what it answered where it ended instead.
+    pub fn spawn(command: &mut Command) -> Result<Self, Answer> {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("agentpm starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("a line");
+        let answer: Value = serde_json::from_str(&line).unwrap_or_default();
+        let Some(socket) = answer["data"]["socket"].as_str().map(PathBuf::from) else {
+            let output = child.wait_with_output().expect("it ends");
+            return Err(Answer { stdout: line, ..Answer::from(output) });
+        };
+        let tcp = answer["data"]["tcp"].as_str().map(|address| address.parse().unwrap());
+        Ok(Server { child, socket, tcp, _stdout: stdout })
+    }
+
+    pub fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(&self.socket).expect("the server listens");
+        stream.wait_at_most(WAIT);
+        stream
+    }
+
+    pub fn connect_tcp(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.tcp.unwrap()).expect("the server listens");
+        stream.wait_at_most(WAIT);
+        stream
+    }
+
+    /// A request over the socket as `ada`.
+    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
+        self.ask_with(method, path, &["X-Agentpm-Agent: ada"], body)
+    }
+
+    /// A request over the socket with these headers.
+    pub fn ask_with(&self, method: &str, path: &str, headers: &[&str], body: Option<&Value>) -> Reply {
+        exchange(&mut self.connect(), &request(method, path, "localhost", headers, body))
+    }
+
+    /// A request over TCP with these headers.
+    pub fn ask_tcp(&self, method: &str, path: &str, headers: &[&str], body: Option<&Value>) -> Reply {
+        let host = self.tcp.unwrap().to_string();
+        exchange(&mut self.connect_tcp(), &request(method, path, &host, headers, body))
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).expect("the server runs");
+    }
+
+    /// Waits until it ends, and says with which code.
+    pub fn wait(&mut self) -> Option<i32> {
+        let child = std::cell::RefCell::new(&mut self.child);
+        let status = std::cell::Cell::new(None);
+        wait_for("the server ends", || {
+            status.set(child.borrow_mut().try_wait().expect("it can be waited for"));
+            status.get().is_some()
+        });
+        status.get().and_then(|status| status.code())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The bytes of a request.
+pub fn request(method: &str, path: &str, host: &str, headers: &[&str], body: Option<&Value>) -> String {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    for header in headers {
+        text.push_str(&format!("{header}\r\n"));
+    }
+    match body {
+        None => format!("{text}\r\n"),
+        Some(body) => {
+            let body = body.to_string();
+            format!("{text}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        }
+    }
+}
+
+/// Sends bytes and reads the answer.
+pub fn exchange(stream: &mut (impl Stream + ?Sized), bytes: &str) -> Reply {
+    // A server that refuses a request may close before it has all of it.
+    let _ = stream.write_all(bytes.as_bytes());
+    read_reply(stream)
+}
+
+/// Reads an answer until the server closes the connection.
+pub fn read_reply(stream: &mut (impl Stream + ?Sized)) -> Reply {
+    let mut bytes = Vec::new();
+    let mut part = [0; 65536];
+    loop {
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(n) => bytes.extend_from_slice(&part[..n]),
+            Err(e) if bytes.is_empty() => panic!("no answer: {e}"),
+            Err(_) => break,
+        }
+    }
+    let text = String::from_utf8(bytes).expect("an answer is UTF-8");
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Reply { status, head: head.to_owned(), body: body.to_owned() }
+}
