@@ -27,4 +27,7 @@ pub mod server;
 #[cfg(feature = "client")]
 pub mod client;
 
+#[cfg(feature = "mcp")]
+pub mod mcp;
+
 pub mod cli;

@@ -7,12 +7,14 @@ mod answer;
 mod inbox;
 mod next;
 pub mod openapi;
+pub mod prime;
 mod steps;
 mod table;
 
 use serde_json::Value;
 
 pub use self::answer::{Answer, without_nulls};
+pub use self::prime::prime;
 pub use self::table::{Kind, Method, OPERATIONS, Operation, Route, find};
 use crate::engine::commit::hand_edits::record;
 use crate::engine::commit::idempotency::{self, Key};

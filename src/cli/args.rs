@@ -197,6 +197,10 @@ pub enum Verb {
         after_help = "Examples:\n  agentpm serve\n  agentpm serve --tcp 127.0.0.1:0\n  agentpm serve --print-token"
     )]
     Serve(Deferred<Serve>),
+    /// Serve the plan to an MCP client on standard input and output
+    #[cfg(feature = "mcp")]
+    #[command(after_help = "Examples:\n  agentpm mcp\n  agentpm mcp --print-config claude")]
+    Mcp(Deferred<Mcp>),
     /// Print the OpenAPI description of the HTTP interface
     #[command(after_help = "Example:\n  agentpm openapi > openapi.json")]
     Openapi,
@@ -501,16 +505,7 @@ pub struct PlanApply {
 pub struct Prime {
     /// The role whose loop is printed (default: the one you registered with, else executor)
     #[arg(long, value_name = "ROLE")]
-    pub role: Option<PrimeRole>,
-}
-
-/// The roles that have a loop of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum PrimeRole {
-    Planner,
-    Executor,
-    Reviewer,
-    Coordinator,
+    pub role: Option<crate::api::prime::Loop>,
 }
 
 #[derive(Args, Debug)]
@@ -606,6 +601,14 @@ pub struct Serve {
     /// Print the token that requests over TCP need, and end
     #[arg(long)]
     pub print_token: bool,
+}
+
+#[cfg(feature = "mcp")]
+#[derive(Args, Debug)]
+pub struct Mcp {
+    /// Print the entry for the configuration of a client, and end
+    #[arg(long, value_name = "CLIENT")]
+    pub print_config: Option<crate::mcp::Client>,
 }
 
 #[derive(Args, Debug)]

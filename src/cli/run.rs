@@ -4,13 +4,15 @@ use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _, ValueEnum as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 use serde_json::json;
 
+#[cfg(feature = "mcp")]
+use super::args::Mcp;
 use super::args::{
     AgentVerb, Cancel, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, InboxArgs, InboxVerb, Init, LeaseVerb,
-    NextArgs, PlanApply, PlanVerb, PrimeRole, ProgressVerb, Schema, Search, SessionVerb, SplitArgs, TaskVerb,
-    ThreadVerb, UndoArgs, Verb,
+    NextArgs, PlanApply, PlanVerb, ProgressVerb, Schema, Search, SessionVerb, SplitArgs, TaskVerb, ThreadVerb,
+    UndoArgs, Verb,
 };
 use super::deferred::Deferred;
 use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
@@ -19,7 +21,7 @@ use super::serve;
 use super::{exchange, help, lint, words, work};
 use crate::api::{self, Answer, Call, Item};
 use crate::engine::commit::plan::read_tasks;
-use crate::engine::{self, Driver, Options, Request, Workspace};
+use crate::engine::{self, Options, Request, Workspace};
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
 use crate::model::args::{EventRef, Ref};
@@ -131,6 +133,16 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Output> {
         Verb::Openapi => return openapi(),
         #[cfg(feature = "server")]
         Verb::Serve(Deferred(args)) if !args.print_token => return serve::serve(env, options, &args, global),
+        #[cfg(feature = "mcp")]
+        Verb::Mcp(Deferred(Mcp { print_config: Some(client) })) => {
+            let agent = env.var("AGENTPM_AGENT").filter(|_| options.request.agent.is_none());
+            return Ok(document(crate::mcp::entry(client, options.request.agent.as_deref().or(agent))));
+        }
+        #[cfg(feature = "mcp")]
+        Verb::Mcp(_) => {
+            crate::mcp::serve(env, options)?;
+            return Ok(Output { document: true, ..Output::default() });
+        }
         Verb::Help(Deferred(args)) => return help_on(&args.topic),
         Verb::MergeDriver(Deferred(args)) => return exchange::merge_driver(&env, &args),
         Verb::Textconv(Deferred(args)) => return exchange::textconv(&env, &args),
@@ -186,7 +198,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Next(Deferred(args)) => return next(ws, &args, global),
         Verb::Work(Deferred(args)) => return work::work(ws, args),
         Verb::Review(Deferred(args)) => return reviewed(ws, args, global),
-        Verb::Prime(Deferred(args)) => return prime(ws, args.role),
+        Verb::Prime(Deferred(args)) => return api::prime(ws, args.role).map(document),
         Verb::Watch(Deferred(args)) => return exchange::watch(ws, &args),
         #[cfg(feature = "server")]
         Verb::Serve(_) => return serve::token(ws),
@@ -287,6 +299,8 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Recover(Deferred(args)) => exchange::recover(args),
         Verb::Sync(Deferred(args)) => exchange::sync(args)?,
         // Answered above, without a store.
+        #[cfg(feature = "mcp")]
+        Verb::Mcp(_) => return Err(Error::usage("answered before")),
         Verb::Init(_)
         | Verb::Completions(_)
         | Verb::Man
@@ -477,38 +491,6 @@ fn init(env: &Env, options: &Options, args: &Init) -> Result<Output> {
     }
     let warnings = report.warning.take().into_iter().collect();
     Ok(Output { quiet: Some(report.path.clone()), data: json!(report), human, warnings, ..Output::default() })
-}
-
-/// Instructions for the context of an agent, and the state of the plan in two lines.
-fn prime(ws: &Workspace, asked: Option<PrimeRole>) -> Result<Output> {
-    let stats = engine::query::doctor::stats(ws)?;
-    let name = ws.agent_name();
-    let agent = name.as_ref().map(|name| engine::view::read::agent_record(ws, name)).transpose()?;
-    let registered = agent.and_then(|agent| agent.role);
-    let role = asked.or_else(|| PrimeRole::from_str(registered.as_deref()?, false).ok());
-    let me = name.unwrap_or_else(|| "not known; set AGENTPM_AGENT".into());
-    let as_what = registered.map(|role| format!(", registered as {}", escape(&role))).unwrap_or_default();
-    let engine::query::status::Overview { mine, unread, .. } = engine::query::status::status(ws)?;
-    let unread = unread.map(|n| format!("Unread in your inbox: {n} (agentpm inbox)\n")).unwrap_or_default();
-    let held: String = mine.iter().map(|task| format!("You hold: {} {}\n", task.handle, escape(&task.title))).collect();
-    let counts: Vec<String> = stats.by_status.iter().map(|(status, n)| format!("{n} {status}")).collect();
-    let text = format!(
-        "{}{}{}\n## Now\n\nYou are: {me}{as_what}\n{held}{unread}Tasks: {} ({}); {} ready.\n{}{}",
-        help::PRIME,
-        match role.unwrap_or(PrimeRole::Executor) {
-            PrimeRole::Planner => help::PLANNER,
-            PrimeRole::Executor => help::EXECUTOR,
-            PrimeRole::Reviewer => help::REVIEWER,
-            PrimeRole::Coordinator => help::COORDINATOR,
-        },
-        help::PRIME_END,
-        stats.tasks,
-        if counts.is_empty() { "none yet".into() } else { counts.join(", ") },
-        stats.ready,
-        if ws.settings.review.required { help::REVIEWS } else { "" },
-        if engine::git_hooks::hooks::driver(ws) == Some(Driver::Unset) { help::NO_DRIVER } else { "" }
-    );
-    Ok(document(text))
 }
 
 fn edit(ws: &Workspace, args: &TaskPath, global: &Global) -> Result<Output> {

@@ -2,6 +2,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests set the stage by hand")]
 
 mod machine;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod sandbox;
 
 mod after_merge;

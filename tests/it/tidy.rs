@@ -34,7 +34,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("api", &["model", "rules", "reports", "engine"]),
     ("server", &["env", "model", "runtime", "store", "engine", "api"]),
     ("client", &["env", "model"]),
-    ("cli", &["env", "model", "rules", "reports", "engine", "api", "server"]),
+    ("mcp", &["env", "model", "engine", "api"]),
+    ("cli", &["env", "model", "rules", "reports", "engine", "api", "server", "mcp"]),
 ];
 
 #[test]
@@ -262,6 +263,7 @@ const AVOIDED_PER_FOLDER: &[(&str, usize)] = &[
     ("api", 0),
     ("cli", 0),
     ("client", 0),
+    ("mcp", 0),
     ("engine", 2),
     ("env", 0),
     ("git", 0),

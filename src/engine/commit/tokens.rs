@@ -53,11 +53,13 @@ pub fn issue(ws: &Workspace, asked: &AgentToken) -> Result<IssuedToken> {
 /// The agent whose token this is.
 ///
 /// Errors: `ERR_IO` if the record cannot be read.
+#[cfg(feature = "server")]
 pub fn agent_of(ws: &Workspace, token: &str) -> Result<Option<String>> {
     ws.runtime().map_or(Ok(None), |runtime| tokens::agent_of(runtime, token))
 }
 
 /// Whether an agent has a token.
+#[cfg(feature = "server")]
 pub fn has_token(ws: &Workspace, agent: &str) -> bool {
     ws.runtime().is_some_and(|runtime| tokens::has_token(runtime, agent))
 }
@@ -65,6 +67,7 @@ pub fn has_token(ws: &Workspace, agent: &str) -> bool {
 /// The token of the server of this clone, which it makes at its first start.
 ///
 /// Errors: `ERR_IO` if it cannot be read or written, `ERR_UNAUTHORIZED` if other users can read it.
+#[cfg(feature = "server")]
 pub fn server_token(ws: &Workspace) -> Result<String> {
     tokens::server_token(&ws.runtime_to_write()?, || ws.env.secret())
 }

@@ -142,14 +142,22 @@ fn look_from(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>, from: 
     Ok(look)
 }
 
-/// The number of unread items of the caller; `None` where its inbox has not begun, or where it is not known who asks. What arrived
-/// before the last look is not read again, so that an agent which never looks into its inbox does not pay for it.
+/// Bytes of the journal that a count reads again. Where more is unread, what arrived before the last count is not read again, so
+/// that an agent which never acknowledges anything does not pay for it.
+const READ_AGAIN: u64 = 1 << 20;
+
+/// The number of unread items of the caller; `None` where its inbox has not begun, or where it is not known who asks.
 ///
 /// Errors: as [`look`].
 pub(crate) fn count(ws: &Workspace, view: &PlanInView<'_>) -> Result<Option<u64>> {
     let Some(record) = known_record(ws) else { return Ok(None) };
     let journals = journals(ws)?;
-    let known = record::noted_count(ws).filter(|count| count.end.is_some_and(|end| journals.rank(end).is_some()));
+    let begin = record.read_to.and_then(|read| journals.rank(read));
+    let is_far = |end: Position| match (begin, journals.rank(end)) {
+        (Some((first, from)), Some((last, to))) => first != last || to.saturating_sub(from) > READ_AGAIN,
+        (_, end) => end.is_some(),
+    };
+    let known = record::noted_count(ws).filter(|count| count.end.is_some_and(is_far));
     let (placed, from) = known.as_ref().map_or((0, record.read_to), |count| (count.placed, count.end));
     let look = look_from(ws, &record, view, from)?;
     let unread = placed + look.items.len() as u64;
