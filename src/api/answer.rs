@@ -21,7 +21,7 @@ use crate::engine::query::plan_page::PlanPage;
 use crate::engine::query::review::ReviewReport;
 use crate::engine::query::status::Overview;
 use crate::engine::query::unreachable_events::LostEvents;
-use crate::engine::{Drawing, LintReport, RepairReport, Restored, SyncReport};
+use crate::engine::{Drawing, Exported, LintReport, RepairReport, Restored, SyncReport};
 use crate::reports::changed::Changed;
 use crate::reports::inbox::{InboxAcknowledged, InboxPage};
 use crate::reports::list::List;
@@ -50,6 +50,7 @@ pub enum Answer {
     Review(Box<ReviewReport>),
     PlanPage(PlanPage),
     Graph(Drawing),
+    Exported(Exported),
     Stale(List<StaleTask>),
     Sessions(List<SessionView>),
     Threads(List<ThreadLine>),
@@ -158,6 +159,7 @@ impl Answer {
             | Answer::Events(_)
             | Answer::Acknowledged(_)
             | Answer::Graph(_)
+            | Answer::Exported(_)
             | Answer::PlanPage(_)
             | Answer::Overview(_)
             | Answer::Stats(_)

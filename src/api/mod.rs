@@ -22,7 +22,7 @@ use crate::engine::commit::{keys, plan, saga, sessions, tokens, write};
 use crate::engine::feed::stream;
 use crate::engine::lint::{self, base, fix};
 use crate::engine::query::{
-    brief, check, conflicts, diff, doctor, graph, history, leases, lists, liveness, log, names, plan_page,
+    board, brief, check, conflicts, diff, doctor, graph, history, leases, lists, liveness, log, names, plan_page,
     retry_on_damaged_index, review, status, threads, unreachable_events,
 };
 use crate::engine::repair::lost_events;
@@ -204,6 +204,13 @@ pub fn notices(ws: &Workspace, changed: bool) -> Vec<String> {
     notices
 }
 
+/// The board as one HTML page. A live one follows `/events/stream` of the server that it comes from.
+///
+/// Errors: `ERR_IO` if the store cannot be read.
+pub fn board(ws: &Workspace, live: bool) -> Result<String> {
+    retry_on_damaged_index(ws, || board::board(ws, live)).map(|page| page.text)
+}
+
 impl Answered {
     /// An answer alone.
     pub fn of(data: Answer) -> Self {
@@ -253,6 +260,7 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
         Query::Review(q) => Answer::Review(Box::new(review::review(ws, q)?)),
         Query::PlanShow(q) => Answer::PlanPage(plan_page::plan_show(ws, q)?),
         Query::Graph(q) => Answer::Graph(graph::graph(ws, q)?),
+        Query::Export(q) => Answer::Exported(board::export(ws, q)?),
         Query::Stale(q) => Answer::Stale(liveness::stale(ws, q)?),
         Query::SessionList(q) => Answer::Sessions(liveness::sessions(ws, q)?),
         Query::ThreadList(q) => Answer::Threads(threads::threads(ws, q)?),

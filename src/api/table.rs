@@ -24,7 +24,7 @@ use crate::engine::query::plan_page::PlanPage;
 use crate::engine::query::review::ReviewReport;
 use crate::engine::query::status::Overview;
 use crate::engine::query::unreachable_events::LostEvents;
-use crate::engine::{Drawing, LintReport, RepairReport, Restored, SyncReport};
+use crate::engine::{Drawing, Exported, LintReport, RepairReport, Restored, SyncReport};
 use crate::model::agent::{Agent, Lease, Session};
 use crate::model::command::Command;
 use crate::model::job::Job;
@@ -257,6 +257,7 @@ fn row_of(name: &str) -> Option<Row> {
         "review" => row::<ReviewReport>(None, None, None),
         "plan.show" => row::<PlanPage>(None, None, Some("find")),
         "graph" => row::<Drawing>(None, None, None),
+        "export" => row::<Exported>(None, None, None),
         "stale" => row::<List<StaleTask>>(None, None, Some("find")),
         "session.list" => row::<List<SessionView>>(None, None, None),
         "thread.list" => row::<List<ThreadLine>>(None, None, Some("discuss")),

@@ -30,7 +30,7 @@ pub struct Global {
     /// Print one JSON document, for success and for errors (default: if stdout is no terminal)
     #[arg(long, global = true, overrides_with = "json", hide = true)]
     pub json: bool,
-    /// Format: json, jsonl, table or md; graph also tree, mermaid or dot; lint also text, github or sarif
+    /// Format: json, jsonl, table or md; graph also tree, mermaid, dot or svg; lint also text, github or sarif; export html
     #[arg(long, global = true, value_name = "FORMAT", hide = true)]
     pub format: Option<String>,
     /// Print only the id
@@ -77,8 +77,11 @@ pub enum Verb {
     #[command(subcommand)]
     Plan(Deferred<PlanVerb>),
     /// Show the graph of the plan: parents and blockers
-    #[command(after_help = "Examples:\n  agentpm graph\n  agentpm graph --format mermaid")]
+    #[command(after_help = "Examples:\n  agentpm graph\n  agentpm graph --format svg > plan.svg")]
     Graph(Deferred<q::Graph>),
+    /// Print the plan in another format: html (a board)
+    #[command(after_help = "Example:\n  agentpm export --format html --output board.html")]
+    Export(Deferred<Export>),
     /// Progress items of a task: add, complete, reopen
     #[command(subcommand)]
     Progress(Deferred<ProgressVerb>),
@@ -483,6 +486,13 @@ pub struct Batch {
     /// File with the operations, or - for standard input
     #[arg(long, value_name = "FILE")]
     pub file: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Export {
+    /// File to write (default: standard output)
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

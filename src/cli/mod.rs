@@ -8,6 +8,7 @@ mod args;
 mod changes;
 mod deferred;
 mod exchange;
+mod export;
 mod help;
 mod lint;
 mod output;

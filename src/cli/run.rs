@@ -18,7 +18,7 @@ use super::deferred::Deferred;
 use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
 #[cfg(feature = "server")]
 use super::serve;
-use super::{exchange, help, lint, words, work};
+use super::{exchange, export, help, lint, words, work};
 use crate::api::{self, Answer, Call, Item};
 use crate::engine::commit::plan::read_tasks;
 use crate::engine::{self, Options, Request, Workspace};
@@ -202,6 +202,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Watch(Deferred(args)) => return exchange::watch(ws, &args),
         #[cfg(feature = "server")]
         Verb::Serve(_) => return serve::token(ws),
+        Verb::Export(Deferred(args)) => return export::export(ws, &args, global),
         Verb::Task(Deferred(verb)) => task_call(verb, global)?,
         Verb::Add(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
         Verb::Cancel(Deferred(Cancel { id, children, guard })) => {

@@ -88,7 +88,9 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Blame(list) => blame(list, md),
         Answer::Conflicts(list) => conflicts(list, md),
         Answer::Diff(diff) => changes::diff(&json!(diff), md),
-        Answer::Review(_) | Answer::Lint(_) | Answer::Graph(_) | Answer::PlanPage(_) => String::new(),
+        Answer::Review(_) | Answer::Lint(_) | Answer::Graph(_) | Answer::PlanPage(_) | Answer::Exported(_) => {
+            String::new()
+        }
         Answer::Stale(list) => table(list, STALE, md),
         Answer::Sessions(list) => table(list, SESSIONS, md),
         Answer::Threads(list) => table(list, THREADS, md),
@@ -186,6 +188,7 @@ fn graph(drawing: &Drawing, asked: Form, global: &Global) -> Result<Output> {
     let human = match global.format.as_deref() {
         Some("mermaid") => drawing.mermaid(),
         Some("dot") => drawing.dot(),
+        Some("svg") => drawing.svg(),
         _ => drawing.tree(),
     };
     Ok(Output { human: escape_lines(&human), ..Output::default() })

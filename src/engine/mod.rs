@@ -27,7 +27,7 @@ pub use self::git_hooks::init::{InitReport, init};
 pub use self::lint::base::lint_since;
 pub use self::lint::fix::lint_fix;
 pub use self::lint::{Fix, LintReport, lint, lint_dropped, lint_no_folder, lint_staged, lint_text};
-pub use self::query::{Drawing, review_dropped};
+pub use self::query::{Drawing, Exported, review_dropped};
 pub use self::repair::recover::{Restored, Selection, UnreachableEvents};
 pub use self::repair::{RepairReport, RepairedEntity, RestoredTask};
 pub use self::sync::{EditRecorded, EditRefused, LeaseNews, LostLease, SyncReport, TaskChange};

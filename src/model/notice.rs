@@ -33,6 +33,8 @@ pub enum NoticeKind {
     EditLost,
     /// A task that the agent created, owns or watches was parked.
     Parked,
+    /// Work that the agent completed was accepted or rejected.
+    Reviewed,
     /// A message of another agent.
     Broadcast,
     /// The settings or the roles of the store changed.
@@ -53,6 +55,7 @@ impl NoticeKind {
             NoticeKind::LeaseOverridden => "lease_overridden",
             NoticeKind::EditLost => "edit_lost",
             NoticeKind::Parked => "parked",
+            NoticeKind::Reviewed => "reviewed",
             NoticeKind::Broadcast => "broadcast",
             NoticeKind::Settings => "settings",
         }

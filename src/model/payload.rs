@@ -377,10 +377,6 @@ pub struct SessionEnded {
     pub silent: Option<bool>,
 }
 
-/// A task became ready. Journal only.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TaskReady {}
-
 macro_rules! payloads {
     (in logs: $($logged:ident),*; in the journal only: $($local:ident),*;) => {
         payloads! { @types $($logged,)* $($local,)* }
@@ -452,7 +448,7 @@ payloads! {
         ThreadOpened, ThreadReplied, ThreadResolved, ThreadEscalated,
         AgentRegistered, AgentUpdated, Broadcast;
     in the journal only:
-        LeaseRenewed, SessionStarted, SessionHeartbeat, SessionEnded, TaskReady;
+        LeaseRenewed, SessionStarted, SessionHeartbeat, SessionEnded;
 }
 
 impl Payload {

@@ -281,6 +281,21 @@ pub struct Graph {
     pub cursor: Option<String>,
 }
 
+/// Print the plan in another format
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Export {
+    /// Format
+    pub format: ExportFormat,
+}
+
+/// A format of `export`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportFormat {
+    /// A page that shows the plan as a board
+    Html,
+}
+
 /// Print a plan as a file for plan apply
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -437,6 +452,7 @@ operations! {
         Review = "review",
         PlanShow = "plan.show",
         Graph = "graph",
+        Export = "export",
         Stale = "stale",
         SessionList = "session.list",
         ThreadList = "thread.list",

@@ -71,7 +71,6 @@ pub fn deed(payload: &Payload) -> String {
         Payload::SessionStarted(_) => "started a session".into(),
         Payload::SessionHeartbeat(_) => "gave a sign of life".into(),
         Payload::SessionEnded(_) => "ended a session".into(),
-        Payload::TaskReady(_) => "became ready".into(),
         // A newer version knows what it means.
         Payload::Unknown { kind, .. } => kind.clone(),
     }

@@ -26,12 +26,30 @@ pub enum Extent {
     Full,
     /// Lists and texts up to a bound.
     Bounded,
+    /// Lists up to this many bytes of JSON, and texts up to a part of it.
+    Within(usize),
 }
 
 impl Extent {
     /// Everything, or up to a bound.
     pub fn of(full: bool) -> Self {
         if full { Extent::Full } else { Extent::Bounded }
+    }
+
+    fn list(self) -> usize {
+        match self {
+            Extent::Full => usize::MAX,
+            Extent::Bounded => MAX_LIST,
+            Extent::Within(bytes) => bytes.min(MAX_LIST),
+        }
+    }
+
+    fn text(self) -> usize {
+        self.list() / (MAX_LIST / MAX_TEXT)
+    }
+
+    fn entry(self) -> usize {
+        self.list() / (MAX_LIST / MAX_ENTRY)
     }
 }
 
@@ -51,8 +69,11 @@ pub trait Entry: Clone + Serialize {
 }
 
 /// The lengths of the texts of an entry that were cut, in bytes, under `<name>_bytes`.
-#[derive(Debug, Default)]
-pub struct Cuts(BTreeMap<String, usize>);
+#[derive(Debug)]
+pub struct Cuts {
+    most: usize,
+    lengths: BTreeMap<String, usize>,
+}
 
 /// An entry of a list, with the length of each text that was cut, under `<name>_bytes`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -68,9 +89,9 @@ pub struct Shown<T> {
 impl Cuts {
     /// Cuts a text.
     pub fn text(&mut self, name: &str, text: &mut String) {
-        if text.len() > MAX_ENTRY {
-            self.0.insert(format!("{name}_bytes"), text.len());
-            *text = format!("{}…", beginning(text, MAX_ENTRY));
+        if text.len() > self.most {
+            self.lengths.insert(format!("{name}_bytes"), text.len());
+            *text = format!("{}…", beginning(text, self.most));
         }
     }
 
@@ -80,8 +101,8 @@ impl Cuts {
             Value::String(text) => self.text(name, text),
             Value::Array(_) | Value::Object(_) => {
                 let bytes = value.to_string().len();
-                if bytes > MAX_ENTRY {
-                    self.0.insert(format!("{name}_bytes"), bytes);
+                if bytes > self.most {
+                    self.lengths.insert(format!("{name}_bytes"), bytes);
                     *value = Value::Null;
                 }
             }
@@ -114,12 +135,13 @@ impl Bounds {
         }
         let mut order: Vec<usize> = (0..all.len()).collect();
         order.sort_by_key(|n| (rank(&all[*n]), std::cmp::Reverse(*n)));
-        let mut room = MAX_LIST;
+        let mut room = self.extent.list();
         let mut kept = BTreeMap::new();
         for n in order {
-            let (mut entry, mut cuts) = (all[n].clone(), Cuts::default());
+            let mut entry = all[n].clone();
+            let mut cuts = Cuts { most: self.extent.entry(), lengths: BTreeMap::new() };
             entry.cut(&mut cuts);
-            let shown = Shown { entry, cut: cuts.0 };
+            let shown = Shown { entry, cut: cuts.lengths };
             if !takes(&shown, &mut room) {
                 break;
             }
@@ -136,7 +158,7 @@ impl Bounds {
             Value::String(text) if name == "title" => Value::String(self.cut(name, text, MAX_LINE)),
             Value::String(text) => Value::String(self.text(name, text)),
             Value::Array(all) => {
-                let (mut room, count) = (MAX_ENTRY, all.len());
+                let (mut room, count) = (self.extent.entry(), all.len());
                 let short = all.into_iter().map(|one| match one {
                     Value::String(word) if word.len() > MAX_LINE => {
                         Value::String(format!("{}…", beginning(&word, MAX_LINE)))
@@ -154,7 +176,7 @@ impl Bounds {
 
     /// A text as long as one may be.
     pub fn text(&mut self, name: &str, text: String) -> String {
-        self.cut(name, text, MAX_TEXT)
+        self.cut(name, text, self.extent.text())
     }
 
     /// As many entries of a map as fit, from its beginning.
@@ -162,7 +184,7 @@ impl Bounds {
         if self.extent == Extent::Full {
             return map;
         }
-        let (mut room, count) = (MAX_LIST, map.len());
+        let (mut room, count) = (self.extent.list(), map.len());
         let kept: Map<String, Value> = map.into_iter().filter(|entry| takes(entry, &mut room)).collect();
         self.count(name, count - kept.len());
         kept
@@ -245,5 +267,16 @@ mod tests {
         let shown = json!(bounds.list("context", [step(1, &text)], |_| 0));
         assert_eq!(shown[0]["content_bytes"], text.len());
         assert!(shown[0]["content"].as_str().unwrap().len() < MAX_ENTRY + 4);
+    }
+
+    #[test]
+    fn a_view_of_a_given_size_keeps_to_it() {
+        let mut bounds = Bounds::new(Extent::Within(1_000));
+        let steps: Vec<Step> = (0..100).map(|n| step(n, &"x".repeat(600))).collect();
+        let shown = json!(bounds.list("steps", steps, |_| 0));
+        assert!(shown.to_string().len() <= 1_002, "{shown}");
+        assert_eq!(shown[0]["content_bytes"], 600);
+        assert_eq!(bounds.text("intent", "x".repeat(600)).len(), 500 + '…'.len_utf8());
+        assert_eq!(bounds.finish()["intent_bytes"], 100);
     }
 }

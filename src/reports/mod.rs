@@ -1,5 +1,6 @@
 //! Reports about the plan, computed from their arguments: no file, no clock.
 
+pub mod board;
 pub mod change;
 pub mod changed;
 pub mod event_words;

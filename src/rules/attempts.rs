@@ -53,7 +53,6 @@ pub fn after(task: &Task, event: &Event) -> u64 {
         | Payload::SessionStarted(_)
         | Payload::SessionHeartbeat(_)
         | Payload::SessionEnded(_)
-        | Payload::TaskReady(_)
         | Payload::Unknown { .. } => false,
     };
     task.attempts + u64::from(ended && task.status == Status::InProgress)

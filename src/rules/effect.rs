@@ -77,8 +77,7 @@ pub fn effect(task: &mut Task, event: &Event, pending: &mut Pending) -> Result<(
         | Payload::LeaseRenewed(_)
         | Payload::SessionStarted(_)
         | Payload::SessionHeartbeat(_)
-        | Payload::SessionEnded(_)
-        | Payload::TaskReady(_) => Err(Skip::Because("it does not belong in a task's log".into())),
+        | Payload::SessionEnded(_) => Err(Skip::Because("it does not belong in a task's log".into())),
     }
 }
 

@@ -135,11 +135,9 @@ impl EventRules {
             P::ThreadEscalated(_) => row(ESCALATE, Free, false, Record("resolve the thread")),
             P::AgentRegistered(_) | P::AgentUpdated(_) => row(&[Register], Free, false, With(Comment)),
             P::Broadcast(_) => row(&[Verb::Broadcast], Free, false, Refused("send another message: agentpm broadcast")),
-            P::LeaseRenewed(_)
-            | P::SessionStarted(_)
-            | P::SessionHeartbeat(_)
-            | P::SessionEnded(_)
-            | P::TaskReady(_) => row(&[], Free, false, With(Comment)),
+            P::LeaseRenewed(_) | P::SessionStarted(_) | P::SessionHeartbeat(_) | P::SessionEnded(_) => {
+                row(&[], Free, false, With(Comment))
+            }
             // Events of a newer version may be accepted only by an agent with all rights.
             P::Unknown { .. } => row(&[Admin], Free, false, Refused("a newer agentpm may support it")),
         }
@@ -203,7 +201,6 @@ pub fn status_of(event: &Event) -> Option<Status> {
         | Payload::SessionStarted(_)
         | Payload::SessionHeartbeat(_)
         | Payload::SessionEnded(_)
-        | Payload::TaskReady(_)
         | Payload::Unknown { .. } => None,
     }
 }
@@ -261,7 +258,6 @@ pub fn writes(event: &Event, parents: &BTreeSet<Id>, copies: &BTreeMap<Id, Id>) 
         | Payload::SessionStarted(_)
         | Payload::SessionHeartbeat(_)
         | Payload::SessionEnded(_)
-        | Payload::TaskReady(_)
         | Payload::Unknown { .. } => Vec::new(),
     }
 }

@@ -62,6 +62,7 @@ impl Receiver {
                 (None, None) => true,
             },
             Payload::ThreadOpened(_) | Payload::ThreadReplied(_) | Payload::ThreadResolved(_) => true,
+            Payload::TaskVerified(p) => p.completion.is_some() || !p.passed,
             Payload::TaskArchived(_)
             | Payload::TaskReopened(_)
             | Payload::RelationshipAdded(_)
@@ -73,7 +74,6 @@ impl Receiver {
             | Payload::ContextSuperseded(_)
             | Payload::ContextRedacted(_)
             | Payload::AcceptanceMet(_)
-            | Payload::TaskVerified(_)
             | Payload::SourceApplied(_)
             | Payload::LeaseReleased(_)
             | Payload::LeaseRenewed(_)
@@ -82,7 +82,6 @@ impl Receiver {
             | Payload::SessionStarted(_)
             | Payload::SessionHeartbeat(_)
             | Payload::SessionEnded(_)
-            | Payload::TaskReady(_)
             | Payload::Unknown { .. } => false,
         }
     }
@@ -140,6 +139,14 @@ impl Receiver {
                 let concerns = self.proposed_in(thread) || self.was_overruled(thread, log);
                 concerns
                     .then(|| by_event(NoticeKind::ThreadResolved, event, Some(thread.id), format!("{by} {what}{why}")))
+            }
+            Payload::TaskVerified(p) => {
+                let is_own =
+                    |id: Id| log.iter().any(|entry| entry.event.id == id && entry.event.author.agent == self.agent);
+                let concerns = p.completion.map_or(is_mine, is_own);
+                let what = if p.passed { "accepted" } else { "rejected" };
+                let why = event.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                concerns.then(|| by_event(NoticeKind::Reviewed, event, None, format!("{by} {what} your work{why}")))
             }
             Payload::ThreadEscalated(p) => {
                 let thread = task.threads.get(&p.thread)?;
@@ -285,5 +292,10 @@ fn wakes(payload: &Payload) -> bool {
 
 /// Whether an event moves its task, which may make the tasks around it ready.
 fn moves(payload: &Payload) -> bool {
-    matches!(payload, Payload::TaskCreated(_) | Payload::TaskStatusChanged(_) | Payload::TaskReopened(_))
+    match payload {
+        Payload::TaskCreated(_) | Payload::TaskStatusChanged(_) | Payload::TaskReopened(_) => true,
+        // What waits for the review is ready then.
+        Payload::TaskVerified(p) => p.passed && p.completion.is_some(),
+        _ => false,
+    }
 }

@@ -7,7 +7,9 @@
 use std::net::SocketAddr;
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 
 use super::app::App;
 use super::reply::Refusal;
@@ -38,6 +40,10 @@ pub fn check(peer: Peer, parts: &Parts) -> Result<(), Refusal> {
         return Err(too_large());
     }
     check_site(peer, parts)?;
+    let is_browser = headers.get(header::AUTHORIZATION).and_then(|text| text.to_str().ok()).is_some_and(is_basic);
+    if is_browser && parts.method != Method::GET {
+        return Err(unauthenticated("with a password only questions are answered; a change needs a Bearer token"));
+    }
     let names = parts.uri.query().unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
     if names.into_iter().any(|name| matches!(name, "token" | "access_token" | "authorization" | "bearer")) {
         return Err(
@@ -94,12 +100,8 @@ pub fn caller(app: &App, peer: Peer, headers: &HeaderMap) -> Result<Request, Ref
         full: false,
     };
     let ws = app.workspace(request.clone())?;
-    let token = match header("authorization")? {
-        Some(text) => {
-            Some(bearer(&text).ok_or_else(|| unauthenticated("the authorization is no Bearer token"))?.to_owned())
-        }
-        None => None,
-    };
+    let unknown = || unauthenticated("the authorization is no Bearer token");
+    let token = header("authorization")?.map(|text| token_of(&text).ok_or_else(unknown)).transpose()?;
     let Some(token) = token else {
         return match peer {
             Peer::Socket => Ok(request),
@@ -130,9 +132,18 @@ fn unauthenticated(what: &str) -> Refusal {
     Refusal::with_status(error, StatusCode::UNAUTHORIZED)
 }
 
-fn bearer(text: &str) -> Option<&str> {
+/// The token of an `Authorization`: of the scheme Bearer, or the password of Basic, for which a browser asks its user.
+fn token_of(text: &str) -> Option<String> {
     let (scheme, token) = text.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(token.trim().to_owned());
+    }
+    let pair = BASE64_STANDARD.decode(token.trim()).ok().filter(|_| is_basic(text))?;
+    String::from_utf8(pair).ok()?.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+fn is_basic(text: &str) -> bool {
+    text.split_once(' ').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
 }
 
 /// The value of a header, which is given at most once.

@@ -47,7 +47,7 @@ pub fn refused(refusal: Refusal) -> Response<Body> {
         set(header::RETRY_AFTER, "1");
     }
     if status == StatusCode::UNAUTHORIZED {
-        set(header::WWW_AUTHENTICATE, "Bearer");
+        set(header::WWW_AUTHENTICATE, "Bearer, Basic realm=\"agentpm\"");
     }
     if closes {
         set(header::CONNECTION, "close");

@@ -53,6 +53,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/openapi.json", get(document))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
+        .route("/", get(board))
         .fallback(|State(app): State<Arc<App>>, request: Request| no_route(app, request, StatusCode::NOT_FOUND))
         .method_not_allowed_fallback(|State(app): State<Arc<App>>, request: Request| {
             no_route(app, request, StatusCode::METHOD_NOT_ALLOWED)
@@ -299,6 +300,26 @@ async fn metrics(State(app): State<Arc<App>>, request: Request) -> Response<Body
         let mut response = Response::new(Body::from(app.run(read).await?));
         let kind = header::HeaderValue::from_static("text/plain; version=0.0.4");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        Ok(response)
+    };
+    answer.await.unwrap_or_else(refused)
+}
+
+/// The board, which follows the events of this server.
+async fn board(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let (parts, _) = request.into_parts();
+    let answer = async {
+        let peer = peer_of(&parts)?;
+        let headers = parts.headers.clone();
+        let read = move |app: &App| {
+            let ws = app.workspace(guard::caller(app, peer, &headers)?)?;
+            Ok::<_, Refusal>(api::board(&ws, true)?)
+        };
+        let mut response = Response::new(Body::from(app.run(read).await?));
+        let kind = header::HeaderValue::from_static("text/html; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+        response.headers_mut().insert(header::X_FRAME_OPTIONS, header::HeaderValue::from_static("DENY"));
         Ok(response)
     };
     answer.await.unwrap_or_else(refused)

@@ -34,6 +34,7 @@ fn reads_go_on(room: &Sandbox, id: &str, file: &str) {
         &["stale"],
         &["conflicts"],
         &["graph"],
+        &["export", "--format", "html"],
     ] {
         let answer = room.run(args);
         answer.text();

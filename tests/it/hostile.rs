@@ -689,7 +689,7 @@ fn text_output_is_escaped_and_json_is_exact() {
             assert!(answer.stderr.chars().all(is_plain), "{answer:?}");
         }
     }
-    for format in ["mermaid", "dot", "tree"] {
+    for format in ["mermaid", "dot", "tree", "svg"] {
         assert!(room.run(&["graph", "--format", format]).text().chars().all(is_plain), "{format}");
     }
     let refused = room.run(&["task", "get", "\u{1b}[2J\u{202e}", "--format", "table"]);

@@ -241,6 +241,32 @@ fn a_parked_task_is_told_to_its_author_and_its_watchers() {
 }
 
 #[test]
+fn the_agent_that_completed_a_task_hears_of_its_review() {
+    let room = Sandbox::new();
+    room.at(CLOCK);
+    let config = room.store().join("config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text + "\n[review]\nrequired = true\n").unwrap();
+    let (task, next) = (room.task("x", &[]), room.task("builds on it", &[]));
+    room.run(&["task", "block", &next, "--by", &task]).data();
+    begin(&room, &["bob", "eve", "joe"]);
+    room.run_as("bob", &["claim", &task]).data();
+    room.run_as("bob", &["done", &task]).data();
+    room.run_as("eve", &["task", "verify", &task, "--reject", "--why", "no test"]).data();
+    assert_eq!(only(&room, "bob", "reviewed")["summary"], "eve rejected your work: no test");
+    room.run_as("bob", &["claim", &task]).data();
+    room.run_as("bob", &["done", &task]).data();
+    room.run_as("eve", &["task", "verify", &task, "--accept"]).data();
+    let heard = read(&room, "bob");
+    assert!(
+        heard.iter().any(|item| item["kind"] == "reviewed" && item["summary"] == "eve accepted your work"),
+        "{heard:#?}"
+    );
+    // The acceptance makes ready what waited for it.
+    assert_eq!(only(&room, "joe", "ready")["task"]["id"], json!(next));
+}
+
+#[test]
 fn messages_go_to_all_to_one_or_to_a_role() {
     let room = room(&["ada", "bob", "eve"]);
     room.run_as("eve", &["agent", "register", "--role", "reviewer"]).data();

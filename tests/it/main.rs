@@ -8,6 +8,7 @@ mod sandbox;
 
 mod after_merge;
 mod agent_instructions;
+mod board;
 mod bounds;
 mod branch_permissions;
 mod branches;

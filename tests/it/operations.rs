@@ -150,6 +150,7 @@ pub fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
         "diff" => (vec!["diff", "HEAD"], json!({ "a": "HEAD" })),
         "review" => (vec!["review", "HEAD..HEAD"], json!({ "range": "HEAD..HEAD" })),
         "graph" => (vec!["graph"], json!({})),
+        "export" => (vec!["export", "--format", "html", "--json"], json!({ "format": "html" })),
         "stale" => (vec!["stale"], json!({})),
         "session.list" => (vec!["session", "list"], json!({})),
         "agent.list" => (vec!["agent", "list"], json!({})),

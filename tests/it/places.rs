@@ -350,6 +350,7 @@ const READS: &[&[&str]] = &[
     &["lint"],
     &["stats"],
     &["graph"],
+    &["export", "--format", "html"],
     &["doctor"],
     &["prime"],
     &["agent", "list"],

@@ -390,6 +390,38 @@ fn an_agent_with_a_token_acts_as_itself_alone() {
 }
 
 #[test]
+fn a_browser_reads_the_board_with_the_token_as_its_password_and_changes_nothing() {
+    let room = Sandbox::new();
+    room.task("shown on the board", &[]);
+    let server = Server::start(&room, &["--tcp", "127.0.0.1:0"]);
+    let token = room.run(&["serve", "--print-token", "--quiet"]).text().to_owned();
+    let asked = server.ask_tcp("GET", "/", &[], None);
+    asked.error(401, "ERR_UNAUTHORIZED");
+    assert!(asked.head.to_ascii_lowercase().contains("basic realm=\"agentpm\""), "{asked:?}");
+    let password = base64(format!("me:{token}").as_bytes());
+    let basic = format!("Authorization: Basic {password}");
+    let page = server.ask_tcp("GET", "/", &[&basic], None);
+    assert_eq!(page.status, 200, "{page:?}");
+    assert!(page.head.to_ascii_lowercase().contains("text/html"), "{page:?}");
+    assert!(page.body.contains("shown on the board") && page.body.contains("connect-src 'self'"), "{page:?}");
+    let task = json!({ "title": "x" });
+    server.ask_tcp("POST", "/tasks", &[&basic, "X-Agentpm-Agent: ada"], Some(&task)).error(401, "ERR_UNAUTHORIZED");
+    assert!(server.ask("GET", "/", None).body.contains("shown on the board"), "on the socket no token is needed");
+}
+
+/// As a browser writes a name and a password.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |part: &[u8]| {
+        let byte = |n: usize| u32::from(part.get(n).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        let letter = |n: usize| char::from(LETTERS[(bits >> (18 - 6 * n) & 63) as usize]);
+        (0..4).map(|n| if n <= part.len() { letter(n) } else { '=' }).collect::<String>()
+    };
+    bytes.chunks(3).map(group).collect()
+}
+
+#[test]
 fn pages_of_other_sites_are_refused() {
     let room = Sandbox::new();
     let server = Server::start(&room, &["--tcp", "127.0.0.1:0"]);

@@ -1,4 +1,4 @@
-//! `graph`: the plan rendered as a tree, or as a diagram for mermaid or dot.
+//! `graph`: the plan rendered as a tree, or as a diagram: SVG, or for mermaid or dot.
 //!
 //! Guarantees an answer that is bounded like a list, in the order of the tree: a task comes before its children. An edge is on the page
 //! of the task it leads to.
@@ -19,6 +19,7 @@ use crate::model::plain::escape;
 use crate::model::query::Graph;
 use crate::model::relationship::RelationType;
 use crate::model::task::{Line, Status};
+use crate::reports::board::graph::{self, Place};
 use crate::reports::list::{List, Rest};
 
 /// The plan as tasks and edges: a large one fits into memory so, and not as a JSON document.
@@ -228,6 +229,21 @@ impl Drawing {
         out.push_str("  classDef blocked fill:#fcc\n");
         out.extend(self.more().map(|more| format!("%% {more}\n")));
         out
+    }
+
+    /// As a picture.
+    pub fn svg(&self) -> String {
+        let node = |node: &Node| graph::Node {
+            id: node.id,
+            handle: node.handle.clone().unwrap_or_default(),
+            title: node.title.clone(),
+            status: node.status,
+            owner: node.owner.clone(),
+            parent: node.parent,
+        };
+        let waits = self.edges.iter().filter(|edge| edge.kind == RelationType::Blocks && !edge.void);
+        let pairs: Vec<(Id, Id)> = waits.map(|edge| (edge.from, edge.to)).collect();
+        graph::svg(&self.nodes.iter().map(node).collect::<Vec<_>>(), &pairs, Place::File)
     }
 
     /// For dot.

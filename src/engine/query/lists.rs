@@ -188,7 +188,7 @@ fn read_cursor(text: &str) -> Result<(i64, Id)> {
 }
 
 /// What lists need to know around each task, worked out once for all.
-struct Neighbours<'a> {
+pub(super) struct Neighbours<'a> {
     ws: &'a Workspace,
     plan: &'a Plan,
     viewer: &'a Viewer,
@@ -199,7 +199,7 @@ struct Neighbours<'a> {
 }
 
 impl<'a> Neighbours<'a> {
-    fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, viewer: &'a Viewer) -> Result<Self> {
+    pub fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, viewer: &'a Viewer) -> Result<Self> {
         let handles = handles(&index.all_ids()?);
         Ok(Neighbours { ws, plan, viewer, children: index.child_progress()?, handles, taken: BTreeSet::new() })
     }
@@ -211,7 +211,7 @@ impl<'a> Neighbours<'a> {
     }
 
     /// Asks other worktrees and branches about those of these tasks that the plan alone has ready.
-    fn look_elsewhere(&mut self, ids: &[Id], elsewhere: &mut OtherBranches) -> Result<()> {
+    pub fn look_elsewhere(&mut self, ids: &[Id], elsewhere: &mut OtherBranches) -> Result<()> {
         for id in ids {
             if self.is_ready(*id) && elsewhere.taken(*id)?.is_some() {
                 self.taken.insert(*id);
@@ -224,7 +224,7 @@ impl<'a> Neighbours<'a> {
         self.handles.get(&id).cloned().unwrap_or_else(|| id.to_string())
     }
 
-    fn of(&self, id: Id) -> Around {
+    pub fn of(&self, id: Id) -> Around {
         let (done, total) = self.children.get(&id).copied().unwrap_or_default();
         let now = self.ws.env.now();
         let brief = self.plan.tasks.get(&id);

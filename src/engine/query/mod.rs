@@ -2,6 +2,7 @@
 //!
 //! Errors are `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, and `ERR_IO` where the store cannot be read.
 
+pub(crate) mod board;
 pub(crate) mod brief;
 pub(crate) mod check;
 pub(crate) mod conflicts;
@@ -23,6 +24,7 @@ pub(crate) mod status;
 pub(crate) mod threads;
 pub(crate) mod unreachable_events;
 
+pub use board::Exported;
 pub use graph::Drawing;
 pub use review::review_dropped;
 

@@ -1,0 +1,62 @@
+//! `export`, and the board of a server: the plan as a document.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::lists::Neighbours;
+use crate::engine::context::Workspace;
+use crate::engine::view::other_branches::OtherBranches;
+use crate::engine::view::read;
+use crate::env::parallel;
+use crate::error::Result;
+use crate::model::event::Entity;
+use crate::model::query::{Export, ExportFormat};
+use crate::model::task::Task;
+use crate::reports::board::{self, Card};
+use crate::store::entity::read_log_with;
+
+/// How many tasks are held at once as more than their cards.
+const AT_ONCE: usize = 2_000;
+
+/// The plan in another format.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Exported {
+    /// The format.
+    pub format: ExportFormat,
+    /// The number of tasks.
+    pub total: usize,
+    /// The document.
+    pub text: String,
+}
+
+/// `export`
+pub fn export(ws: &Workspace, q: &Export) -> Result<Exported> {
+    match q.format {
+        ExportFormat::Html => board(ws, false),
+    }
+}
+
+/// The board. A live one follows the events of the server that it comes from.
+pub fn board(ws: &Workspace, live: bool) -> Result<Exported> {
+    let index = read::index(ws)?;
+    let plan = read::plan(ws, &index)?;
+    let viewer = read::viewer_with_rights(ws)?;
+    let mut arounds = Neighbours::new(ws, &index, &plan, &viewer)?;
+    let mut elsewhere = OtherBranches::new(ws);
+    let pending = read::tasks_of(read::pending(ws)?);
+    let ids = index.all_ids()?;
+    let extent = board::extent(ids.len());
+    let mut cards = Vec::with_capacity(ids.len());
+    for some in ids.chunks(AT_ONCE) {
+        arounds.look_elsewhere(some, &mut elsewhere)?;
+        let tasks: Vec<Task> = some.iter().filter_map(|id| index.task(*id).transpose()).collect::<Result<_>>()?;
+        let created: Vec<Task> = tasks.into_iter().filter(|task| task.created).collect();
+        cards.extend(parallel::map(&created, |task| {
+            let pending = pending.get(&task.id).map_or(&[][..], Vec::as_slice);
+            let log = read_log_with(&ws.store, &Entity::Task(task.id), pending)?;
+            Ok(Card::new(task, &arounds.of(task.id), &log.entries, extent))
+        })?);
+    }
+    let total = cards.len();
+    Ok(Exported { format: ExportFormat::Html, total, text: board::page(cards, ws.env.now(), live) })
+}
