@@ -229,7 +229,12 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
             Call::Job(Job::PlanApply(job::PlanApply { plan: read_input(&file)?, dry_run, force, prune }))
         }
         Verb::Plan(Deferred(PlanVerb::Show(args))) => Call::Query(Query::PlanShow(args)),
-        Verb::Graph(Deferred(args)) => Call::Query(Query::Graph(args)),
+        Verb::Graph(Deferred(mut args)) => {
+            // A picture of a part would look like the whole.
+            let draws = matches!(global.format.as_deref(), Some("svg" | "dot" | "mermaid")) && args.cursor.is_none();
+            args.limit = args.limit.or(draws.then_some(u64::MAX));
+            Call::Query(Query::Graph(args))
+        }
         Verb::Progress(Deferred(verb)) => Call::Change(match verb {
             ProgressVerb::Add(args) => Command::ProgressAdd(args),
             ProgressVerb::Complete(args) => Command::ProgressComplete(args),

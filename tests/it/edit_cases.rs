@@ -541,7 +541,7 @@ cases! { refused by is_refused {
         &[("status: blocked", "status: open")],
         "ERR_INVALID_STATE",
         "status:",
-        "unfinished",
+        "still waits for",
     ),
     opened_again: ("completed", &[("status: completed", "status: open")], "ERR_INVALID_STATE", "status:", "reopen"),
     back_from_the_archive: (

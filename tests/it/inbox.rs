@@ -253,7 +253,9 @@ fn the_agent_that_completed_a_task_hears_of_its_review() {
     room.run_as("bob", &["claim", &task]).data();
     room.run_as("bob", &["done", &task]).data();
     room.run_as("eve", &["task", "verify", &task, "--reject", "--why", "no test"]).data();
-    assert_eq!(only(&room, "bob", "reviewed")["summary"], "eve rejected your work: no test");
+    let heard = read(&room, "bob");
+    let is_rejection = |item: &Value| item["summary"] == "eve rejected your work: no test";
+    assert!(heard.iter().any(|item| item["kind"] == "reviewed" && is_rejection(item)), "{heard:#?}");
     room.run_as("bob", &["claim", &task]).data();
     room.run_as("bob", &["done", &task]).data();
     room.run_as("eve", &["task", "verify", &task, "--accept"]).data();
@@ -263,7 +265,8 @@ fn the_agent_that_completed_a_task_hears_of_its_review() {
         "{heard:#?}"
     );
     // The acceptance makes ready what waited for it.
-    assert_eq!(only(&room, "joe", "ready")["task"]["id"], json!(next));
+    let heard = read(&room, "joe");
+    assert!(heard.iter().any(|item| item["kind"] == "ready" && item["task"] == json!(next)), "{heard:#?}");
 }
 
 #[test]

@@ -299,6 +299,7 @@ fn the_workflow_posts_one_comment_keeps_it_up_to_date_and_lets_a_good_branch_pas
     let pull = Pull::begin();
     let (room, task) = (&pull.clone.room, &pull.clone.task);
     room.run(&["claim", task]).data();
+    fs::write(room.repo().join("code.rs"), "fn main() {}\n").unwrap();
     room.run(&["done", task]).data();
     pull.clone.commit(&room.repo(), "the task is done").text();
 

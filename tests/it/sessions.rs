@@ -112,7 +112,7 @@ fn session_end_names_the_tasks_it_holds() {
     assert_eq!(session(&room, &id)["tasks"], json!([task]));
     let ended = within(&room, "ada", &id, &["session", "end", &id]);
     assert_eq!(ended.data()["status"], "closed");
-    assert!(ended.stderr.contains(&task) && ended.stderr.contains("agentpm release"), "{ended:?}");
+    assert!(ended.stderr.contains(&task[20..]) && ended.stderr.contains("agentpm release"), "{ended:?}");
     // It is listed for as long as it holds something.
     assert_eq!(room.run(&["session", "list"]).data()["total"], 1);
 

@@ -18,7 +18,7 @@ use super::sessions;
 use super::transaction::{OnStage, PreparedIndex, Transaction};
 use crate::engine::context::Workspace;
 use crate::engine::view::other_branches::OtherBranches;
-use crate::engine::view::similar::similar;
+use crate::engine::view::similar::{MAX_SIMILAR, similar};
 use crate::engine::view::{claimed_files, events, read, uncommitted};
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
@@ -108,7 +108,21 @@ pub fn execute(ws: &Workspace, command: &Command) -> Result<Reply> {
 /// Errors: as [`execute`]; `ERR_CONFLICT` if the key was used with other arguments.
 pub fn execute_keyed(ws: &Workspace, command: &Command, key: Option<&Key>) -> Result<Reply> {
     let author = if matches!(command, Command::Batch(_)) { ws.linking_author()? } else { ws.author()? };
-    carry_out(ws, author, Order { command, key }, &[], |tx| decide(tx, command))
+    let carry_out = || carry_out(ws, author, Order { command, key }, &[], |tx| decide(tx, command));
+    let Command::TaskCreate(new) = command else { return carry_out() };
+    if ws.request.full {
+        return carry_out();
+    }
+    // Most of a creation is waiting for the disk: meanwhile the tasks with a similar title are looked for.
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| similar(ws, &new.title.0.0));
+        let mut reply = carry_out()?;
+        if let Changed::Task(TaskAnswer::Receipt(receipt)) = &mut reply.data {
+            let found = looking.join().unwrap_or_default();
+            receipt.similar = found.into_iter().filter(|task| task.id != receipt.id).take(MAX_SIMILAR).collect();
+        }
+        Ok(reply)
+    })
 }
 
 /// As [`execute`], for a given author and a sequence of decisions: hand edits that are recorded first, and then `decision`,
@@ -447,7 +461,7 @@ fn reply<'a>(ws: &'a Workspace, mut written: Outcome<'a>) -> Result<Reply> {
     };
     let mut elsewhere = std::mem::replace(&mut written.elsewhere, OtherBranches::new(ws));
     let mut show = Show { ws, written: &written, index, elsewhere: &mut elsewhere, is_receipt: false };
-    let mut data = match show.subject(&written.subject) {
+    let data = match show.subject(&written.subject) {
         Ok(data) => data,
         // The change has happened, so a view that cannot be rendered is not an error.
         Err(e) if !written.events.is_empty() => {
@@ -456,13 +470,6 @@ fn reply<'a>(ws: &'a Workspace, mut written: Outcome<'a>) -> Result<Reply> {
         }
         Err(e) => return Err(e),
     };
-    let created = match &written.subject {
-        Subject::Task(id) if written.created.contains(id) => written.tasks.get(id),
-        _ => None,
-    };
-    if let (Some(task), Changed::Task(TaskAnswer::Receipt(receipt))) = (created, &mut data) {
-        receipt.similar = similar(ws, task);
-    }
     let Outcome { events, warnings, taken_in, subject, passed, .. } = written;
     Ok(Reply { data, events, warnings, taken_in, subject, passed })
 }

@@ -14,36 +14,34 @@ use crate::model::event::Entity;
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::search::text::folded;
-use crate::model::task::Task;
 use crate::rules::held::NamedTask;
 use crate::runtime::journal;
 use crate::store::entity::load_task;
 use crate::store::index::Index;
 
 /// Maximum number of tasks that are named.
-const MAX_NAMED: usize = 3;
+pub(crate) const MAX_SIMILAR: usize = 3;
 /// Maximum number of bytes of journal that are read for tasks that the read model does not have yet.
 const MAX_BEHIND: u64 = 64 << 10;
 /// Two titles are similar if at least this part of their trigrams is common to both.
 const LEAST: f64 = 0.7;
 
-/// Open tasks with a title like that of a new task, the most similar first.
-pub(crate) fn similar(ws: &Workspace, new: &Task) -> Vec<NamedTask> {
-    find(ws, new).unwrap_or_else(|e| {
+/// Open tasks with a title like that of a new task, the most similar first, the new one perhaps among them.
+pub(crate) fn similar(ws: &Workspace, title: &str) -> Vec<NamedTask> {
+    find(ws, title).unwrap_or_else(|e| {
         tracing::debug!(error = %e, "similar tasks could not be looked for");
         Vec::new()
     })
 }
 
-fn find(ws: &Workspace, new: &Task) -> Result<Vec<NamedTask>> {
-    let title = Title::of(&new.fields.title);
+fn find(ws: &Workspace, title: &str) -> Result<Vec<NamedTask>> {
+    let title = Title::of(title);
     let path = ws.index_path().filter(|path| files::metadata(path).is_ok());
     let index = path.map(|path| Index::open(Some(&path), ws.env.boot())).transpose()?;
     let mut known = index.as_ref().map_or_else(|| Ok(Vec::new()), |index| index.titles_like(&title.folded))?;
     known.extend(created_since(ws, index.as_ref())?);
     let mut likely: Vec<(f64, Id)> = known
         .into_iter()
-        .filter(|(id, _)| *id != new.id)
         .map(|(id, other)| (title.likeness(&Title::of(&other)), id))
         .filter(|(likeness, _)| *likeness >= LEAST)
         .collect();
@@ -57,7 +55,7 @@ fn find(ws: &Workspace, new: &Task) -> Result<Vec<NamedTask>> {
         if is_open && title.likeness(&Title::of(&task.fields.title)) >= LEAST {
             found.push(NamedTask::new(id, read::handle(ws, id)?, &task.fields.title));
         }
-        if found.len() == MAX_NAMED {
+        if found.len() > MAX_SIMILAR {
             break;
         }
     }
