@@ -93,13 +93,14 @@ pub const REVIEWER: &str = "\
 ## The loop of a reviewer
 
 1. Find work: `agentpm inbox` lists what concerns you, `agentpm thread list --open` the open discussions,
-   `agentpm ls --status completed` what was finished.
+   `agentpm ls --query is:unreviewed` completed work that no other agent accepted.
 2. Read: `agentpm brief ID` prints all that is recorded about a task, `agentpm blame ID` who set what.
    What a branch does to the plan: `agentpm review main..HEAD`. New events without a right or out of order: `agentpm lint --base main`.
 3. Judge the result against its criteria, not against the words about it. Mark those that hold: `agentpm task verify ID --criterion N`,
-   or `agentpm task verify ID --all`. Then record the review: `agentpm task verify ID`, or `agentpm task verify ID --fail --why TEXT`.
-   Send a result back: `agentpm task reopen ID --reason TEXT`. Never verify your own work.
+   or `agentpm task verify ID --all`. Then accept it: `agentpm task verify ID --accept`; or send it back to its owner, who hears of it:
+   `agentpm task verify ID --reject --why TEXT`. Never verify your own work.
 4. Discuss: `agentpm thread open ID --body TEXT`, with `--set FIELD=VALUE` to propose a change; `@name` in a text notifies an agent.
+   The task is withheld from others until the thread is resolved; with `--no-hold` it is not.
    Answer: `agentpm thread reply THREAD --body TEXT`.
 5. Decide: `agentpm thread show THREAD`, then `agentpm thread resolve THREAD --resolution accept|reject --why TEXT`. The holder of the
    task decides; you decide too if your precedence is higher. Else `agentpm thread escalate THREAD` passes it on.

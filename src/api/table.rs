@@ -277,7 +277,7 @@ fn row_of(name: &str) -> Option<Row> {
         "next.wait" => row::<Option<NextTask>>(None, None, Some("next")),
         "sync" => row::<SyncReport>(None, None, Some("sync")),
         "sync.pull" => row::<List<Value>>(None, at(Get, "/events"), None),
-        "sync.push" => row::<Pushed>(None, at(Post, "/events/push"), None),
+        "sync.push" => row::<Pushed>(Some(Verb::Admin), at(Post, "/events/push"), None),
         "resolve" => row::<RepairReport>(None, None, Some("sync")),
         "recover" => row::<Restored>(None, None, None),
         "lint.fix" => row::<LintReport>(None, None, None).depending(&Verb::ALL),

@@ -15,7 +15,8 @@ use crate::model::query::{self, ExportFormat, Query};
 /// Prints the plan, or writes it into a file.
 pub fn export(ws: &Workspace, args: &Export, global: &Global) -> Result<Output> {
     let Some(word) = global.format.as_deref() else {
-        return Err(Error::usage("export needs a format").hint("add --format html"));
+        return Err(Error::usage("export needs a format")
+            .hint("add --format html; agentpm plan show prints the plan as a file for plan apply"));
     };
     let format = ExportFormat::from_str(word, true)
         .map_err(|_| Error::usage(format!("export has no format {}", quoted(word))).hint("use --format html"))?;

@@ -231,8 +231,9 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Plan(Deferred(PlanVerb::Show(args))) => Call::Query(Query::PlanShow(args)),
         Verb::Graph(Deferred(mut args)) => {
             // A picture of a part would look like the whole.
-            let draws = matches!(global.format.as_deref(), Some("svg" | "dot" | "mermaid")) && args.cursor.is_none();
-            args.limit = args.limit.or(draws.then_some(u64::MAX));
+            let is_picture =
+                matches!(global.format.as_deref(), Some("svg" | "dot" | "mermaid")) && args.cursor.is_none();
+            args.limit = args.limit.or(is_picture.then_some(u64::MAX));
             Call::Query(Query::Graph(args))
         }
         Verb::Progress(Deferred(verb)) => Call::Change(match verb {

@@ -9,7 +9,11 @@ use crate::model::notice::{Notice, NoticeKind};
 use crate::model::payload::Broadcast;
 use crate::model::time::Time;
 use crate::reports::event_words::{receivers, shortened};
+use crate::reports::extent::beginning;
 use crate::reports::list::List;
+
+/// Longest text of a message that is shown, in bytes.
+const MAX_BODY: usize = 2_000;
 
 /// What is unread.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -73,12 +77,21 @@ impl InboxItem {
             task: notice.task,
             handle,
             title: title.map(|title| shortened(&title)),
-            body: is_cut.then(|| notice.words.clone()),
+            body: is_cut.then(|| bounded(&notice.words)),
             summary,
             event: notice.event,
             at: notice.at,
         }
     }
+}
+
+/// The text of a message: one that is long must not take the room of the other items.
+fn bounded(text: &str) -> String {
+    let shown = beginning(text, MAX_BODY);
+    if shown.len() == text.len() {
+        return text.to_owned();
+    }
+    format!("{shown}… ({} bytes in all: agentpm log --type Broadcast)", text.len())
 }
 
 /// The command to act on an item.

@@ -287,6 +287,18 @@ fn messages_go_to_all_to_one_or_to_a_role() {
 }
 
 #[test]
+fn a_long_message_leaves_room_for_other_items() {
+    let room = room(&["bob"]);
+    room.run(&["broadcast", "--body", &"long ".repeat(20_000)]).data();
+    room.run(&["broadcast", "--body", "short"]).data();
+    let listed = room.run_as("bob", &["inbox"]);
+    assert!(listed.stdout.len() < 8_000, "{} bytes", listed.stdout.len());
+    let items = items(&listed);
+    assert!(items[0]["body"].as_str().unwrap().contains("bytes in all: agentpm log --type Broadcast"), "{items:#?}");
+    assert_eq!(items[1]["summary"], "ada: short");
+}
+
+#[test]
 fn a_look_changes_nothing_and_a_cursor_acknowledges_what_was_shown() {
     let room = room(&["bob"]);
     for n in 0..5 {

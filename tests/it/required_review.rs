@@ -57,6 +57,16 @@ fn dependents_wait_until_another_agent_accepts() {
 }
 
 #[test]
+fn the_first_judgement_decides() {
+    let (room, first, _) = completed("");
+    room.run_as("bob", &["task", "verify", &first, "--accept"]).data();
+    let error =
+        room.run_as("eve", &["task", "verify", &first, "--reject", "--why", "no"]).error("ERR_INVALID_STATE", 4);
+    assert!(error["message"].as_str().unwrap().contains("first judgement decides"), "{error}");
+    assert_eq!(room.get(&first)["status"], "completed");
+}
+
+#[test]
 fn an_acceptance_names_the_tasks_that_became_ready() {
     let (room, first, second) = completed("");
     let mut bob = room.agentpm();

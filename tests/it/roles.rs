@@ -107,6 +107,22 @@ fn the_role_that_an_agent_registers_with_gives_its_rights() {
 }
 
 #[test]
+fn events_of_others_are_taken_in_only_from_an_agent_with_all_rights() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    let events = room.run(&["sync", "pull"]).data()["items"].clone();
+    let mut forged = events.as_array().unwrap().last().unwrap().clone();
+    forged["id"] = serde_json::json!("01M7W6C3806BY31X58W0ZZZZZZ");
+    let file = room.beside("events.json");
+    std::fs::write(&file, serde_json::json!([forged]).to_string()).unwrap();
+    let roles = "agents:\n  ada: {perms: [admin]}\n  bob: {perms: [comment]}\n";
+    std::fs::write(room.store().join("roles.yml"), roles).unwrap();
+    let error = room.run_as("bob", &["sync", "push", "--file", file.to_str().unwrap()]).error("ERR_UNAUTHORIZED", 6);
+    assert!(error["message"].as_str().unwrap().contains("bob may not admin here"), "{error}");
+    assert_eq!(room.get(&task)["version"], 1);
+}
+
+#[test]
 fn lint_names_the_slips_in_roles() {
     let room = Sandbox::new();
     room.run_as("code_bot", &["agent", "register"]).data();

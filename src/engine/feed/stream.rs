@@ -30,6 +30,7 @@ use crate::model::id::Id;
 use crate::model::job::SyncPull;
 use crate::model::payload::Payload;
 use crate::reports::list::Rest;
+use crate::rules::roles::Verb;
 use crate::runtime::journal::{self, Commit, Journal};
 use crate::runtime::journals::{Journals, Spot};
 use crate::runtime::lock::Lock;
@@ -89,9 +90,14 @@ pub struct Pushed {
 /// already change nothing; those that stay on the machine that wrote them are skipped.
 ///
 /// Errors: `ERR_VALIDATION` naming the first event that cannot be read or whose id stands for another here; then nothing
-/// was recorded. `ERR_BUSY`, `ERR_IO`.
+/// was recorded. `ERR_UNAUTHORIZED` where roles count and the caller has not all rights: the events name authors of their own.
+/// `ERR_BUSY`, `ERR_IO`.
 pub fn push_events(ws: &Workspace, text: &str) -> Result<Pushed> {
     ws.check_safe_to_change()?;
+    if ws.rights.0.is_some() {
+        let me = ws.author()?;
+        ws.rights.require(&me.agent, read::agent_record(ws, &me.agent)?.role.as_deref(), Verb::Admin)?;
+    }
     let (entries, skipped) = parse_events(text)?;
     let given = entries.len() + skipped;
     write::under_lock(ws, "agentpm sync push", |runtime, _, journal| {

@@ -370,6 +370,12 @@ fn review(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
             .hint("only a completed task is accepted or rejected; agentpm ls --query is:unreviewed lists them"));
     }
     refuse_reviewer(stage, &task)?;
+    if c.reject && !task.is_unreviewed() {
+        let by = task.verified.as_ref().map_or_else(|| "another agent".to_owned(), |review| quoted(&review.by));
+        return Err(Error::state(format!("{by} accepted task {}; the first judgement decides", task.id))
+            .with(json!({ "task": task.id, "verified": task.verified }))
+            .hint(format!("agentpm task reopen {} --reason TEXT opens it again", task.id)));
+    }
     if c.reject {
         let review = judgement(stage, &task, false)?;
         permit.emit(stage, Payload::TaskVerified(review))?;
