@@ -1,4 +1,4 @@
-//! The inbox: what an agent is told, once, and what it is not told.
+//! The inbox: what reaches an agent, once, and what does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
@@ -63,7 +63,7 @@ fn only(room: &Sandbox, agent: &str, kind: &str) -> Value {
 }
 
 #[test]
-fn a_new_agent_is_not_told_the_past() {
+fn the_past_does_not_reach_a_new_agent() {
     let room = Sandbox::new();
     room.at(CLOCK);
     room.task("old", &[]);
@@ -87,7 +87,7 @@ fn an_inbox_begins_with_the_registration() {
 }
 
 #[test]
-fn a_task_that_became_ready_is_told_to_those_who_may_do_it() {
+fn a_task_that_became_ready_reaches_those_who_may_do_it() {
     let room = room(&["ada", "bob"]);
     let first = room.task("first", &[]);
     let second = room.task("second", &["--blocked-by", &first]);
@@ -112,7 +112,7 @@ fn a_task_that_became_ready_is_told_to_those_who_may_do_it() {
 }
 
 #[test]
-fn readiness_that_comes_with_time_is_told_once() {
+fn readiness_that_comes_with_time_is_listed_once() {
     let room = room(&["bob"]);
     let later = room.task("later", &["--defer-until", "2026-11-20T10:30:00Z"]);
     let leased = room.task("leased", &[]);
@@ -120,15 +120,15 @@ fn readiness_that_comes_with_time_is_told_once() {
     assert_eq!(read(&room, "bob"), [] as [Value; 0]);
     room.at(LATER);
     let unread = read(&room, "bob");
-    let told: BTreeSet<(&str, &str)> =
+    let heard: BTreeSet<(&str, &str)> =
         unread.iter().map(|item| (item["kind"].as_str().unwrap(), item["task"].as_str().unwrap())).collect();
-    assert_eq!(told, BTreeSet::from([("ready", later.as_str()), ("ready", leased.as_str())]), "{unread:#?}");
+    assert_eq!(heard, BTreeSet::from([("ready", later.as_str()), ("ready", leased.as_str())]), "{unread:#?}");
     assert!(unread.iter().any(|item| item["at"] == "2026-11-20T10:30:00Z" && item["event"].is_null()), "{unread:#?}");
     assert_eq!(read(&room, "bob"), [] as [Value; 0]);
 }
 
 #[test]
-fn an_assignment_is_told_to_the_new_owner() {
+fn an_assignment_reaches_the_new_owner() {
     let room = room(&["ada", "bob", "eve"]);
     let task = owned(&room, "x", "ada");
     assert_eq!(read(&room, "ada"), [] as [Value; 0]);
@@ -141,7 +141,7 @@ fn an_assignment_is_told_to_the_new_owner() {
 }
 
 #[test]
-fn threads_are_told_to_those_whom_they_concern() {
+fn threads_reach_those_whom_they_concern() {
     let room = room(&["ada", "bob", "eve", "joe"]);
     let task = owned(&room, "x", "bob");
     read(&room, "bob");
@@ -178,7 +178,7 @@ fn only_a_mention_outside_of_code_names_an_agent() {
 }
 
 #[test]
-fn an_escalation_is_told_to_the_agent_that_is_to_decide() {
+fn an_escalation_reaches_the_agent_that_is_to_decide() {
     let room = room(&["bob", "eve"]);
     let task = owned(&room, "x", "ada");
     let thread = room.run(&["thread", "open", &task, "--body", "what now?"]).data()["id"].as_str().unwrap().to_owned();
@@ -188,7 +188,7 @@ fn an_escalation_is_told_to_the_agent_that_is_to_decide() {
 }
 
 #[test]
-fn a_lease_that_another_agent_took_is_told_to_its_holder() {
+fn a_lease_that_another_agent_took_reaches_its_holder() {
     let room = room(&["ada", "bob"]);
     let task = room.task("x", &[]);
     room.run(&["claim", &task]).data();
@@ -203,7 +203,7 @@ fn a_lease_that_another_agent_took_is_told_to_its_holder() {
 }
 
 #[test]
-fn an_edit_that_lost_is_told_to_its_author_when_the_other_arrives() {
+fn an_edit_that_lost_reaches_its_author_when_the_other_arrives() {
     let mut id = String::new();
     let twins = Twins::new(|room| id = owned(room, "Fix the lock", "eve"));
     begin(&twins.room, &["ada", "joe"]);
@@ -221,7 +221,7 @@ fn an_edit_that_lost_is_told_to_its_author_when_the_other_arrives() {
 }
 
 #[test]
-fn a_parked_task_is_told_to_its_author_and_its_watchers() {
+fn a_parked_task_reaches_its_author_and_its_watchers() {
     let room = Sandbox::new();
     room.at(CLOCK);
     let config = room.store().join("config.toml");
@@ -277,13 +277,13 @@ fn messages_go_to_all_to_one_or_to_a_role() {
     room.run(&["broadcast", "--body", &long]).data();
     room.run(&["broadcast", "--body", "only bob", "--to", "bob"]).data();
     room.run(&["broadcast", "--body", "reviewers", "--role", "reviewer"]).data();
-    let told = |agent| read(&room, agent).iter().map(|item| item["summary"].to_string()).collect::<Vec<_>>();
+    let heard = |agent| read(&room, agent).iter().map(|item| item["summary"].to_string()).collect::<Vec<_>>();
     let bob = items(&room.run_as("bob", &["inbox"]));
     assert_eq!(bob[0]["body"], format!("ada: {long}"), "the whole text, since the summary is cut");
     assert!(bob[0]["summary"].as_str().unwrap().len() < 200 && bob[1].get("body").is_none(), "{bob:#?}");
-    assert_eq!(told("bob").len(), 2);
-    assert_eq!(told("eve").last().unwrap(), "\"ada: reviewers\"");
-    assert_eq!(told("ada"), [] as [String; 0]);
+    assert_eq!(heard("bob").len(), 2);
+    assert_eq!(heard("eve").last().unwrap(), "\"ada: reviewers\"");
+    assert_eq!(heard("ada"), [] as [String; 0]);
 }
 
 #[test]
@@ -327,7 +327,7 @@ fn a_look_changes_nothing_and_a_cursor_acknowledges_what_was_shown() {
 }
 
 #[test]
-fn what_git_brings_is_told_and_can_be_acknowledged() {
+fn what_git_brings_is_listed_and_can_be_acknowledged() {
     let mut id = String::new();
     let twins = Twins::new(|room| id = owned(room, "x", "ada"));
     begin(&twins.room, &["ada"]);
@@ -338,8 +338,8 @@ fn what_git_brings_is_told_and_can_be_acknowledged() {
     twins.ada(&["note", &id, "--content", "in between"]).data();
     let look = twins.ada(&["inbox"]);
     assert_eq!(look.data(), twins.ada(&["inbox"]).data());
-    let told: BTreeSet<String> = kinds(&look).into_iter().collect();
-    assert_eq!(told, BTreeSet::from(["thread_opened", "broadcast", "ready"].map(str::to_owned)), "{look:?}");
+    let heard: BTreeSet<String> = kinds(&look).into_iter().collect();
+    assert_eq!(heard, BTreeSet::from(["thread_opened", "broadcast", "ready"].map(str::to_owned)), "{look:?}");
     assert!(items(&look).iter().any(|item| item["task"] == json!(new)), "{look:?}");
     // Something that was not shown arrives before the acknowledgment.
     twins.room.run_as("joe", &["broadcast", "--body", "unseen"]).data();
@@ -489,12 +489,12 @@ struct Life {
     twins: Twins,
     task: String,
     dice: Env,
-    /// Who is to be told of an event.
+    /// The agents that an event concerns.
     expected: BTreeMap<String, BTreeSet<&'static str>>,
     /// The events in each clone.
     here: [BTreeSet<String>; 2],
     /// What was acknowledged, by agent and clone.
-    told: BTreeMap<(&'static str, usize), BTreeSet<String>>,
+    heard: BTreeMap<(&'static str, usize), BTreeSet<String>>,
     /// Cursors of earlier looks, with what they showed.
     cursors: Vec<((&'static str, usize), String, BTreeSet<String>)>,
 }
@@ -513,7 +513,7 @@ impl Life {
             dice,
             expected: BTreeMap::new(),
             here: Default::default(),
-            told: BTreeMap::new(),
+            heard: BTreeMap::new(),
             cursors: Vec::new(),
         };
         for clone in 0..2 {
@@ -544,8 +544,8 @@ impl Life {
 
     /// What is expected to be unread.
     fn unread(&self, agent: &'static str, clone: usize) -> BTreeSet<String> {
-        let told = self.told.get(&(agent, clone)).cloned().unwrap_or_default();
-        let concerns = |event: &&String| self.expected[*event].contains(agent) && !told.contains(*event);
+        let heard = self.heard.get(&(agent, clone)).cloned().unwrap_or_default();
+        let concerns = |event: &&String| self.expected[*event].contains(agent) && !heard.contains(*event);
         self.here[clone].iter().filter(concerns).cloned().collect()
     }
 
@@ -616,7 +616,7 @@ impl Life {
 
     fn acknowledge(&mut self, agent: &'static str, clone: usize, cursor: &str, shown: BTreeSet<String>) {
         self.run(agent, clone, &["inbox", "ack", cursor]).data();
-        self.told.entry((agent, clone)).or_default().extend(shown);
+        self.heard.entry((agent, clone)).or_default().extend(shown);
     }
 
     /// What the other clone has comes here by plain git.
@@ -651,7 +651,7 @@ impl Life {
 }
 
 #[test]
-fn each_item_is_told_until_it_is_acknowledged_and_never_again() {
+fn each_item_is_listed_until_it_is_acknowledged_and_never_again() {
     for seed in 0..rounds(60) as u64 {
         println!("seed {seed}");
         let mut life = Life::new(seed);
