@@ -24,38 +24,42 @@ pub struct Cli {
     pub verb: Verb,
 }
 
+/// The arguments of a command that has none.
+#[derive(Args, Debug)]
+pub struct NoArguments {}
+
 /// Options of every command. `agentpm help options` prints them; the help of a command has one line about them.
 #[derive(Args, Debug, Clone, Default)]
 pub struct Global {
     /// Print one JSON document, for success and for errors (default: if stdout is no terminal)
-    #[arg(long, global = true, overrides_with = "json", hide = true)]
+    #[arg(long, overrides_with = "json", hide = true)]
     pub json: bool,
     /// Format: json, jsonl, table or md; graph also tree, mermaid, dot or svg; lint also text, github or sarif; export html
-    #[arg(long, global = true, value_name = "FORMAT", hide = true)]
+    #[arg(long, value_name = "FORMAT", hide = true)]
     pub format: Option<String>,
     /// Print only the id
-    #[arg(long, short, global = true, overrides_with = "quiet", hide = true)]
+    #[arg(long, short, overrides_with = "quiet", hide = true)]
     pub quiet: bool,
     /// Print all of the entity that was shown or changed: every field, all entries, whole texts
-    #[arg(long, global = true, overrides_with = "full", hide = true)]
+    #[arg(long, overrides_with = "full", hide = true)]
     pub full: bool,
     /// Agent that runs the command (default: AGENTPM_AGENT, the settings, or git's user.name)
-    #[arg(long, global = true, value_name = "NAME", hide = true)]
+    #[arg(long, value_name = "NAME", hide = true)]
     pub agent: Option<String>,
     /// Session of the command (default: AGENTPM_SESSION)
-    #[arg(long, global = true, value_name = "ID", hide = true)]
+    #[arg(long, value_name = "ID", hide = true)]
     pub session: Option<String>,
     /// Store to use (default: AGENTPM_STORE, or the nearest store)
-    #[arg(long, global = true, value_name = "PATH", hide = true)]
+    #[arg(long, value_name = "PATH", hide = true)]
     pub store: Option<PathBuf>,
     /// Id that links the events of one request (default: AGENTPM_CORRELATION_ID)
-    #[arg(long, global = true, value_name = "TEXT", hide = true)]
+    #[arg(long, value_name = "TEXT", hide = true)]
     pub correlation_id: Option<String>,
     /// Make a change once, however often it is repeated with this key within 30 days
-    #[arg(long, global = true, value_name = "KEY", allow_hyphen_values = true, hide = true)]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true, hide = true)]
     pub idempotency_key: Option<String>,
     /// Id that links the events of one plan (default: AGENTPM_PLAN_ID)
-    #[arg(long, global = true, value_name = "TEXT", hide = true)]
+    #[arg(long, value_name = "TEXT", hide = true)]
     pub plan_id: Option<String>,
 }
 
@@ -187,13 +191,13 @@ pub enum Verb {
     Check(Deferred<q::Check>),
     /// Check the store and its environment; changes nothing
     #[command(after_help = "Example:\n  agentpm doctor")]
-    Doctor,
+    Doctor(Deferred<q::Doctor>),
     /// Show the plan at a glance: your tasks, ready tasks, who works on what
     #[command(after_help = "Example:\n  agentpm status")]
-    Status,
+    Status(Deferred<q::Overview>),
     /// Show counts of tasks and events
     #[command(after_help = "Example:\n  agentpm stats")]
-    Stats,
+    Stats(Deferred<q::Stats>),
     /// Serve the operations over HTTP, on a Unix socket and if asked for on loopback; ends on SIGTERM
     #[cfg(feature = "server")]
     #[command(
@@ -206,7 +210,7 @@ pub enum Verb {
     Mcp(Deferred<Mcp>),
     /// Print the OpenAPI description of the HTTP interface
     #[command(after_help = "Example:\n  agentpm openapi > openapi.json")]
-    Openapi,
+    Openapi(Deferred<NoArguments>),
     /// Import the plan of another tool
     #[command(after_help = "Example:\n  agentpm import --from beads .beads/issues.jsonl")]
     Import(Deferred<Import>),
@@ -221,7 +225,7 @@ pub enum Verb {
     Help(Deferred<Help>),
     /// Print the manual page
     #[command(after_help = "Example:\n  agentpm man > agentpm.1")]
-    Man,
+    Man(Deferred<NoArguments>),
     /// Short for task list
     #[command(visible_alias = "list", after_help = super::help::LIST)]
     Ls(Deferred<q::TaskList>),

@@ -6,6 +6,8 @@
 use clap::builder::Resettable;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
 
+use super::args::Global;
+
 /// The arguments of a command, described when they are needed.
 #[derive(Debug)]
 pub struct Deferred<T>(pub T);
@@ -26,11 +28,22 @@ fn may_repeat(arg: Arg) -> Arg {
     if matches!(arg.get_action(), ArgAction::SetTrue) { arg.overrides_with(id) } else { arg }
 }
 
+/// Adds the options of every command.
+///
+/// The parser itself would copy global options into each of its commands, used or not.
+fn with_global(command: Command) -> Command {
+    let options = Global::augment_args(Command::default());
+    options.get_arguments().fold(command, |command, option| {
+        let has_it = command.get_arguments().any(|own| own.get_id() == option.get_id());
+        if has_it { command } else { command.arg(option.clone().global(true)) }
+    })
+}
+
 /// Describes the arguments of a command, which keeps its own summary.
 fn keep_about(command: Command, augment: impl FnOnce(Command) -> Command) -> Command {
     let (about, long) = (command.get_about().cloned(), command.get_long_about().cloned());
     let once = |command: Command| command.help_template(TEMPLATE).mut_args(may_repeat);
-    let command = once(augment(command)).mut_subcommands(once);
+    let command = with_global(once(augment(command))).mut_subcommands(once);
     match about {
         Some(about) => command.about(about).long_about(long.map_or(Resettable::Reset, Resettable::Value)),
         None => command,

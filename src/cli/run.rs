@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::{Args as _, CommandFactory as _, FromArgMatches as _};
 use serde_json::json;
 
 #[cfg(feature = "mcp")]
@@ -128,9 +128,9 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Output> {
     match verb {
         Verb::Init(Deferred(args)) => return init(&env, &options, &args),
         Verb::Completions(Deferred(args)) => return Ok(document(completions(args.shell))),
-        Verb::Man => return man(),
+        Verb::Man(_) => return man(),
         Verb::Schema(Deferred(args)) => return schema(&args),
-        Verb::Openapi => return openapi(),
+        Verb::Openapi(_) => return openapi(),
         #[cfg(feature = "server")]
         Verb::Serve(Deferred(args)) if !args.print_token => return serve::serve(env, options, &args, global),
         #[cfg(feature = "mcp")]
@@ -296,9 +296,9 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Undo(Deferred(args)) => undo_call(args, global)?,
         Verb::Lint(Deferred(args)) => lint::call(args),
         Verb::Check(Deferred(args)) => Call::Query(Query::Check(args)),
-        Verb::Doctor => Call::Query(Query::Doctor(query::Doctor {})),
-        Verb::Status => Call::Query(Query::Overview(query::Overview {})),
-        Verb::Stats => Call::Query(Query::Stats(query::Stats {})),
+        Verb::Doctor(Deferred(args)) => Call::Query(Query::Doctor(args)),
+        Verb::Status(Deferred(args)) => Call::Query(Query::Overview(args)),
+        Verb::Stats(Deferred(args)) => Call::Query(Query::Stats(args)),
         Verb::Import(Deferred(args)) => {
             Call::Job(Job::Import(job::Import { from: args.from, text: read_input(&args.file)? }))
         }
@@ -310,9 +310,9 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Mcp(_) => return Err(Error::usage("answered before")),
         Verb::Init(_)
         | Verb::Completions(_)
-        | Verb::Man
+        | Verb::Man(_)
         | Verb::Schema(_)
-        | Verb::Openapi
+        | Verb::Openapi(_)
         | Verb::Help(_)
         | Verb::MergeDriver(_)
         | Verb::Textconv(_)
@@ -555,7 +555,7 @@ fn help_on(topic: &[String]) -> Result<Output> {
 
 fn options_of_every_command() -> String {
     let mut page = "Options of every command:\n".to_owned();
-    for option in Cli::command().get_arguments().filter(|option| option.is_global_set()) {
+    for option in Global::augment_args(clap::Command::default()).get_arguments() {
         let short = option.get_short().map(|short| format!("-{short}, ")).unwrap_or_default();
         let takes = option.get_action().takes_values();
         let value = option.get_value_names().into_iter().flatten().filter(|_| takes).map(|name| format!(" <{name}>"));
