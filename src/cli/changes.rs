@@ -5,25 +5,30 @@
 
 use serde_json::Value;
 
+use crate::engine::query::diff::{ChangeToDecide, ChangedTask, PlanDiff};
 use crate::model::plain::{code_span, escape, spelled};
+use crate::reports::change::{Change, Kind};
+use crate::rules::lost::Lost;
 
 /// The answer of `diff`.
-pub fn diff(data: &Value, md: bool) -> String {
+pub fn diff(diff: &PlanDiff, md: bool) -> String {
     let paper = Paper { md };
-    let mut out = paper.tasks(data);
-    if data["truncated"] == true {
-        let cursor = data["next_cursor"].as_str().unwrap_or_default();
-        out.push_str(&format!(
-            "{} of {}; continue with --cursor {cursor}\n",
-            items(&data["items"]).count(),
-            data["total"]
-        ));
+    let mut out: String = diff.list.items.iter().map(|item| paper.task(item)).collect();
+    let rest = &diff.list.rest;
+    if let Some(cursor) = &rest.next_cursor {
+        out.push_str(&format!("{} of {}; continue with --cursor {cursor}\n", diff.list.items.len(), rest.total));
     } else if out.is_empty() {
         out.push_str("nothing changed\n");
     }
     out
 }
 
+/// What changed in a task.
+pub fn changes(item: &ChangedTask) -> impl Iterator<Item = &ChangeToDecide> {
+    item.changes.iter().map(|shown| &shown.entry)
+}
+
+/// The entries of a value that is a list.
 pub fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
@@ -98,73 +103,67 @@ impl Paper {
     }
 
     /// Who did it and why.
-    pub fn by(&self, change: &Value) -> String {
-        let by = change["by"].as_str().map(|by| format!(" — by {}", self.quote(by))).unwrap_or_default();
-        let why = change["why"].as_str().map(|why| format!(": {}", self.quote(why))).unwrap_or_default();
+    pub fn by(&self, change: &Change) -> String {
+        let by = change.by.as_ref().map(|by| format!(" — by {}", self.quote(by))).unwrap_or_default();
+        let why = change.why.as_ref().map(|why| format!(": {}", self.quote(why))).unwrap_or_default();
         format!("{by}{why}")
     }
 
-    fn tasks(&self, data: &Value) -> String {
-        items(&data["items"]).map(|item| self.task(item)).collect()
-    }
-
-    fn task(&self, item: &Value) -> String {
-        let text = |name: &str| item[name].as_str().unwrap_or_default();
-        let begun = items(&item["changes"]).find(|c| c["change"] == "created");
-        let note = match begun {
-            Some(change) => format!(" (created{})", self.by(change)),
-            None if item["gone"] == true => " (gone)".into(),
+    fn task(&self, item: &ChangedTask) -> String {
+        let is_creation = |one: &&ChangeToDecide| one.change.change == Kind::Created;
+        let note = match changes(item).find(is_creation) {
+            Some(creation) => format!(" (created{})", self.by(&creation.change)),
+            None if item.gone => " (gone)".into(),
             None => String::new(),
         };
         let head = self.head(3);
         let mut out = if self.md { "\n".to_owned() } else { String::new() };
-        out.push_str(&format!("{head}{} {}{note}\n{}", text("handle"), self.quote(text("title")), self.gap()));
-        if item["missing"].as_u64().is_some_and(|n| n > 0) {
-            out.push_str(&self.bullet(&format!("{} of its events are missing", item["missing"])));
+        out.push_str(&format!("{head}{} {}{note}\n{}", item.handle, self.quote(&item.title), self.gap()));
+        if item.missing > 0 {
+            out.push_str(&self.bullet(&missing(item.missing)));
         }
-        for change in items(&item["changes"]).filter(|c| c["change"] != "created") {
-            out.push_str(&self.bullet(&format!("{}{}", self.what(change), self.by(change))));
+        for one in changes(item).filter(|one| !is_creation(one)) {
+            out.push_str(&self.bullet(&format!("{}{}", self.what(&one.change), self.by(&one.change))));
         }
-        for lost in items(&item["lost"]) {
-            out.push_str(&self.bullet(&self.lost(lost)));
+        for lost in &item.lost {
+            out.push_str(&self.bullet(&self.lost(&lost.entry)));
         }
         for what in ["changes", "lost"] {
-            if let Some(more) = item["left_out"][what].as_u64() {
+            if let Some(more) = item.left_out.get(what) {
                 out.push_str(&self.bullet(&format!("and {more} more {what}")));
             }
         }
-        if items(&item["changes"]).next().is_none() && item["gone"] != true {
+        if item.changes.is_empty() && !item.gone {
             out.push_str(&self.bullet(&format!("{}, without a net change", new_events(item))));
         }
         out
     }
 
-    fn what(&self, change: &Value) -> String {
-        let field = change["field"].as_str().unwrap_or_default();
+    fn what(&self, change: &Change) -> String {
+        let Change { change: kind, field, from, to, .. } = change;
         let part = field.split_once('.').map_or("", |(_, part)| part);
         let tail = &part[part.len().saturating_sub(6)..part.len() * usize::from(part.is_ascii())];
-        let (from, to) = (&change["from"], &change["to"]);
-        match change["change"].as_str().unwrap_or_default() {
-            "acceptance" => {
+        match kind {
+            Kind::Acceptance => {
                 format!("criterion {} {}", self.quote(part), if *to == true { "met" } else { "unmet" })
             }
-            "verified" => format!("review {}", if *to == true { "passed" } else { "failed" }),
-            "progress_added" => format!("+ step [{}] {}", tick(to), self.value(&to["content"])),
-            "progress" => format!("step [{}] -> [{}] {}", tick(from), tick(to), self.value(&to["content"])),
-            "context_added" => format!("+ {} {}", self.value(&to["type"]), self.value(&to["content"])),
-            "context_superseded" => format!("context {tail} was superseded"),
-            "context_redacted" => format!("context {tail} was redacted"),
-            "thread_opened" => format!("thread {tail} opened{}: {}", proposes(to), self.value(&to["body"])),
-            "thread_replied" => format!("reply in thread {tail}{}: {}", proposes(to), self.value(&to["body"])),
-            "thread_resolved" => format!("thread {tail} {}", self.value(to)),
-            "thread_escalated" => format!("thread {tail} escalated to {}", self.value(to)),
-            "relationship_added" => format!("+ {}", edge(to)),
-            "relationship_removed" => format!("- {}", edge(from)),
-            "forced" | "status" if change["forced"].is_array() => {
-                format!("{} past {}", self.arrow("status", from, to), self.value(&change["forced"]))
+            Kind::Verified => format!("review {}", if *to == true { "passed" } else { "failed" }),
+            Kind::ProgressAdded => format!("+ step [{}] {}", tick(to), self.value(&to["content"])),
+            Kind::Progress => format!("step [{}] -> [{}] {}", tick(from), tick(to), self.value(&to["content"])),
+            Kind::ContextAdded => format!("+ {} {}", self.value(&to["type"]), self.value(&to["content"])),
+            Kind::ContextSuperseded => format!("context {tail} was superseded"),
+            Kind::ContextRedacted => format!("context {tail} was redacted"),
+            Kind::ThreadOpened => format!("thread {tail} opened{}: {}", proposes(to), self.value(&to["body"])),
+            Kind::ThreadReplied => format!("reply in thread {tail}{}: {}", proposes(to), self.value(&to["body"])),
+            Kind::ThreadResolved => format!("thread {tail} {}", self.value(to)),
+            Kind::ThreadEscalated => format!("thread {tail} escalated to {}", self.value(to)),
+            Kind::RelationshipAdded => format!("+ {}", edge(to)),
+            Kind::RelationshipRemoved => format!("- {}", edge(from)),
+            Kind::Forced | Kind::Status if !change.forced.is_empty() => {
+                format!("{} past {}", self.arrow("status", from, to), self.quote(&change.forced.join(", ")))
             }
-            "override" => format!("overrode the lease of {}", self.value(from)),
-            _ => self.arrow(&field_name(self, field), from, to),
+            Kind::Override => format!("overrode the lease of {}", self.value(from)),
+            Kind::Created | Kind::Status | Kind::Field | Kind::Forced => self.arrow(&field_name(self, field), from, to),
         }
     }
 
@@ -173,11 +172,12 @@ impl Paper {
         format!("{field}: {from} -> {to}")
     }
 
-    pub fn lost(&self, edit: &Value) -> String {
-        let (lost, won) = self.both(&edit["lost"]["value"], &edit["won"]["value"]);
-        let by = |name: &str| self.value(&edit[name]["agent"]);
-        let rule = edit["rule"].as_str().unwrap_or_default();
-        format!("{}: {lost} by {} lost to {won} by {} ({rule})", self.value(&edit["field"]), by("lost"), by("won"))
+    /// A value that lost to a concurrent one.
+    pub fn lost(&self, edit: &Lost) -> String {
+        let (lost, won) = self.both(&edit.lost.value, &edit.won.value);
+        let by = (self.quote(&edit.lost.agent), self.quote(&edit.won.agent));
+        let rule = edit.rule.as_str();
+        format!("{}: {lost} by {} lost to {won} by {} ({rule})", self.quote(&edit.field), by.0, by.1)
     }
 
     /// Two values, so that one sees what differs.
@@ -195,8 +195,13 @@ pub fn proposes(message: &Value) -> &'static str {
 }
 
 /// How many events of a task are new.
-pub fn new_events(item: &Value) -> String {
-    if item["events"] == 1 { "1 new event".to_owned() } else { format!("{} new events", item["events"]) }
+pub fn new_events(item: &ChangedTask) -> String {
+    if item.events == 1 { "1 new event".to_owned() } else { format!("{} new events", item.events) }
+}
+
+/// That a task lost events.
+pub fn missing(n: usize) -> String {
+    format!("{n} of its events {} missing", if n == 1 { "is" } else { "are" })
 }
 
 /// Whether a text is shown whole in so many characters.

@@ -16,7 +16,7 @@ use crate::api::Call;
 use crate::engine::{self, LintReport, Options};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::model::finding::{Finding, Rule, Severity};
+use crate::model::finding::{Finding, Rule};
 use crate::model::job::{Job, LintFix, LintSince};
 use crate::model::query::{self, Query};
 use crate::model::suggest::near;
@@ -110,7 +110,11 @@ fn words(report: &LintReport) -> String {
         let line = finding.line.map(|n| format!(":{n}")).unwrap_or_default();
         let place = finding.path.as_ref().map(|path| format!("{}{line}: ", escape(path))).unwrap_or_default();
         let (code, message) = (finding.rule.code(), escape(&finding.message));
-        out.push_str(&format!("{place}{} {code}: {message}\n    {}\n", level(finding.severity), escape(&finding.fix)));
+        out.push_str(&format!(
+            "{place}{} {code}: {message}\n    {}\n",
+            finding.severity.as_str(),
+            escape(&finding.fix)
+        ));
     }
     let (tasks, errors) = (counted(report.checked, "task"), counted(report.errors, "error"));
     out.push_str(&format!("{tasks}: {errors}, {}\n", counted(report.warnings, "warning")));
@@ -121,16 +125,9 @@ fn is(global: &Global, format: &str) -> bool {
     global.format.as_deref() == Some(format)
 }
 
-fn level(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    }
-}
-
 /// A finding as a command of a GitHub workflow, which shows it at its line.
 fn annotation(finding: &Finding) -> String {
-    let level = level(finding.severity);
+    let level = finding.severity.as_str();
     let mut properties = Vec::new();
     if let Some(path) = &finding.path {
         properties.push(format!("file={}", property(&escape(path))));

@@ -12,6 +12,7 @@ mod export;
 mod help;
 mod lint;
 mod output;
+mod page;
 mod review;
 mod run;
 mod sarif;

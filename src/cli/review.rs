@@ -6,10 +6,21 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use clap::ValueEnum as _;
 use serde_json::Value;
 
-use super::changes::{Paper, edge, field_name, items, new_events, proposes};
+use super::changes::{Paper, changes, edge, field_name, items, missing, new_events, proposes};
+use super::page::{Block, Room, Section, fill};
+use crate::engine::query::diff::{ChangeToDecide, ChangedTask};
+use crate::engine::query::review::{ReviewReport, SettingChange, SettingsChange};
+use crate::model::finding::Finding;
+use crate::model::id::Id;
+use crate::model::relationship::RelationType;
+use crate::model::task::Status;
+use crate::reports::change::{Change, Kind};
 use crate::reports::event_words::receivers;
+use crate::reports::inbox::SentMessage;
+use crate::reports::review::Matter;
 use crate::rules::roles::Verb;
 
 /// Lines and bytes of an answer that asks for no other bounds: a screen.
@@ -27,8 +38,8 @@ const MOST_PARTS: usize = 8;
 const MOST_NODES: usize = 12;
 
 /// What is asked for: lines at most, or all that a comment holds.
-pub fn review(data: &Value, md: bool, limit: Option<u64>, all: bool) -> String {
-    let page = Page { paper: Paper { md }, data, numbers: numbers(data) };
+pub fn review(report: &ReviewReport, md: bool, limit: Option<u64>, all: bool) -> String {
+    let page = Page { paper: Paper { md }, report, numbers: numbers(report) };
     let lines = match limit {
         Some(n) => usize::try_from(n).unwrap_or(usize::MAX),
         None if all => usize::MAX,
@@ -39,75 +50,14 @@ pub fn review(data: &Value, md: bool, limit: Option<u64>, all: bool) -> String {
 }
 
 /// Which of the items is about a task.
-fn numbers(data: &Value) -> BTreeMap<&str, usize> {
-    items(&data["items"]).enumerate().filter_map(|(n, item)| Some((item["task"].as_str()?, n))).collect()
-}
-
-/// Lines about one task or file, which stay together.
-#[derive(Clone, Default)]
-struct Block {
-    lines: Vec<String>,
-    /// How many changes its lines show, and how many more there are.
-    listed: usize,
-    more: usize,
-}
-
-impl Block {
-    fn line(text: String) -> Self {
-        Block { lines: vec![text], listed: 1, more: 0 }
-    }
-}
-
-/// A section: what it is called, and its blocks.
-struct Section {
-    title: &'static str,
-    /// The noun of the line that counts what is left out.
-    word: &'static str,
-    blocks: Vec<Block>,
-    shown: usize,
-    /// Its lines are folded away where there are many.
-    folds: bool,
-}
-
-impl Section {
-    fn new(title: &'static str, word: &'static str, blocks: Vec<Block>) -> Self {
-        Section { title, word, blocks, shown: 0, folds: false }
-    }
-
-    fn total(&self) -> usize {
-        self.blocks.iter().map(|block| block.listed + block.more).sum()
-    }
-
-    fn left_out(&self) -> usize {
-        self.total() - self.blocks[..self.shown].iter().map(|block| block.listed).sum::<usize>()
-    }
-
-    fn lines(&self) -> usize {
-        self.blocks[..self.shown].iter().map(|block| block.lines.len()).sum()
-    }
-}
-
-/// What there is room for still.
-struct Room {
-    lines: usize,
-    bytes: usize,
-}
-
-impl Room {
-    fn take(&mut self, lines: usize, bytes: usize) -> bool {
-        let fits = lines <= self.lines && bytes <= self.bytes;
-        if fits {
-            self.lines -= lines;
-            self.bytes -= bytes;
-        }
-        fits
-    }
+fn numbers(report: &ReviewReport) -> BTreeMap<Id, usize> {
+    report.list.items.iter().enumerate().map(|(n, item)| (item.task, n)).collect()
 }
 
 struct Page<'a> {
     paper: Paper,
-    data: &'a Value,
-    numbers: BTreeMap<&'a str, usize>,
+    report: &'a ReviewReport,
+    numbers: BTreeMap<Id, usize>,
 }
 
 impl Page<'_> {
@@ -146,7 +96,7 @@ impl Page<'_> {
         left.extend(left_out_edges);
         left.extend(of_section(&sections[3]));
         if !left.is_empty() {
-            let range = self.data["range"].as_str().unwrap_or_default();
+            let range = &self.report.range;
             let all = if lines == usize::MAX { "--all --json" } else { "--all" };
             let all = self.paper.quote(&format!("agentpm review {range} {all}"));
             out.push_str(&format!("\nLeft out: {}. All of it: {all}\n", left.join(", ")));
@@ -156,21 +106,31 @@ impl Page<'_> {
     }
 
     fn headline(&self) -> String {
-        let summary = &self.data["summary"];
-        let range = self.paper.quote(self.data["range"].as_str().unwrap_or_default());
-        let words = ["created", "completed", "awaiting_review", "moved", "forced", "overrides", "lost", "findings"]
-            .into_iter()
-            .filter(|name| summary[name].as_u64().is_some_and(|n| n > 0))
-            .map(|name| match (summary[name] == 1, name) {
-                (true, "overrides" | "findings") => format!(", 1 {}", name.trim_end_matches('s')),
-                _ => format!(", {} {}", summary[name], name.replace('_', " ")),
-            });
-        let tasks = if summary["tasks"] == 1 { "1 task".to_owned() } else { format!("{} tasks", summary["tasks"]) };
+        let summary = &self.report.summary;
+        let counts = [
+            (summary.created, "created", "created"),
+            (summary.completed, "completed", "completed"),
+            (summary.awaiting_review, "awaiting review", "awaiting review"),
+            (summary.moved, "moved", "moved"),
+            (summary.forced, "forced", "forced"),
+            (summary.overrides, "override", "overrides"),
+            (summary.lost, "lost", "lost"),
+            (summary.findings, "finding", "findings"),
+        ];
+        let counted = counts.into_iter().filter(|(n, ..)| *n > 0);
+        let words = counted.map(|(n, one, many)| format!(", {n} {}", if n == 1 { one } else { many }));
+        let tasks = if summary.tasks == 1 { "1 task".to_owned() } else { format!("{} tasks", summary.tasks) };
+        let range = self.paper.quote(&self.report.range);
         format!("{}{range}: {tasks} changed{}\n", self.paper.head(2), words.collect::<String>())
     }
 
     fn failed(&self) -> String {
-        let failed: Vec<&str> = items(&self.data["failed"]).filter_map(Value::as_str).collect();
+        let failed: Vec<String> = self
+            .report
+            .failed
+            .iter()
+            .filter_map(|condition| Some(condition.to_possible_value()?.get_name().to_owned()))
+            .collect();
         if failed.is_empty() { String::new() } else { format!("\nFails on: {}\n", failed.join(", ")) }
     }
 
@@ -219,29 +179,31 @@ impl Page<'_> {
     }
 
     /// `7XK2Q1 title`
-    fn name(&self, item: &Value) -> String {
-        let title = self.paper.quote_most(item["title"].as_str().unwrap_or_default(), SHORT);
-        format!("{} {title}", item["handle"].as_str().unwrap_or_default())
+    fn name(&self, task: Id) -> String {
+        format!("{} {}", self.handle(task), self.paper.quote_most(self.title(task).unwrap_or_default(), SHORT))
     }
 
     /// The handle of a task that may not be among the items.
-    fn handle(&self, id: &Value) -> String {
-        let id = id.as_str().unwrap_or_default();
-        self.called(id)["handle"].as_str().unwrap_or(&id[id.len().saturating_sub(6)..]).to_owned()
+    fn handle(&self, task: Id) -> String {
+        let own = self.numbers.get(&task).map(|n| self.report.list.items[*n].handle.as_str());
+        let known = own.or_else(|| self.report.names.get(&task).map(|name| name.handle.as_str()));
+        let id = task.to_string();
+        known.map_or_else(|| id[id.len().saturating_sub(6)..].to_owned(), str::to_owned)
     }
 
-    /// What has the handle and title of a task.
-    fn called(&self, id: &str) -> &Value {
-        self.numbers.get(id).map_or_else(|| &self.data["names"][id], |n| &self.data["items"][*n])
+    /// The title of a task that may not be among the items.
+    fn title(&self, task: Id) -> Option<&str> {
+        let own = self.numbers.get(&task).map(|n| self.report.list.items[*n].title.as_str());
+        own.or_else(|| self.report.names.get(&task)?.title.as_deref())
     }
 
-    fn by(&self, change: &Value) -> String {
-        let by = change["by"].as_str().map(|by| format!(" by {}", self.paper.quote_most(by, SHORT)));
+    fn by(&self, change: &Change) -> String {
+        let by = change.by.as_ref().map(|by| format!(" by {}", self.paper.quote_most(by, SHORT)));
         format!("{}{}", by.unwrap_or_default(), self.why(change))
     }
 
-    fn why(&self, change: &Value) -> String {
-        change["why"].as_str().map(|why| format!(": {}", self.paper.quote_most(why, LONG))).unwrap_or_default()
+    fn why(&self, change: &Change) -> String {
+        change.why.as_ref().map(|why| format!(": {}", self.paper.quote_most(why, LONG))).unwrap_or_default()
     }
 
     /// What was and what is; of long values what differs.
@@ -277,38 +239,38 @@ impl Page<'_> {
     // --- to decide ---
 
     fn to_decide(&self) -> Vec<Block> {
-        let mut blocks: Vec<Block> = items(&self.data["settings"]).map(|file| self.settings(file)).collect();
-        let mut by_task: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for finding in items(&self.data["findings"]) {
-            let word = |name: &str| finding[name].as_str().unwrap_or_default();
-            let message = self.paper.quote_most(word("message"), 2 * LONG);
-            let line = format!("{} {}: {message}", word("severity"), word("code"));
-            match (self.called(word("task"))["title"].is_string(), finding["path"].as_str()) {
-                (true, _) => by_task.entry(word("task")).or_default().push(line),
-                (false, Some(path)) => {
-                    let at = finding["line"].as_u64().map(|line| format!(":{line}")).unwrap_or_default();
+        let mut blocks: Vec<Block> = self.report.settings.iter().map(|file| self.settings(file)).collect();
+        let mut by_task: BTreeMap<Id, Vec<String>> = BTreeMap::new();
+        for finding in &self.report.findings {
+            let Finding { severity, rule, .. } = finding;
+            let message = self.paper.quote_most(&finding.message, 2 * LONG);
+            let line = format!("{} {}: {message}", severity.as_str(), rule.code());
+            match (finding.task.filter(|task| self.title(*task).is_some()), &finding.path) {
+                (Some(task), _) => by_task.entry(task).or_default().push(line),
+                (None, Some(path)) => {
+                    let at = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
                     let place = self.paper.quote_most(&format!("{path}{at}"), 2 * LONG);
                     blocks.push(Block::line(self.bullet(0, &format!("{place}: {line}"))));
                 }
-                (false, None) => blocks.push(Block::line(self.bullet(0, &line))),
+                (None, None) => blocks.push(Block::line(self.bullet(0, &line))),
             }
         }
         // Nothing else about these tasks is to be shown.
-        let alone: Vec<&str> = by_task.keys().copied().filter(|task| !self.numbers.contains_key(task)).collect();
+        let alone: Vec<Id> = by_task.keys().copied().filter(|task| !self.numbers.contains_key(task)).collect();
         for task in alone {
-            let lines = by_task.remove(task).unwrap_or_default();
-            blocks.push(self.together(&self.name(self.called(task)), lines));
+            let lines = by_task.remove(&task).unwrap_or_default();
+            blocks.push(self.together(&self.name(task), lines));
         }
-        for item in items(&self.data["items"]) {
-            let mut lines = by_task.remove(item["task"].as_str().unwrap_or_default()).unwrap_or_default();
-            if let Some(n) = item["missing"].as_u64().filter(|n| *n > 0) {
-                lines.push(format!("{n} of its events {} missing", if n == 1 { "is" } else { "are" }));
+        for item in &self.report.list.items {
+            let mut lines = by_task.remove(&item.task).unwrap_or_default();
+            if item.missing > 0 {
+                lines.push(missing(item.missing));
             }
-            let decides = items(&item["changes"]).filter(|change| change["decide"].is_string());
-            lines.extend(decides.map(|change| self.decision(change)));
-            lines.extend(items(&item["lost"]).map(|lost| self.paper.lost(lost)));
+            let decides = changes(item).filter_map(|one| Some((&one.change, one.decide?)));
+            lines.extend(decides.map(|(change, matter)| self.decision(change, matter)));
+            lines.extend(item.lost.iter().map(|lost| self.paper.lost(&lost.entry)));
             if !lines.is_empty() {
-                blocks.push(self.together(&self.name(item), lines));
+                blocks.push(self.together(&self.name(item.task), lines));
             }
         }
         blocks
@@ -341,25 +303,25 @@ impl Page<'_> {
 
     /// What agents sent to others.
     fn messages(&self) -> Vec<Block> {
-        let line = |sent: &Value| {
-            let word = |name: &str| sent[name].as_str();
-            let by = self.paper.quote_most(word("by").unwrap_or_default(), SHORT);
-            let to = self.paper.quote_most(&receivers(word("to"), word("role")), SHORT);
-            let body = self.paper.quote_most(word("body").unwrap_or_default(), LONG);
+        let line = |sent: &SentMessage| {
+            let by = self.paper.quote_most(&sent.by, SHORT);
+            let to = self.paper.quote_most(&receivers(sent.to.as_deref(), sent.role.as_deref()), SHORT);
+            let body = self.paper.quote_most(&sent.body, LONG);
             Block::line(self.bullet(0, &format!("message by {by} to {to}: {body}")))
         };
-        items(&self.data["messages"]).map(line).collect()
+        self.report.messages.iter().map(line).collect()
     }
 
-    fn settings(&self, file: &Value) -> Block {
-        let path = self.paper.quote_most(file["path"].as_str().unwrap_or_default(), SHORT);
-        if let Some(side) = file["unreadable"].as_str() {
+    fn settings(&self, file: &SettingsChange) -> Block {
+        let path = self.paper.quote_most(&file.path, SHORT);
+        if let Some(side) = file.unreadable {
             return Block::line(self.bullet(0, &format!("{path} changed, and cannot be read at the {side}")));
         }
-        let name = |key: &Value| self.paper.quote_most(key["key"].as_str().unwrap_or_default(), SHORT);
-        let mut keys: Vec<&Value> = items(&file["keys"]).collect();
-        keys.sort_by_key(|key| Reverse(words(&key["to"]).iter().flatten().map(|word| strength(word)).max()));
-        let said = |key: &&Value| format!("{} {}", name(key), self.arrow(&key["from"], &key["to"]));
+        let side = |value: &Option<Value>| value.clone().unwrap_or_default();
+        let mut keys: Vec<&SettingChange> = file.keys.iter().collect();
+        keys.sort_by_key(|key| Reverse(words(&side(&key.to)).iter().flatten().map(|word| strength(word)).max()));
+        let name = |key: &SettingChange| self.paper.quote_most(&key.key, SHORT);
+        let said = |key: &&SettingChange| format!("{} {}", name(key), self.arrow(&side(&key.from), &side(&key.to)));
         let mut parts: Vec<String> = keys.iter().map(said).collect();
         if parts.len() > MOST_PARTS {
             let more = parts.len() - MOST_PARTS + 1;
@@ -372,35 +334,31 @@ impl Page<'_> {
         Block::line(self.bullet(0, &format!("{path} changed: {}", parts.join("; "))))
     }
 
-    fn decision(&self, change: &Value) -> String {
-        let (from, to) = (&change["from"], &change["to"]);
-        let field = change["field"].as_str().unwrap_or_default();
-        let what = match (change["decide"].as_str().unwrap_or_default(), field) {
-            ("override", "files") => format!("claimed despite the work of {} on its files", self.value(from)),
-            ("override", _) => format!("overrode the lease of {}", self.value(from)),
-            ("forced", _) => {
-                let unmet: Vec<String> = words(&change["unmet"])
-                    .unwrap_or_default()
-                    .iter()
-                    .map(|text| self.paper.quote_most(text, SHORT))
-                    .collect();
+    fn decision(&self, change: &Change, matter: Matter) -> String {
+        let (from, to) = (&change.from, &change.to);
+        let what = match (matter, change.field.as_str()) {
+            (Matter::Override, "files") => format!("claimed despite the work of {} on its files", self.value(from)),
+            (Matter::Override, _) => format!("overrode the lease of {}", self.value(from)),
+            (Matter::Forced, _) => {
+                let unmet: Vec<String> = change.unmet.iter().map(|text| self.paper.quote_most(text, SHORT)).collect();
                 let unmet = if unmet.is_empty() { String::new() } else { format!(", not met: {}", few(&unmet)) };
-                format!("{} past {}{unmet}", self.move_words(change), self.value(&change["forced"]))
+                let past = self.paper.quote_most(&change.forced.join(", "), SHORT);
+                format!("{} past {past}{unmet}", move_words(change))
             }
-            (_, "acceptance") => self.criteria(from, to),
-            ("acceptance", _) => {
+            (Matter::Acceptance | Matter::Scope, "acceptance") => self.criteria(from, to),
+            (Matter::Acceptance, field) => {
                 let criterion = field.split_once('.').map_or("", |(_, criterion)| criterion);
                 format!("unmet: {}", self.paper.quote_most(criterion, LONG))
             }
-            (_, "status") if to == "open" || to == "in_progress" || to == "blocked" => {
-                format!("reopened, {}", self.move_words(change))
+            (Matter::Scope, "status") if to == "open" || to == "in_progress" || to == "blocked" => {
+                format!("reopened, {}", move_words(change))
             }
-            (_, "status") => self.move_words(change),
-            (_, "parent") => {
-                let side = |id: &Value| if id.is_null() { "nothing".to_owned() } else { self.handle(id) };
+            (Matter::Scope, "status") => move_words(change),
+            (Matter::Scope, "parent") => {
+                let side = |value: &Value| task_of(value).map_or_else(|| "nothing".to_owned(), |id| self.handle(id));
                 format!("parent {} → {}", side(from), side(to))
             }
-            (_, name) => format!("{} {}", field_name(&self.paper, name), self.arrow(from, to)),
+            (Matter::Scope, name) => format!("{} {}", field_name(&self.paper, name), self.arrow(from, to)),
         };
         format!("{what}{}", self.by(change))
     }
@@ -437,28 +395,23 @@ impl Page<'_> {
 
     // --- moves ---
 
-    fn move_words(&self, change: &Value) -> String {
-        let word = |value: &Value| value.as_str().unwrap_or("nothing").to_owned();
-        format!("{} → {}", word(&change["from"]), word(&change["to"]))
-    }
-
     fn moves(&self) -> Vec<Block> {
-        let old = items(&self.data["items"]).filter(|item| item["created"] != true);
+        let old = self.report.list.items.iter().filter(|item| !item.created);
         old.filter_map(|item| {
-            let moved = items(&item["changes"]).filter(|c| c["decide"].is_null());
+            let moved = changes(item).filter(|one| one.decide.is_none()).map(|one| &one.change);
             let mut lines: Vec<String> = moved
-                .filter_map(|change| match change["change"].as_str()? {
-                    "status" => Some(format!("{}{}", self.move_words(change), self.by(change))),
-                    "verified" => Some(format!("{}{}", verified(change), self.by(change))),
+                .filter_map(|change| match change.change {
+                    Kind::Status => Some(format!("{}{}", move_words(change), self.by(change))),
+                    Kind::Verified => Some(format!("{}{}", verified(change), self.by(change))),
                     _ => None,
                 })
                 .collect();
             if is_moved(item) && is_ticked(item) {
                 lines.extend(steps(item));
             }
-            lines.extend((item["awaits_review"] == true).then(|| "awaits review".to_owned()));
+            lines.extend(item.awaits_review.then(|| "awaits review".to_owned()));
             (!lines.is_empty())
-                .then(|| Block::line(self.bullet(0, &format!("{}: {}", self.name(item), lines.join("; ")))))
+                .then(|| Block::line(self.bullet(0, &format!("{}: {}", self.name(item.task), lines.join("; ")))))
         })
         .collect()
     }
@@ -467,51 +420,48 @@ impl Page<'_> {
 
     /// New tasks, each below its parent where that is new too.
     fn new_tasks(&self) -> Vec<Block> {
-        let all: Vec<&Value> = items(&self.data["items"]).filter(|item| item["created"] == true).collect();
-        let mut children: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
-        let ids: BTreeSet<&str> = all.iter().filter_map(|item| item["task"].as_str()).collect();
+        let all: Vec<&ChangedTask> = self.report.list.items.iter().filter(|item| item.created).collect();
+        let mut children: BTreeMap<Id, Vec<&ChangedTask>> = BTreeMap::new();
+        let ids: BTreeSet<Id> = all.iter().map(|item| item.task).collect();
         let mut roots = Vec::new();
         for item in &all {
-            match item["parent"].as_str().filter(|parent| ids.contains(parent)) {
+            match item.parent.filter(|parent| ids.contains(parent)) {
                 Some(parent) => children.entry(parent).or_default().push(item),
                 None => roots.push(*item),
             }
         }
         let mut blocks = Vec::new();
-        let mut open: Vec<(&Value, usize)> = roots.into_iter().rev().map(|item| (item, 0)).collect();
+        let mut open: Vec<(&ChangedTask, usize)> = roots.into_iter().rev().map(|item| (item, 0)).collect();
         let mut seen = BTreeSet::new();
         // Tasks in a circle of parents have no root and come last.
         for rest in std::iter::once(None).chain(all.iter().map(|item| Some(*item))) {
             open.extend(rest.map(|item| (item, 0)));
             while let Some((item, depth)) = open.pop() {
-                let id = item["task"].as_str().unwrap_or_default();
-                if !seen.insert(id) {
+                if !seen.insert(item.task) {
                     continue;
                 }
                 blocks.push(Block::line(self.bullet(depth.min(5), &self.new_task(item, depth == 0))));
-                let below = children.get(id).into_iter().flatten().rev();
+                let below = children.get(&item.task).into_iter().flatten().rev();
                 open.extend(below.map(|child| (*child, depth + 1)));
             }
         }
         blocks
     }
 
-    fn new_task(&self, item: &Value, root: bool) -> String {
-        let changes = || items(&item["changes"]);
-        let creation = changes().find(|change| change["change"] == "created");
-        let mut parts = vec![format!("{}{}", self.name(item), creation.map(|c| self.by(c)).unwrap_or_default())];
-        if root && item["parent"].is_string() {
-            parts.push(format!("below {}", self.handle(&item["parent"])));
+    fn new_task(&self, item: &ChangedTask, root: bool) -> String {
+        let of_kind = |kind: Kind| changes(item).map(|one| &one.change).filter(move |change| change.change == kind);
+        let by = |kind: Kind| of_kind(kind).next().map(|change| self.by(change)).unwrap_or_default();
+        let mut parts = vec![format!("{}{}", self.name(item.task), by(Kind::Created))];
+        if let Some(parent) = item.parent.filter(|_| root) {
+            parts.push(format!("below {}", self.handle(parent)));
         }
-        let blocks = changes().filter(|c| c["change"] == "relationship_added" && c["to"]["type"] == "blocks");
-        let waits: Vec<String> = blocks.map(|c| self.handle(&c["to"]["from"])).collect();
+        let blockers = of_kind(Kind::RelationshipAdded).filter_map(|change| blocking(&change.to));
+        let waits: Vec<String> = blockers.map(|(blocker, _)| self.handle(blocker)).collect();
         if !waits.is_empty() {
             parts.push(format!("waits for {}", few(&waits)));
         }
-        if item["status"] != "open" {
-            let moved = changes().find(|change| change["change"] == "status");
-            let by = moved.map(|c| self.by(c)).unwrap_or_default();
-            parts.push(format!("{}{by}", item["status"].as_str().unwrap_or_default()));
+        if item.status != Status::Open {
+            parts.push(format!("{}{}", item.status.as_str(), by(Kind::Status)));
         }
         parts.extend(steps(item));
         parts.join(", ")
@@ -520,55 +470,56 @@ impl Page<'_> {
     // --- the rest ---
 
     fn details(&self) -> Vec<Block> {
-        items(&self.data["items"]).filter_map(|item| self.detail(item)).collect()
+        self.report.list.items.iter().filter_map(|item| self.detail(item)).collect()
     }
 
-    fn detail(&self, item: &Value) -> Option<Block> {
-        let created = item["created"] == true;
-        let mut parts: Vec<(String, &Value)> = Vec::new();
+    fn detail(&self, item: &ChangedTask) -> Option<Block> {
+        let mut parts: Vec<(String, &Change)> = Vec::new();
         let mut notes: BTreeMap<&str, usize> = BTreeMap::new();
         let mut listed = Vec::new();
-        let moved_by = items(&item["changes"]).find(|c| c["change"] == "status").map(|c| &c["by"]);
-        for change in items(&item["changes"]).filter(|change| change["decide"].is_null()) {
-            let field = change["field"].as_str().unwrap_or_default();
-            match change["change"].as_str().unwrap_or_default() {
-                "context_added" => {
-                    let kind = change["to"]["type"].as_str().unwrap_or_default();
+        let moved_by = changes(item).find(|one| one.change.change == Kind::Status).map(|one| &one.change.by);
+        for change in changes(item).filter(|one| one.decide.is_none()).map(|one| &one.change) {
+            match change.change {
+                Kind::ContextAdded => {
+                    let kind = change.to["type"].as_str().unwrap_or_default();
                     *notes.entry(kind).or_default() += 1;
                     if matches!(kind, "decision" | "blocker") {
-                        let text =
-                            self.paper.quote_most(change["to"]["content"].as_str().unwrap_or_default(), 2 * LONG);
-                        let by = change["by"].as_str().map(|by| format!(" by {}", self.paper.quote_most(by, SHORT)));
+                        let text = self.paper.quote_most(change.to["content"].as_str().unwrap_or_default(), 2 * LONG);
+                        let by = change.by.as_ref().map(|by| format!(" by {}", self.paper.quote_most(by, SHORT)));
                         listed.push(format!("{kind}{}: {text}", by.unwrap_or_default()));
                     }
                 }
-                "field" if field == "owner" && moved_by == Some(&change["by"]) => {}
-                "field" | "acceptance" | "relationship_added" | "relationship_removed" if !created => {
+                Kind::Field if change.field == "owner" && moved_by == Some(&change.by) => {}
+                Kind::Field | Kind::Acceptance | Kind::RelationshipAdded | Kind::RelationshipRemoved => {
+                    if !item.created {
+                        parts.push((self.part(item, change), change));
+                    }
+                }
+                Kind::ThreadOpened | Kind::ThreadResolved | Kind::ThreadEscalated => {
                     parts.push((self.part(item, change), change));
                 }
-                "thread_opened" | "thread_resolved" | "thread_escalated" => {
-                    parts.push((self.part(item, change), change))
-                }
-                "thread_replied" => *notes.entry("answer").or_default() += 1,
-                "context_superseded" => parts.push(("a note superseded".into(), change)),
-                "context_redacted" => parts.push(("a note redacted".into(), change)),
-                _ => {}
+                Kind::ThreadReplied => *notes.entry("answer").or_default() += 1,
+                Kind::ContextSuperseded => parts.push(("a note superseded".into(), change)),
+                Kind::ContextRedacted => parts.push(("a note redacted".into(), change)),
+                // Shown among the moves, the new tasks, or what is to be decided; steps are counted.
+                Kind::Created | Kind::Status | Kind::Verified | Kind::Forced | Kind::Override => {}
+                Kind::ProgressAdded | Kind::Progress => {}
             }
         }
         let mut words = self.attributed(parts);
-        if is_ticked(item) && !created && !is_moved(item) {
+        if is_ticked(item) && !item.created && !is_moved(item) {
             words.extend(steps(item));
         }
         words.extend(notes.iter().map(|(kind, n)| count(*n, kind)));
-        if item["gone"] == true {
+        if item.gone {
             words.push("gone".into());
-        } else if items(&item["changes"]).next().is_none() && item["missing"] == 0 {
+        } else if item.changes.is_empty() && item.missing == 0 {
             words.push(format!("{}, without a net change", new_events(item)));
         }
         if words.is_empty() {
             return None;
         }
-        let mut lines = vec![self.bullet(0, &format!("{}: {}", self.name(item), words.join("; ")))];
+        let mut lines = vec![self.bullet(0, &format!("{}: {}", self.name(item.task), words.join("; ")))];
         lines.extend(listed.iter().take(3).map(|line| self.bullet(1, line)));
         if listed.len() > 3 {
             lines.push(self.bullet(1, &format!("and {} more of them", listed.len() - 3)));
@@ -577,10 +528,10 @@ impl Page<'_> {
     }
 
     /// Changes with who made them: once, where it was one.
-    fn attributed(&self, mut parts: Vec<(String, &Value)>) -> Vec<String> {
+    fn attributed(&self, mut parts: Vec<(String, &Change)>) -> Vec<String> {
         let more = parts.len().saturating_sub(MOST_PARTS);
         parts.truncate(MOST_PARTS);
-        let by: BTreeSet<Option<&str>> = parts.iter().map(|(_, change)| change["by"].as_str()).collect();
+        let by: BTreeSet<Option<&str>> = parts.iter().map(|(_, change)| change.by.as_deref()).collect();
         let one = by.len() == 1;
         let mut words: Vec<String> = parts
             .iter()
@@ -595,22 +546,19 @@ impl Page<'_> {
         }
     }
 
-    fn part(&self, item: &Value, change: &Value) -> String {
-        let (from, to) = (&change["from"], &change["to"]);
-        let field = change["field"].as_str().unwrap_or_default();
-        match change["change"].as_str().unwrap_or_default() {
-            "acceptance" => {
-                format!(
-                    "met: {}",
-                    self.long(&Value::from(field.split_once('.').map_or("", |(_, criterion)| criterion)))
-                )
+    fn part(&self, item: &ChangedTask, change: &Change) -> String {
+        let Change { change: kind, field, from, to, .. } = change;
+        match kind {
+            Kind::Acceptance => {
+                let criterion = field.split_once('.').map_or("", |(_, criterion)| criterion);
+                format!("met: {}", self.paper.quote_most(criterion, LONG))
             }
-            "thread_opened" => format!("thread opened{}: {}", proposes(to), self.long(&to["body"])),
-            "thread_resolved" => format!("thread {}", self.value(to)),
-            "thread_escalated" => format!("thread escalated to {}", self.value(to)),
-            "relationship_added" => self.relation(item, to, ("waits for", "")),
-            "relationship_removed" => self.relation(item, from, ("no longer waits for", "no longer: ")),
-            _ if matches!(field, "labels" | "watchers") => {
+            Kind::ThreadOpened => format!("thread opened{}: {}", proposes(to), self.long(&to["body"])),
+            Kind::ThreadResolved => format!("thread {}", self.value(to)),
+            Kind::ThreadEscalated => format!("thread escalated to {}", self.value(to)),
+            Kind::RelationshipAdded => self.relation(item, to, ("waits for", "")),
+            Kind::RelationshipRemoved => self.relation(item, from, ("no longer waits for", "no longer: ")),
+            _ if matches!(field.as_str(), "labels" | "watchers") => {
                 let not_in = |one: &Value, other: &Value| -> Vec<String> {
                     let known: Vec<&Value> = items(other).collect();
                     items(one).filter(|word| !known.contains(word)).map(|word| self.value(word)).collect()
@@ -625,11 +573,11 @@ impl Page<'_> {
         }
     }
 
-    fn relation(&self, item: &Value, relation: &Value, words: (&str, &str)) -> String {
-        if relation["type"] == "blocks" && relation["to"] == item["task"] {
-            return format!("{} {}", words.0, self.handle(&relation["from"]));
+    fn relation(&self, item: &ChangedTask, relation: &Value, words: (&str, &str)) -> String {
+        match blocking(relation) {
+            Some((blocker, blocked)) if blocked == item.task => format!("{} {}", words.0, self.handle(blocker)),
+            _ => format!("{}{}", words.1, edge(relation)),
         }
-        format!("{}{}", words.1, edge(relation))
     }
 
     // --- the diagram ---
@@ -646,18 +594,13 @@ impl Page<'_> {
     /// Dependencies that came and went, as a diagram; and how many of them are left out.
     fn diagram(&self, room: &mut Room) -> (String, Option<String>) {
         let mut edges = Vec::new();
-        for item in items(&self.data["items"]) {
-            let task = item["task"].as_str().unwrap_or_default();
-            for change in items(&item["changes"]) {
-                let pair = |edge: &Value| Some((edge["from"].as_str()?.to_owned(), edge["to"].as_str()?.to_owned()));
-                let blocks = |edge: &Value| pair(edge).filter(|_| edge["type"] == "blocks");
+        for item in &self.report.list.items {
+            for Change { change: kind, field, from, to, .. } in changes(item).map(|one| &one.change) {
                 // Where a new task hangs is seen among the new tasks.
-                let hangs = change["field"] == "parent" && item["created"] != true;
-                let parent =
-                    |value: &Value| value.as_str().filter(|_| hangs).map(|id| (id.to_owned(), task.to_owned()));
-                let (from, to) = (&change["from"], &change["to"]);
-                edges.extend(blocks(from).map(|ends| (ends, "-. \"blocks no more\" .->")));
-                edges.extend(blocks(to).map(|ends| (ends, "-- blocks -->")));
+                let hangs = *kind == Kind::Field && field == "parent" && !item.created;
+                let parent = |value: &Value| task_of(value).filter(|_| hangs).map(|parent| (parent, item.task));
+                edges.extend(blocking(from).map(|ends| (ends, "-. \"blocks no more\" .->")));
+                edges.extend(blocking(to).map(|ends| (ends, "-- blocks -->")));
                 edges.extend(parent(from).map(|ends| (ends, "-. \"parent no more\" .->")));
                 edges.extend(parent(to).map(|ends| (ends, "-- parent of -->")));
             }
@@ -665,7 +608,7 @@ impl Page<'_> {
         let total = edges.len();
         // Tasks that did not change themselves are numbered after those that did.
         let mut numbers = self.numbers.clone();
-        for id in edges.iter().flat_map(|((from, to), _)| [from.as_str(), to.as_str()]) {
+        for id in edges.iter().flat_map(|((from, to), _)| [*from, *to]) {
             let next = numbers.len();
             numbers.entry(id).or_insert(next);
         }
@@ -678,7 +621,7 @@ impl Page<'_> {
         }
         let (mut nodes, mut shown_edges) = (Vec::<usize>::new(), Vec::new());
         for ((from, to), arrow) in &edges {
-            let ends = [from.as_str(), to.as_str()].map(|id| (numbers[id], id));
+            let ends = [*from, *to].map(|id| (numbers[&id], id));
             let new: BTreeSet<usize> = ends.into_iter().map(|(n, _)| n).filter(|n| !nodes.contains(n)).collect();
             if nodes.len() + new.len() > MOST_NODES || shown_edges.len() == MOST_NODES {
                 continue;
@@ -698,12 +641,12 @@ impl Page<'_> {
     }
 
     /// A task in the diagram, with its name the first time.
-    fn node(&self, number: usize, id: &str, first: bool) -> String {
+    fn node(&self, number: usize, task: Id, first: bool) -> String {
         if !first {
             return format!("t{number}");
         }
-        let text = Paper { md: false }.quote_most(self.called(id)["title"].as_str().unwrap_or_default(), 40);
-        format!("t{number}[\"{} {}\"]", self.handle(&Value::from(id)), referenced(&text))
+        let text = Paper { md: false }.quote_most(self.title(task).unwrap_or_default(), 40);
+        format!("t{number}[\"{} {}\"]", self.handle(task), referenced(&text))
     }
 }
 
@@ -713,40 +656,41 @@ fn referenced(text: &str) -> String {
     text.chars().map(|c| if plain(c) { c.to_string() } else { format!("#{};", c as u32) }).collect()
 }
 
-/// Fills a section with what there is room for, in order.
-fn fill(section: &mut Section, room: &mut Room) {
-    // Title and the blank line before it; where it folds, its end too.
-    let (frame, frame_bytes) = if section.folds { (5, 60) } else { (2, 30) };
-    for block in &section.blocks {
-        let (first, first_bytes) = if section.shown == 0 { (frame, frame_bytes) } else { (0, 0) };
-        let bytes: usize = block.lines.iter().map(|line| line.len() + 1).sum();
-        if !room.take(first + block.lines.len(), first_bytes + bytes) {
-            // What comes after matters less, and does not take its place.
-            (room.lines, room.bytes) = (0, 0);
-            return;
-        }
-        section.shown += 1;
-    }
-}
-
 /// Whether its status is shown among the moves.
-fn is_moved(item: &Value) -> bool {
-    items(&item["changes"]).any(|change| change["change"] == "status" && change["decide"].is_null())
+fn is_moved(item: &ChangedTask) -> bool {
+    changes(item).any(|one| one.change.change == Kind::Status && one.decide.is_none())
 }
 
 /// Whether steps came or were done.
-fn is_ticked(item: &Value) -> bool {
-    items(&item["changes"]).any(|change| change["change"] == "progress_added" || change["change"] == "progress")
+fn is_ticked(item: &ChangedTask) -> bool {
+    changes(item).any(|one: &ChangeToDecide| matches!(one.change.change, Kind::ProgressAdded | Kind::Progress))
 }
 
-fn verified(change: &Value) -> &'static str {
-    if change["to"] == true { "review passed" } else { "review failed" }
+fn verified(change: &Change) -> &'static str {
+    if change.to == true { "review passed" } else { "review failed" }
+}
+
+/// `open → completed`
+fn move_words(change: &Change) -> String {
+    let word = |value: &Value| value.as_str().unwrap_or("nothing").to_owned();
+    format!("{} → {}", word(&change.from), word(&change.to))
+}
+
+/// The task that a value names.
+fn task_of(value: &Value) -> Option<Id> {
+    value.as_str()?.parse().ok()
+}
+
+/// The blocker and the blocked task of a relationship of that type.
+fn blocking(relation: &Value) -> Option<(Id, Id)> {
+    let is_blocks = relation["type"] == RelationType::Blocks.as_str();
+    is_blocks.then_some((task_of(&relation["from"])?, task_of(&relation["to"])?))
 }
 
 /// `5 of 7 steps done`
-fn steps(item: &Value) -> Option<String> {
-    let (done, total) = (item["steps"]["done"].as_u64()?, item["steps"]["total"].as_u64()?);
-    (total > 0).then(|| format!("{done} of {total} steps done"))
+fn steps(item: &ChangedTask) -> Option<String> {
+    let steps = item.steps;
+    (steps.total > 0).then(|| format!("{} of {} steps done", steps.done, steps.total))
 }
 
 fn count(n: usize, kind: &str) -> String {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::model::finding::{Finding, Rule, Severity};
+use crate::model::finding::{Finding, Rule};
 
 /// A whole log with one run.
 pub fn log(findings: &[Finding]) -> String {
@@ -29,20 +29,13 @@ pub fn log(findings: &[Finding]) -> String {
     format!("{log}\n")
 }
 
-fn level(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    }
-}
-
 fn rule(rule: Rule) -> Value {
     json!({
         "id": rule.code(),
         "shortDescription": { "text": rule.summary() },
         "fullDescription": { "text": format!("{} Fix: {}.", rule.summary(), rule.fix()) },
         "help": { "text": rule.page(), "markdown": rule.page() },
-        "defaultConfiguration": { "level": level(rule.severity()) },
+        "defaultConfiguration": { "level": rule.severity().as_str() },
     })
 }
 
@@ -50,7 +43,7 @@ fn result(finding: &Finding, seen: &mut BTreeMap<String, usize>) -> Value {
     let mut result = json!({
         "ruleId": finding.rule.code(),
         "ruleIndex": Rule::ALL.iter().position(|rule| *rule == finding.rule),
-        "level": level(finding.severity),
+        "level": finding.severity.as_str(),
         "message": { "text": format!("{}. Fix: {}.", finding.message, finding.fix) },
         "partialFingerprints": { "agentpm/v1": fingerprint(finding, seen) },
     });

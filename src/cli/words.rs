@@ -87,7 +87,7 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Events(list) => events(list.items.iter().map(event)),
         Answer::Blame(list) => blame(list, md),
         Answer::Conflicts(list) => conflicts(list, md),
-        Answer::Diff(diff) => changes::diff(&json!(diff), md),
+        Answer::Diff(diff) => changes::diff(diff, md),
         Answer::Review(_) | Answer::Lint(_) | Answer::Graph(_) | Answer::PlanPage(_) | Answer::Exported(_) => {
             String::new()
         }
@@ -201,7 +201,7 @@ pub fn reviewed(report: &ReviewReport, limit: Option<u64>, all: bool, global: &G
     let words = form(global, false)? == Form::Human && !global.quiet;
     let data = without_nulls(json!(report));
     let md = global.format.as_deref() == Some("md");
-    let human = if words { review::review(&data, md, limit, all) } else { String::new() };
+    let human = if words { review::review(report, md, limit, all) } else { String::new() };
     let ids: Vec<String> = report.list.items.iter().map(|item| item.task.to_string()).collect();
     let exit = u8::from(!report.failed.is_empty());
     Ok(Output { human, markdown: true, quiet: Some(ids.join("\n")), exit, data, ..Output::default() })

@@ -25,6 +25,16 @@ pub enum Severity {
     Error,
 }
 
+impl Severity {
+    /// Its name in JSON, in words, in SARIF and in the workflows of GitHub.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
 /// The severity that the settings give a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
