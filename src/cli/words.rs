@@ -772,6 +772,10 @@ fn lease_lines(news: &LeaseNews) -> String {
             escape(&lost.to)
         ));
     }
+    for contested in &news.contested {
+        let (handle, other) = (contested.task.handle(HANDLE_MIN), escape(&contested.other));
+        out.push_str(&format!("  kept  {handle}  {}'s lease: {other} claimed it too\n", escape(&contested.agent)));
+    }
     for task in &news.confirmed {
         out.push_str(&format!("  confirmed  {}  the remote agreed to its lease\n", task.handle(HANDLE_MIN)));
     }

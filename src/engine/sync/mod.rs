@@ -246,7 +246,7 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     warnings.append(&mut report.warnings);
     warnings.extend(uncommitted::warning(&sync.touched_outside()?, &ws.store.name));
     if !options.plan
-        && let Err(e) = sync.report_lost(&mut leases)
+        && let Err(e) = sync.report_lost(&report.incoming, &mut leases)
     {
         warn_of(e, &mut warnings);
     }

@@ -348,7 +348,10 @@ fn next_fence(task: Id, last: u64) -> Result<u64> {
 
 /// Gives a lease that the remote confirmed late the confirmed fence, above all that was granted in the meantime. The holder
 /// then takes the task again under it.
+///
+/// Errors: `ERR_LEASE_LOST` or `ERR_LEASE_HELD` if the lease is not in force any more; no new one is acquired.
 pub fn confirm_again(stage: &mut dyn Stage, task: Id, ttl: Duration) -> Result<Subject> {
+    own_lease(stage, &Ref(task.to_string()))?;
     let me = stage.me().clone();
     take_again(stage, task, &me, ttl)?;
     Ok(Subject::Lease(task))
