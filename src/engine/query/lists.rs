@@ -201,7 +201,8 @@ pub(super) struct Neighbours<'a> {
 impl<'a> Neighbours<'a> {
     pub fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, viewer: &'a Viewer) -> Result<Self> {
         let handles = handles(&index.all_ids()?);
-        Ok(Neighbours { ws, plan, viewer, children: index.child_progress()?, handles, taken: BTreeSet::new() })
+        let children = index.child_progress(ws.settings.review.required)?;
+        Ok(Neighbours { ws, plan, viewer, children, handles, taken: BTreeSet::new() })
     }
 
     fn is_ready(&self, id: Id) -> bool {

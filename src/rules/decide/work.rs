@@ -25,6 +25,7 @@ use crate::rules::held::{NamedTask, only_one};
 use crate::rules::lease::{self, Standing};
 use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::{self, Blocker, Reason, waits_words, withheld};
+use crate::rules::review::{is_worked_on_since, met_words, rejection};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Grant, Stage};
 
@@ -460,8 +461,20 @@ fn done(stage: &mut dyn Stage, c: &Done) -> Result<Subject> {
         };
         note(stage, id, Payload::ContextAdded(event), None)?;
     }
+    warn_of_rejection(stage, id)?;
     complete(stage, &permit, c.force.as_ref())?;
     Ok(Subject::Task(id))
+}
+
+/// Warns of a completion that repeats a rejected one: nothing was recorded on the task since a reviewer sent it back.
+fn warn_of_rejection(stage: &mut dyn Stage, id: Id) -> Result<()> {
+    let (task, history) = (stage.task(id)?, stage.history(id)?);
+    let rejected = rejection(&history).filter(|event| !is_worked_on_since(&history, event));
+    let Some(rejected) = rejected.filter(|_| !task.status.is_finished()) else { return Ok(()) };
+    let (by, why) = (&rejected.author.agent, rejected.why.as_deref().unwrap_or_default());
+    let met = met_words(&task).map(|words| format!("; {words} from before")).unwrap_or_default();
+    stage.warn(format!("{by} sent this task back ({why}), and nothing was recorded on it since{met}"));
+    Ok(())
 }
 
 /// Starts a task here that the actor holds by a lease from another worktree, whose files have it in progress already.

@@ -19,6 +19,7 @@ use crate::reports::event_words::{deed, shortened};
 use crate::reports::extent::beginning;
 use crate::reports::view::{self, TaskView};
 use crate::rules::lost::{Counts, Lost, lost};
+use crate::rules::review::{met_words, rejection};
 
 const TASK: Kind = Kind { name: "task", heading: "", rank: 0 };
 const FIELDS: Kind = Kind { name: "fields", heading: "", rank: 2 };
@@ -54,12 +55,17 @@ pub struct LostEdit {
 }
 
 /// What to do.
-pub(super) fn aim(draft: &mut Draft, task: &Task, shown: &TaskView) {
+pub(super) fn aim(draft: &mut Draft, task: &Task, entries: &[Entry], shown: &TaskView) {
     let f = &task.fields;
     let kind = line_of(f.kind.as_str(), 100);
     let mut text = format!("# {}\n\n", line_of(&f.title, (draft.room / 8).clamp(40, 1_000)));
     let (id, handle, status) = (task.id, &shown.handle, shown.status);
     let _ = writeln!(text, "task {id} ({handle}), {kind}, {status}, priority {}", f.priority);
+    if let Some(rejected) = rejection(entries).filter(|_| !task.status.is_finished()) {
+        let (by, why) = (line_of(&rejected.author.agent, 100), line(rejected.why.as_deref().unwrap_or_default()));
+        let met = met_words(task).map(|words| format!(" ({words})")).unwrap_or_default();
+        let _ = writeln!(text, "\n**sent back by {by}**: {why}{met}");
+    }
     draft.push(Section { kind: TASK, text, cut: 0 });
     let mut fields = String::new();
     for (name, list) in [("labels", &f.labels), ("files", &f.files)] {
