@@ -24,7 +24,7 @@ mod work;
 
 pub use guard::{unblock_freed, unready};
 pub use parts::note;
-pub use saga::{Origin, SagaEvent, Verdict, undo_all};
+pub use saga::{Origin, Refusals, SagaEvent, Verdict, undo_all, undo_with};
 pub use tasks::check_no_cycle;
 pub use threads::expire_threads;
 pub use work::confirm_again;
