@@ -56,7 +56,8 @@ pub(super) fn claim_keyed(ws: &Workspace, claim: &Claim, explain: bool, key: Opt
     let mut reply = write::execute_keyed(ws, &command, key.as_ref())?;
     let passed = std::mem::take(&mut reply.passed);
     let answered = inbox::counted(ws, Answered::from(reply));
-    let reasons = answered.data.is_nothing().then(|| lists::nothing_claimed(ws, &passed, explain)).transpose()?;
+    let reasons =
+        answered.data.is_nothing().then(|| lists::nothing_claimed(ws, &passed, explain, claim.another)).transpose()?;
     Ok(Answered { reasons, ..answered })
 }
 

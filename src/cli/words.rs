@@ -609,12 +609,15 @@ fn nothing_ready(ws: &Workspace, reasons: &NotReady) -> Output {
         (true, _) => "other agents claimed the ready tasks; run the command again".to_owned(),
         (false, _) => words,
     };
-    let held = match reasons.held.len() {
-        0 => String::new(),
-        n => format!("you hold {} already; agentpm next --claim --another claims a further one\n", counted(n, "task")),
+    let held: Vec<String> = reasons.held.iter().map(|task| escape(&task.words())).collect();
+    let held = held.join(", ");
+    let begin = match (&reasons.hint, held.is_empty()) {
+        (Some(hint), _) => format!("nothing was claimed: you hold {held}\n{hint}\n"),
+        (None, false) => format!("nothing is ready: {words}\nyou hold {held}\n"),
+        (None, true) => format!("nothing is ready: {words}\n"),
     };
     let human = format!(
-        "nothing is ready: {words}\n{held}{}{}{}",
+        "{begin}{}{}{}",
         elsewhere_lines(ws, &reasons.elsewhere),
         abandoned_lines(&reasons.abandoned),
         reasons.explained.as_ref().map(explained_lines).unwrap_or_default()

@@ -54,9 +54,14 @@ fn words_for_looking_around_work() {
 fn a_second_task_is_claimed_only_on_request() {
     let (room, held, open) = plan();
     let nothing = room.run_short(&["next", "--claim"]).json();
-    assert_eq!((&nothing["data"], &nothing["reasons"]["held"]), (&Value::Null, &json!([held])));
+    assert_eq!(
+        (&nothing["data"], &nothing["reasons"]["held"]),
+        (&Value::Null, &json!([{ "id": held, "handle": &held[20..], "title": "held" }]))
+    );
     let words = room.run_short(&["next", "--claim", "--format", "table"]);
-    assert!(words.text().contains("--another"), "{words:?}");
+    let expected = format!("nothing was claimed: you hold {0} (held)\ngo on with it: agentpm brief {0}; ", &held[20..]);
+    assert!(words.text().starts_with(&expected) && words.text().contains("--another"), "{words:?}");
+    assert!(nothing["reasons"]["hint"].as_str().unwrap().contains("agentpm next --claim --another"), "{nothing}");
     let second = room.run_short(&["next", "--claim", "--another"]).data();
     assert_eq!(second["task"]["id"], json!(open));
     let several = room.run_short(&["note", "about which?"]).error("ERR_AMBIGUOUS_ID", 3);

@@ -125,7 +125,7 @@ fn next_gives_the_true_reasons_for_no_task() {
     assert!(nothing.stdout.contains("1 blocked") && nothing.stdout.contains("1 leased"), "{nothing:?}");
     let json = room.run(&["next", "--claim"]).json();
     assert!(json["data"].is_null());
-    assert_eq!(json["reasons"]["held"][0], one.as_str(), "{json}");
+    assert_eq!(json["reasons"]["held"][0]["id"], one.as_str(), "{json}");
     let empty = Sandbox::new();
     let nothing = empty.run(&["next", "--claim", "--format", "table"]);
     assert!(nothing.stdout.contains("the plan has no unfinished task"), "{nothing:?}");
