@@ -284,6 +284,8 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Log(Deferred(mut args)) => {
             // A query of history has no actor: here --agent selects the author of the events.
             args.by = args.by.or_else(|| global.agent.clone());
+            // Likewise these select the events of a request or a plan.
+            (args.correlation_id, args.plan_id) = (global.correlation_id.clone(), global.plan_id.clone());
             Call::Query(Query::Log(args))
         }
         Verb::Blame(Deferred(args)) => Call::Query(Query::Blame(args)),

@@ -50,7 +50,7 @@ const SESSIONS: &[&str] = &["handle", "title", "agent", "status", "started_at", 
 const LEASES: &[&str] = &["handle", "title", "agent", "fence", "expires_at", "confirmed", "elsewhere", "mine", "id"];
 const REMOTE_LEASES: &[&str] = &["handle", "title", "state", "agent", "fence", "expires_at", "elsewhere", "mine", "id"];
 const LOST_EVENTS: &[&str] = &["handle", "title", "what", "agent", "at", "why", "id"];
-const BATCH: &[&str] = &["as", "id", "agent"];
+const BATCH: &[&str] = &["as", "handle", "title", "id", "agent"];
 /// Most tasks that a sync names to people.
 const MAX_LINES: usize = 30;
 

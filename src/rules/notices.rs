@@ -56,11 +56,7 @@ impl Receiver {
             Payload::LeaseAcquired(p) => p.holder != self.agent,
             Payload::LeaseOverride(p) => p.holder == self.agent,
             Payload::ThreadEscalated(p) => is_me(p.to.as_deref()),
-            Payload::Broadcast(p) => match (&p.to, &p.role) {
-                (Some(to), _) => is_me(Some(to)),
-                (None, Some(role)) => self.role.as_ref() == Some(role),
-                (None, None) => true,
-            },
+            Payload::Broadcast(p) => self.is_addressed(p.to.as_deref(), p.role.as_deref()),
             Payload::ThreadOpened(_) | Payload::ThreadReplied(_) | Payload::ThreadResolved(_) => true,
             Payload::TaskVerified(p) => p.completion.is_some() || !p.passed,
             Payload::TaskArchived(_)
@@ -143,10 +139,17 @@ impl Receiver {
             Payload::TaskVerified(p) => {
                 let is_own =
                     |id: Id| log.iter().any(|entry| entry.event.id == id && entry.event.author.agent == self.agent);
-                let concerns = p.completion.map_or(is_mine, is_own);
-                let what = if p.passed { "accepted" } else { "rejected" };
                 let why = event.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-                concerns.then(|| by_event(NoticeKind::Reviewed, event, None, format!("{by} {what} your work{why}")))
+                let words = match (p.completion.map_or(is_mine, is_own), p.passed) {
+                    (true, true) => format!("{by} accepted your work{why}"),
+                    (true, false) => format!("{by} rejected your work{why}"),
+                    // After a merge a rejection counts against an acceptance that had not seen it.
+                    (false, false) if self.has_accepted(log, p.completion) => {
+                        format!("{by} rejected what you accepted{why}")
+                    }
+                    (false, _) => return None,
+                };
+                Some(by_event(NoticeKind::Reviewed, event, None, words))
             }
             Payload::ThreadEscalated(p) => {
                 let thread = task.threads.get(&p.thread)?;
@@ -205,6 +208,12 @@ impl Receiver {
         let before = grants.filter(|(fence, stamp, _)| (*fence, *stamp) < (taken.fence, event.stamp()));
         let Some((_, _, last)) = before.max_by_key(|(fence, stamp, _)| (*fence, *stamp)) else { return false };
         last.holder == self.agent && !log.iter().any(|entry| gives_back(&entry.event, last))
+    }
+
+    fn has_accepted(&self, log: &[Entry], completion: Option<Id>) -> bool {
+        let accepts = |event: &Event| matches!(&event.payload, Payload::TaskVerified(p) if p.passed && p.completion == completion);
+        let mut own = log.iter().filter(|entry| entry.event.author.agent == self.agent);
+        completion.is_some() && own.any(|entry| accepts(&entry.event))
     }
 
     fn is_named_in(&self, thread: &Thread) -> bool {

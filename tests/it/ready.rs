@@ -246,10 +246,10 @@ fn an_open_task_of_another_is_not_claimed_however_long_it_waits() {
     let refused = room.run(&["claim", &id]).error("ERR_LEASE_HELD", 5);
     assert_eq!(refused["details"]["holder"], "bob");
     let hint = refused["hint"].as_str().unwrap();
-    let clear = hint.rsplit("agentpm ").next().unwrap();
-    let clear: Vec<&str> = clear.split(' ').collect();
-    room.run(&clear).data();
-    room.run(&["claim", &id]).data();
+    let ask: Vec<&str> = hint.rsplit("agentpm ").next().unwrap().split(' ').collect();
+    room.run(&ask).data();
+    room.run(&["claim", &id]).error("ERR_LEASE_HELD", 5);
+    room.run_as("bob", &["claim", &id]).data();
 }
 
 #[test]

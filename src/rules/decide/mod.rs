@@ -83,6 +83,20 @@ impl Subject {
         }
     }
 
+    /// The task that it is or belongs to.
+    pub fn concerns(&self) -> Option<Id> {
+        match self {
+            Subject::Task(task)
+            | Subject::Progress(task, _)
+            | Subject::Context(task, _)
+            | Subject::Thread(task, _)
+            | Subject::Relationship(task, _)
+            | Subject::Lease(task) => Some(*task),
+            Subject::Claim(task) => *task,
+            Subject::Agent(_) | Subject::Broadcast(..) | Subject::Session(_) | Subject::Batch(_) => None,
+        }
+    }
+
     /// The id that a `$name` stands for.
     pub fn id(&self) -> Option<Id> {
         match self {

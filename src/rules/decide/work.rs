@@ -239,17 +239,18 @@ fn refuse_owned(stage: &mut dyn Stage, task: &Task, agent: &str) -> Result<()> {
             ));
             Ok(())
         }
-        Some(owner) if stage.lease(task.id)?.lease.is_none() => {
-            Err(Error::new(Code::LeaseHeld, format!("task {} belongs to {owner}", task.id))
-                .with(json!({ "task": task.id, "holder": owner }))
-                .hint(match task.status {
-                    Status::InProgress => "take other work with agentpm next --claim, or let its owner release it".into(),
-                    _ => format!(
-                        "take other work with agentpm next --claim, or clear its owner first: agentpm task update {} --clear owner",
-                        task.id
-                    ),
-                }))
-        }
+        Some(owner) if stage.lease(task.id)?.lease.is_none() => Err(Error::new(
+            Code::LeaseHeld,
+            format!("task {} belongs to {owner}", task.id),
+        )
+        .with(json!({ "task": task.id, "holder": owner }))
+        .hint(match task.status {
+            Status::InProgress => "take other work with agentpm next --claim, or let its owner release it".into(),
+            _ => format!(
+                "take other work with agentpm next --claim, or ask {owner}: agentpm thread open {} --no-hold TEXT",
+                task.id
+            ),
+        })),
         _ => Ok(()),
     }
 }
