@@ -46,6 +46,9 @@ pub struct TaskList {
     /// Only tasks of this owner; me for your own, none for no owner
     #[arg(long, value_name = "AGENT")]
     pub owner: Option<String>,
+    /// Only your own tasks, as with --owner me
+    #[arg(long, conflicts_with = "owner")]
+    pub mine: bool,
     /// Only children of this task
     #[arg(long, value_name = "ID")]
     pub parent: Option<Ref>,

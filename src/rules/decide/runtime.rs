@@ -66,7 +66,7 @@ fn broadcast(stage: &mut dyn Stage, c: &Broadcast) -> Result<Subject> {
         }
     }
     let sender = stage.me().agent.clone();
-    let sent = payload::Broadcast { body: words(&c.body.0, "a message")?, to: c.to.clone(), role: c.role.clone() };
+    let sent = payload::Broadcast { body: words(&c.body.0.0, "a message")?, to: c.to.clone(), role: c.role.clone() };
     let draft = Draft {
         entity: Entity::Agent(sender.clone()),
         payload: Payload::Broadcast(sent.clone()),
