@@ -42,6 +42,54 @@ pub struct KnownTask<'a> {
 }
 
 impl Receiver {
+    /// Whether an event names the agent: a message to it, a thread that calls it, or one that is passed on to it.
+    pub fn is_called_by(&self, event: &Event) -> bool {
+        let by_name = |body: &str| is_named(body, &self.agent);
+        event.author.agent != self.agent
+            && match &event.payload {
+                Payload::Broadcast(p) => p.to.as_ref() == Some(&self.agent),
+                Payload::ThreadEscalated(p) => p.to.as_ref() == Some(&self.agent),
+                Payload::ThreadOpened(p) => by_name(&p.body),
+                Payload::ThreadReplied(p) => by_name(&p.body),
+                Payload::TaskCreated(_)
+                | Payload::TaskUpdated(_)
+                | Payload::TaskStatusChanged(_)
+                | Payload::TaskArchived(_)
+                | Payload::TaskReopened(_)
+                | Payload::RelationshipAdded(_)
+                | Payload::RelationshipRemoved(_)
+                | Payload::ProgressItemAdded(_)
+                | Payload::ProgressItemCompleted(_)
+                | Payload::ProgressItemReopened(_)
+                | Payload::ContextAdded(_)
+                | Payload::ContextSuperseded(_)
+                | Payload::ContextRedacted(_)
+                | Payload::AcceptanceMet(_)
+                | Payload::TaskVerified(_)
+                | Payload::SourceApplied(_)
+                | Payload::LeaseAcquired(_)
+                | Payload::LeaseReleased(_)
+                | Payload::LeaseOverride(_)
+                | Payload::LeaseRenewed(_)
+                | Payload::ThreadResolved(_)
+                | Payload::AgentRegistered(_)
+                | Payload::AgentUpdated(_)
+                | Payload::SessionStarted(_)
+                | Payload::SessionHeartbeat(_)
+                | Payload::SessionEnded(_)
+                | Payload::Unknown { .. } => false,
+            }
+    }
+
+    /// Whether a message to this agent or role, or to all where neither is named, is for the agent.
+    pub fn is_addressed(&self, to: Option<&str>, role: Option<&str>) -> bool {
+        match (to, role) {
+            (Some(to), _) => self.agent == to,
+            (None, Some(role)) => self.role.as_deref() == Some(role),
+            (None, None) => true,
+        }
+    }
+
     /// Whether an event may say something to the agent, by its payload alone. Only then is its task looked at.
     pub fn may_concern(&self, event: &Event) -> bool {
         let is_me = |name: Option<&str>| name == Some(self.agent.as_str());

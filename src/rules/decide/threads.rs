@@ -165,7 +165,8 @@ fn accept(task: &Task, resolved: &mut ThreadResolved, named: Option<Id>, other: 
 
 /// As whom an agent resolves a thread.
 enum Authority {
-    /// As the one whose decision it is, with this right: the lease holder, else the owner, else anyone.
+    /// As the one whose decision it is, with this right: the lease holder, else the owner, else an agent with the right to
+    /// resolve.
     Decider(Verb),
     /// As an agent that stands above the holder, or as the author of the thread.
     Other,
@@ -186,18 +187,20 @@ fn authority(stage: &mut dyn Stage, task: &Task, thread: &Thread, resolution: Re
         return Err(unauthorized(task, thread, format!("it needs precedence {least}, which {name} lacks")));
     }
     let decider = match lease::standing(&stage.lease(task.id)?, &me, now) {
-        Standing::Mine(_) | Standing::MineExpired(_) => None,
+        Standing::Mine(_) | Standing::MineExpired(_) => Some(me.agent.clone()),
         Standing::Others(other) | Standing::OthersExpired(other) if !task.status.is_finished() => Some(other.agent),
-        _ => task.owner.clone().filter(|owner| *owner != me.agent),
+        Standing::Others(_) | Standing::OthersExpired(_) | Standing::Free => task.owner.clone(),
     };
-    let Some(decider) = decider else {
+    if decider.as_ref() == Some(&me.agent) {
         let verb = if stage.require(Verb::Resolve).is_ok() { Verb::Resolve } else { Verb::Update };
         return match stage.require(verb) {
             Ok(()) => Ok(Authority::Decider(verb)),
             Err(_) => stage.require(Verb::Resolve).map(|()| Authority::Other),
         };
-    };
+    }
     stage.require(Verb::Resolve)?;
+    // Where no agent holds or owns the task, the right suffices.
+    let Some(decider) = decider else { return Ok(Authority::Decider(Verb::Resolve)) };
     let their_role = stage.agent(&decider)?.role;
     let weight = |agent: &str, role: Option<&str>| viewer.rights.precedence(agent, role);
     if weight(name, role) > weight(&decider, their_role.as_deref()) {
