@@ -222,6 +222,7 @@ const INTENTIONS: &[(&str, &[&str], End)] = &[
     ("tick a step", &["progress", "complete", "STEP"], End::Works),
     ("mark a criterion", &["task", "verify", "HELD", "--criterion", "1"], End::Works),
     ("approve the work of another", &["approve", "OPEN"], End::Names("task verify ID --accept")),
+    ("accept the work of another", &["accept", "OPEN"], End::Names("task verify ID --accept")),
     ("reject the work of another", &["reject", "OPEN"], End::Names("--reject --why")),
     ("ask a question", &["ask", "OPEN", "which one?"], End::Names("thread open ID --no-hold TEXT")),
     ("propose a change", &["thread", "open", "OPEN", "--body", "sooner", "--set", "priority=3"], End::Works),

@@ -274,7 +274,7 @@ fn a_child_that_awaits_review_is_unfinished_for_its_parent() {
     room.run(&["claim", &parent]).error("ERR_INVALID_STATE", 4);
     room.run(&["task", "transition", &parent, "--status", "in_progress", "--force", "I look at it"]).data();
     let error = room.run(&["done", &parent]).error("ERR_INVALID_STATE", 4);
-    assert!(error["message"].as_str().unwrap().contains("1 unfinished child"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("1 child that awaits review"), "{error}");
     room.run_as("bob", &["task", "verify", &child, "--accept"]).data();
     room.run(&["done", &parent]).data();
     room.run_as("bob", &["task", "verify", &parent, "--accept"]).data();

@@ -184,7 +184,7 @@ pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: 
     } else {
         let left = [
             (!blockers.is_empty()).then(|| format!("it {}", waits_words(&blockers))),
-            (!children.is_empty()).then(|| children_words(children.len())),
+            (!children.is_empty()).then(|| children_words(stage, &children)).transpose()?,
             (!unmet.is_empty()).then(|| unmet_criteria(unmet.len())),
         ];
         let left = left.into_iter().flatten().collect::<Vec<_>>().join(", ");
@@ -432,15 +432,29 @@ fn refuse_open_children(stage: &mut dyn Stage, task: &Task) -> Result<()> {
     if stage.history(task.id)?.iter().any(overrides) {
         return Ok(());
     }
-    let count = children_words(children.len());
+    let count = children_words(stage, &children)?;
     Err(Error::state(format!("task {} has {count}", task.id))
         .with(json!({ "task": task.id, "children": children }))
         .hint(format!("judge them first, or reject it: agentpm task verify {} --reject --why TEXT", task.id)))
 }
 
-/// The number of unfinished children, as text.
-fn children_words(n: usize) -> String {
-    if n == 1 { "1 unfinished child".to_owned() } else { format!("{n} unfinished children") }
+/// The numbers of unfinished children and of those that await review, as text.
+fn children_words(stage: &mut dyn Stage, children: &[Id]) -> Result<String> {
+    let mut unreviewed = 0;
+    for child in children {
+        unreviewed += usize::from(stage.task(*child)?.status.is_finished());
+    }
+    let unfinished = match children.len() - unreviewed {
+        0 => None,
+        1 => Some("1 unfinished child".to_owned()),
+        n => Some(format!("{n} unfinished children")),
+    };
+    let unreviewed = match unreviewed {
+        0 => None,
+        1 => Some("1 child that awaits review".to_owned()),
+        n => Some(format!("{n} children that await review")),
+    };
+    Ok(unfinished.into_iter().chain(unreviewed).collect::<Vec<_>>().join(", "))
 }
 
 /// Refuses to pass a task with unmet criteria.
