@@ -154,6 +154,10 @@ impl Answer {
             }
             Answer::LostEvents(events) => ids(&events.list.items, |event| event.id.to_string()),
             Answer::Restored(restored) => ids(&restored.events, ToString::to_string),
+            Answer::Planned(report) => {
+                Some(report.items.iter().filter_map(|item| Some(item.id?.to_string())).collect())
+            }
+            Answer::RequestUndone(report) => ids(&report.tasks, |task| task.id.to_string()),
             Answer::Sync(report) => Some(vec![report.head.clone()]),
             Answer::Brief(_)
             | Answer::Events(_)
@@ -168,9 +172,7 @@ impl Answer {
             | Answer::Lint(_)
             | Answer::Pushed(_)
             | Answer::Repaired(_)
-            | Answer::Imported(_)
-            | Answer::Planned(_)
-            | Answer::RequestUndone(_) => None,
+            | Answer::Imported(_) => None,
         }
     }
 }

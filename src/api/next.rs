@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use super::{Answer, Answered, inbox};
 use crate::engine::Workspace;
 use crate::engine::commit::idempotency::Key;
-use crate::engine::commit::{confirmation, write};
+use crate::engine::commit::{confirmation, expiry, write};
 use crate::engine::feed::wakeup;
 use crate::engine::query::{lists, retry_on_damaged_index, reviews};
+use crate::engine::view::read;
 use crate::error::Result;
+use crate::model::args::Ref;
 use crate::model::command::{Claim, Command};
 use crate::model::job::NextWait;
 use crate::model::query::Next;
@@ -51,12 +53,22 @@ pub(super) fn claim_keyed(ws: &Workspace, claim: &Claim, explain: bool, key: Opt
     {
         return Ok(inbox::counted(ws, Answered::of(Answer::Next(Some(Box::new(review))))));
     }
+    // As sync and serve do: a thread that is past its time to live may withhold the task, and a refusal records nothing.
+    match &claim.id.0 {
+        None => expiry::record_expired(ws),
+        Some(reference) => {
+            if let Ok(id) = read::resolve(ws, &Ref(reference.clone())) {
+                expiry::record_expired_of(ws, id)?;
+            }
+        }
+    }
     let command = Command::Claim(claim.clone());
     let key = key.map(|key| Key::new(key, command.op(), &command.to_json())).transpose()?;
     let mut reply = write::execute_keyed(ws, &command, key.as_ref())?;
     let passed = std::mem::take(&mut reply.passed);
     let answered = inbox::counted(ws, Answered::from(reply));
-    let reasons = answered.data.is_nothing().then(|| lists::nothing_claimed(ws, &passed, explain)).transpose()?;
+    let reasons =
+        answered.data.is_nothing().then(|| lists::nothing_claimed(ws, &passed, explain, claim.another)).transpose()?;
     Ok(Answered { reasons, ..answered })
 }
 

@@ -26,7 +26,7 @@ pub fn each(ws: &Workspace, batch: &Batch) -> Result<Answered> {
         let key = ws.request.idempotency_key.as_ref().map(|key| format!("{key} step {n}"));
         let made =
             with_names(op, &names).and_then(|command| carry_out(&linked, &Call::Change(command), key.as_deref()));
-        let mut item = BatchStep { name: op.name.clone(), id: None, agent: None, ok: Some(made.is_ok()), error: None };
+        let mut item = BatchStep { name: op.name.clone(), ok: Some(made.is_ok()), ..BatchStep::default() };
         match made {
             Ok(step) => {
                 match &step.data {
@@ -36,6 +36,9 @@ pub fn each(ws: &Workspace, batch: &Batch) -> Result<Answered> {
                         item.agent = answer["name"].as_str().map(str::to_owned);
                     }
                     data => item.id = data.names().and_then(|ids| ids.first()?.parse().ok()),
+                }
+                if let Answer::Changed(changed) = &step.data {
+                    (item.handle, item.title) = changed.task_names().unzip();
                 }
                 names.extend(op.name.clone().zip(item.id));
                 answered.events.extend(step.events);

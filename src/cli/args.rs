@@ -380,11 +380,21 @@ pub enum AgentVerb {
 
 #[derive(Args, Debug)]
 pub struct RegisterArgs {
+    /// The name, without its flag
+    #[arg(value_name = "NAME", conflicts_with = "name")]
+    pub positional: Option<String>,
     #[command(flatten)]
     pub what: c::AgentRegister,
     /// Create a key in this clone's git folder, register its public half, and sign the agent's events from then on
     #[arg(long, conflicts_with = "public_key")]
     pub new_key: bool,
+}
+
+impl RegisterArgs {
+    /// The registration, under the name that was given with or without a flag.
+    pub fn named(self) -> c::AgentRegister {
+        c::AgentRegister { name: self.what.name.or(self.positional), ..self.what }
+    }
 }
 
 #[derive(Subcommand, Debug)]

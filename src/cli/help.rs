@@ -45,7 +45,7 @@ pub const OTHER_WORDS: &[(&[&str], &str)] = &[
         "agentpm task update ID --priority N --title TEXT --due TIME --defer-until TIME --unpark",
     ),
     (&["subtask", "child", "parent"], "agentpm add TITLE --parent ID, or agentpm task split ID --title TITLE"),
-    (&["ask", "question"], "agentpm thread open ID --body TEXT --no-hold"),
+    (&["ask", "question"], "agentpm thread open ID --no-hold TEXT"),
     (&["who", "agents", "holders"], "agentpm status, agentpm lease list, or agentpm agent list"),
     (&["export", "dump"], "agentpm plan show, or agentpm ls --all --json"),
     (&["commit", "save"], "agentpm sync; every command has saved what it changed"),
@@ -68,7 +68,11 @@ pub const OTHER_WORDS: &[(&[&str], &str)] = &[
     (&["discuss", "propose", "reply", "proposal"], "agentpm thread open ID --body TEXT --set FIELD=VALUE"),
     (&["step", "checklist"], "agentpm progress add TEXT"),
     (&["notifications", "messages", "mail", "unread"], "agentpm inbox"),
-    (&["announce", "notify", "message", "send"], "agentpm broadcast --body TEXT"),
+    (&["announce", "notify", "message", "send"], "agentpm broadcast TEXT"),
+    (
+        &["config", "configure", "settings", "setting"],
+        "an editor: .agentpm/config.toml holds the settings; agentpm schema config describes them",
+    ),
     (&["heartbeat", "renew"], "agentpm lease renew"),
 ];
 
@@ -152,7 +156,8 @@ Examples:
 pub const INBOX: &str = "\
 What concerns you and is unread: tasks that became ready for you or were assigned to you, threads on your tasks, in which you take
 part, or that name you as @NAME, leases and edits that you lost, parked tasks, messages, changed settings. The inbox begins with your
-registration in this clone, or with the first agentpm inbox. It changes only by agentpm inbox ack.
+registration in this clone (what called you by your name before is in it), or with the first agentpm inbox. It changes only by
+agentpm inbox ack.
 
 Examples:
   agentpm inbox
@@ -228,7 +233,7 @@ as it is, with a warning. If nothing would change, the answer is ERR_CONFLICT.
 Ids of events: agentpm log 7XK2Q1
 
 With --correlation-id or --plan-id instead of an event, all events of that request or plan are undone, newest first, as one change;
-batch and plan apply print the id. Tasks that it created are cancelled; notes and messages stay. If others have built on a part
+batch and plan apply print the id, and the name of an applied plan is a plan id. Tasks that it created are cancelled; notes and messages stay. If others have built on a part
 of it, the answer is ERR_CONFLICT with a list, and nothing is written; --partial undoes the rest. --dry-run shows what would change.
 Undoing it again changes nothing. The undo has the id undo:ID, and is undone by that.
 

@@ -24,8 +24,9 @@ use crate::engine::commit::plan::read_tasks;
 use crate::engine::{self, Options, Request, Workspace};
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
-use crate::model::args::{EventRef, Ref};
-use crate::model::command::{Batch, Claim, Command, TaskTransition, Undo};
+use crate::model::args::{EventRef, OptionalTaskRef, Ref};
+use crate::model::command::{Batch, Claim, Command, ContextAdd, TaskTransition, Undo};
+use crate::model::context::ContextType;
 use crate::model::finding::Rule;
 use crate::model::id::quoted;
 use crate::model::job::{self, Job, NewKey, NextWait};
@@ -89,6 +90,15 @@ fn usage(e: &clap::Error, argv: &[OsString]) -> ExitCode {
     let tip = whole.lines().find(|line| line.trim_start().starts_with("tip:")).map(|line| format!("{}; ", line.trim()));
     let hint = format!("{}see agentpm --help and the --help of the command", tip.unwrap_or_default());
     print_error(&Error::usage(message).hint(hint), Form::Json, Out::Stdout)
+}
+
+/// The type of a context entry may stand in the place of a task, whose id no type can be.
+fn typed(mut args: ContextAdd) -> ContextAdd {
+    let word = args.what.task_id.0.as_deref();
+    if let Some(kind) = ContextType::ALL.into_iter().find(|kind| Some(kind.as_str()) == word) {
+        (args.kind, args.what.task_id) = (kind, OptionalTaskRef(None));
+    }
+    args
 }
 
 /// Our command for another tool's word.
@@ -242,7 +252,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
             ProgressVerb::Reopen(args) => Command::ProgressReopen(args),
         }),
         Verb::Context(Deferred(verb)) => Call::Change(match verb {
-            ContextVerb::Add(args) => Command::ContextAdd(args),
+            ContextVerb::Add(args) => Command::ContextAdd(typed(args)),
             ContextVerb::Supersede(args) => Command::ContextSupersede(args),
             ContextVerb::Redact(args) => Command::ContextRedact(args),
         }),
@@ -266,9 +276,9 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Release(Deferred(args)) => Call::Change(Command::Release(args)),
         Verb::Stale(Deferred(args)) => Call::Query(Query::Stale(args)),
         Verb::Agent(Deferred(AgentVerb::Register(args))) if args.new_key => {
-            Call::Job(Job::NewKey(NewKey { agent: args.what }))
+            Call::Job(Job::NewKey(NewKey { agent: args.named() }))
         }
-        Verb::Agent(Deferred(AgentVerb::Register(args))) => Call::Change(Command::AgentRegister(args.what)),
+        Verb::Agent(Deferred(AgentVerb::Register(args))) => Call::Change(Command::AgentRegister(args.named())),
         Verb::Agent(Deferred(AgentVerb::Show(args))) => Call::Query(Query::AgentGet(args)),
         Verb::Agent(Deferred(AgentVerb::Token(args))) => Call::Job(Job::AgentToken(args)),
         Verb::Agent(Deferred(AgentVerb::List)) => Call::Query(Query::AgentList(query::AgentList {})),
@@ -284,6 +294,8 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Log(Deferred(mut args)) => {
             // A query of history has no actor: here --agent selects the author of the events.
             args.by = args.by.or_else(|| global.agent.clone());
+            // Likewise these select the events of a request or a plan.
+            (args.correlation_id, args.plan_id) = (global.correlation_id.clone(), global.plan_id.clone());
             Call::Query(Query::Log(args))
         }
         Verb::Blame(Deferred(args)) => Call::Query(Query::Blame(args)),

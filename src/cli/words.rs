@@ -50,7 +50,7 @@ const SESSIONS: &[&str] = &["handle", "title", "agent", "status", "started_at", 
 const LEASES: &[&str] = &["handle", "title", "agent", "fence", "expires_at", "confirmed", "elsewhere", "mine", "id"];
 const REMOTE_LEASES: &[&str] = &["handle", "title", "state", "agent", "fence", "expires_at", "elsewhere", "mine", "id"];
 const LOST_EVENTS: &[&str] = &["handle", "title", "what", "agent", "at", "why", "id"];
-const BATCH: &[&str] = &["as", "id", "agent"];
+const BATCH: &[&str] = &["as", "handle", "title", "id", "agent"];
 /// Most tasks that a sync names to people.
 const MAX_LINES: usize = 30;
 
@@ -609,12 +609,15 @@ fn nothing_ready(ws: &Workspace, reasons: &NotReady) -> Output {
         (true, _) => "other agents claimed the ready tasks; run the command again".to_owned(),
         (false, _) => words,
     };
-    let held = match reasons.held.len() {
-        0 => String::new(),
-        n => format!("you hold {} already; agentpm next --claim --another claims a further one\n", counted(n, "task")),
+    let held: Vec<String> = reasons.held.iter().map(|task| escape(&task.words())).collect();
+    let held = held.join(", ");
+    let begin = match (&reasons.hint, held.is_empty()) {
+        (Some(hint), _) => format!("nothing was claimed: you hold {held}\n{hint}\n"),
+        (None, false) => format!("nothing is ready: {words}\nyou hold {held}\n"),
+        (None, true) => format!("nothing is ready: {words}\n"),
     };
     let human = format!(
-        "nothing is ready: {words}\n{held}{}{}{}",
+        "{begin}{}{}{}",
         elsewhere_lines(ws, &reasons.elsewhere),
         abandoned_lines(&reasons.abandoned),
         reasons.explained.as_ref().map(explained_lines).unwrap_or_default()
@@ -771,6 +774,10 @@ fn lease_lines(news: &LeaseNews) -> String {
             escape(&lost.agent),
             escape(&lost.to)
         ));
+    }
+    for contested in &news.contested {
+        let (handle, other) = (contested.task.handle(HANDLE_MIN), escape(&contested.other));
+        out.push_str(&format!("  kept  {handle}  {}'s lease: {other} claimed it too\n", escape(&contested.agent)));
     }
     for task in &news.confirmed {
         out.push_str(&format!("  confirmed  {}  the remote agreed to its lease\n", task.handle(HANDLE_MIN)));

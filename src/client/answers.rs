@@ -197,6 +197,10 @@ pub struct BatchStep {
     pub name: Option<String>,
     /// Its id.
     pub id: Option<Id>,
+    /// The handle of its task.
+    pub handle: Option<String>,
+    /// The title of its task.
+    pub title: Option<String>,
     /// Whether the step was made, where each is made by itself.
     pub ok: Option<bool>,
     /// Why it was refused.

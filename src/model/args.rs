@@ -286,7 +286,7 @@ fn is_handle(text: &str) -> bool {
 }
 
 /// Reads a text that has no flag before it. A word that looks like a flag is a mistake there, and not a text.
-fn positional_text() -> impl clap::builder::TypedValueParser<Value = Text> {
+pub(crate) fn positional_text() -> impl clap::builder::TypedValueParser<Value = Text> {
     use clap::builder::TypedValueParser as _;
     clap::value_parser!(Text).try_map(|text| {
         let flag = text.0.strip_prefix('-').filter(|rest| !rest.starts_with(char::is_whitespace));

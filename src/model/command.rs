@@ -16,11 +16,11 @@ pub use crate::model::batch::{Batch, BatchOp};
 use crate::model::context::ContextType;
 pub use crate::model::field_args::{FieldArgs, TaskCreate, TaskUpdate};
 use crate::model::id::Id;
+use crate::model::message_args::{Body, ResolutionChoice, TaskMessage, ThreadMessage};
 use crate::model::operation::operations;
 use crate::model::plan::PlanTask;
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
-use crate::model::thread::Resolution;
 
 /// Conditions and reasons that a change of a task may carry.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -323,13 +323,10 @@ pub struct Proposal {
 /// Open a thread about a task, with or without a proposed change
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ThreadOpen {
-    /// The task (default: the one you hold)
     #[command(flatten)]
-    #[serde(default)]
-    pub task_id: OptionalTaskRef,
-    /// Text of the first message
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub body: Text,
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub what: TaskMessage,
     #[command(flatten)]
     #[serde(flatten)]
     #[expect(missing_docs, reason = "flattened; its own fields are documented")]
@@ -355,12 +352,10 @@ pub struct ThreadOpen {
 /// Reply in a thread, with or without a counter-proposal
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ThreadReply {
-    /// Thread
     #[command(flatten)]
-    pub thread: ThreadRef,
-    /// Text of the message
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub body: Text,
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub what: ThreadMessage,
     /// Message that it answers (default: the first)
     #[arg(long, value_name = "MESSAGE")]
     #[serde(default)]
@@ -378,8 +373,8 @@ pub struct ThreadResolve {
     #[command(flatten)]
     pub thread: ThreadRef,
     /// Resolution: accept, reject or supersede
-    #[arg(long, value_name = "RESOLUTION")]
-    pub resolution: Resolution,
+    #[command(flatten)]
+    pub resolution: ResolutionChoice,
     /// Message whose proposal is accepted (default: the newest proposal)
     #[arg(long, value_name = "MESSAGE")]
     #[serde(default)]
@@ -533,8 +528,8 @@ pub struct AgentRegister {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Broadcast {
     /// Text of the message
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub body: Text,
+    #[command(flatten)]
+    pub body: Body,
     /// Only to this agent
     #[arg(long, value_name = "AGENT", conflicts_with = "role")]
     #[serde(default)]

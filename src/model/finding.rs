@@ -216,6 +216,8 @@ rules! {
     IndexUnmerged = "index-unmerged", Error, No, Other, "agentpm resolve renders it from the logs and adds it";
     /// A branch completes a task and changes nothing but the plan.
     CompletedWithoutCode = "completed-without-code", Warning, Yes, Other, "commit the code on the same branch, if the task asked for any";
+    /// A task is in progress or completed although its blocker, or a child of it, was rejected and is open again.
+    BuiltOnRejected = "built-on-rejected", Warning, Yes, Other, "wait until the rejected task is completed again, then check this one; agentpm task reopen opens it again";
     /// The agent that completed a task accepted it itself, where another agent must review it.
     ReviewOwnWork = "review-own-work", Warning, Yes, Other, "another agent reviews it: agentpm task verify ID --accept";
     /// A staged file is one that another agent's task in progress claims.

@@ -210,7 +210,7 @@ pub struct InboxWait {
 #[serde(default)]
 pub struct InboxAck {
     /// Cursor of a list, which stands for all that the list showed; or ids of items
-    #[arg(value_name = "CURSOR|ITEM", required_unless_present = "all")]
+    #[arg(value_name = "CURSOR|ITEM")]
     #[serde(deserialize_with = "one_or_many")]
     pub items: Vec<String>,
     /// Acknowledge everything that is unread

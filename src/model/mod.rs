@@ -14,6 +14,7 @@ pub mod finding;
 pub mod id;
 pub mod job;
 pub mod json;
+pub mod message_args;
 pub mod notice;
 pub mod operation;
 pub mod payload;

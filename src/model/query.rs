@@ -46,6 +46,9 @@ pub struct TaskList {
     /// Only tasks of this owner; me for your own, none for no owner
     #[arg(long, value_name = "AGENT")]
     pub owner: Option<String>,
+    /// Only your own tasks, as with --owner me
+    #[arg(long, conflicts_with = "owner")]
+    pub mine: bool,
     /// Only children of this task
     #[arg(long, value_name = "ID")]
     pub parent: Option<Ref>,
@@ -141,6 +144,12 @@ pub struct Log {
     #[arg(long = "type", value_name = "TYPE")]
     #[serde(rename = "type")]
     pub kinds: Vec<String>,
+    /// Only events of this request (here the global option --correlation-id means this)
+    #[arg(skip)]
+    pub correlation_id: Option<String>,
+    /// Only events of this plan (here the global option --plan-id means this)
+    #[arg(skip)]
+    pub plan_id: Option<String>,
     /// Maximum number of events, the newest
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
@@ -427,7 +436,7 @@ pub struct Doctor {}
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Check {
-    /// File or folder
+    /// File, folder or pattern
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<String>,
 }

@@ -247,13 +247,17 @@ pub struct BatchAnswer {
 }
 
 /// What a step of a batch created or changed.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct BatchStep {
     /// The name that later steps use for it.
     #[serde(rename = "as")]
     pub name: Option<String>,
     /// Its id.
     pub id: Option<Id>,
+    /// The handle of its task.
+    pub handle: Option<String>,
+    /// The title of its task.
+    pub title: Option<String>,
     /// The name of an agent.
     pub agent: Option<String>,
     /// Whether the step was made, where each is made by itself.
@@ -265,6 +269,37 @@ pub struct BatchStep {
 }
 
 impl Changed {
+    /// The handle and the title of the task that was created or changed.
+    pub fn task_names(&self) -> Option<(String, String)> {
+        let of = |task: &TaskAnswer| match task {
+            TaskAnswer::Receipt(task) => (task.handle.clone(), task.title.clone()),
+            TaskAnswer::Card(task) => (task.handle.clone(), task.title.clone()),
+            TaskAnswer::Whole(task) => (task.handle.clone(), task.title().to_owned()),
+        };
+        match self {
+            Changed::Task(task) => Some(of(task)),
+            Changed::Claimed(next) => Some(of(&next.task)),
+            Changed::Repeated(answer) => {
+                let text = |key: &str| answer[key].as_str().or(answer["task"][key].as_str()).map(str::to_owned);
+                text("handle").zip(text("title"))
+            }
+            Changed::Step(_)
+            | Changed::Steps(_)
+            | Changed::Context(_)
+            | Changed::Thread(_)
+            | Changed::Relationship(_)
+            | Changed::Unrelated(_)
+            | Changed::Nothing
+            | Changed::Lease(_)
+            | Changed::Released(_)
+            | Changed::Agent(_)
+            | Changed::Broadcast(_)
+            | Changed::Session(_)
+            | Changed::Batch(_)
+            | Changed::Unshown(_) => None,
+        }
+    }
+
     /// The ids of what was created or changed, of agents the names; `None` where nothing has one.
     pub fn names(&self) -> Option<Vec<String>> {
         let one = |id: Id| Some(vec![id.to_string()]);

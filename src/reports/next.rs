@@ -10,6 +10,7 @@ use crate::model::id::Id;
 use crate::model::time::Time;
 use crate::reports::changed::TaskAnswer;
 use crate::reports::ready::Score;
+use crate::rules::held::NamedTask;
 use crate::rules::readiness::Reason;
 
 /// The next task, shown or claimed.
@@ -52,7 +53,7 @@ pub struct NextReasons {
     pub others: Option<NotReady>,
     /// Tasks that the caller holds already.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub held: Vec<Id>,
+    pub held: Vec<NamedTask>,
     /// Warnings, such as branches that were not looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -86,9 +87,12 @@ pub struct NotReady {
     /// Each task that is not ready, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explained: Option<Explained>,
-    /// Tasks in progress that the caller owns.
+    /// Tasks that the caller holds; the first few of many.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub held: Vec<Id>,
+    pub held: Vec<NamedTask>,
+    /// What to do, where nothing was claimed because the caller holds a task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// Work in progress whose agent has fallen silent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub abandoned: Vec<AbandonedTask>,

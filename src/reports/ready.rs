@@ -181,6 +181,14 @@ impl Plan {
         self.missing = missing;
     }
 
+    /// Adds finished children that count as unfinished for their parents, each with its parent. Those that the plan was put
+    /// together from are unfinished, so none is added twice.
+    pub fn add_open_children(&mut self, children: Vec<(Id, Id)>) {
+        for (child, parent) in children {
+            self.children.entry(parent).or_default().push(child);
+        }
+    }
+
     /// Sets which tasks overlap with work in progress of others: they come later, or are withheld.
     pub fn set_overlaps(&mut self, overlaps: BTreeMap<Id, Vec<FileClaim>>, settings: &ClaimSettings) {
         (self.overlaps, self.overlap_margin) = (overlaps, settings.overlap_margin);

@@ -165,12 +165,19 @@ fn granted(task: Id, p: &LeaseAcquired, event: &Event, elsewhere: bool) -> Lease
 }
 
 /// Whether a log grants another lease of the task with an equal fence: by a clone that could not ask for the holder.
-pub fn is_contested<'a>(lease: &Lease, mut entries: impl Iterator<Item = &'a Entry>) -> bool {
-    entries.any(|entry| match &entry.event.payload {
+pub fn is_contested<'a>(lease: &Lease, entries: impl Iterator<Item = &'a Entry>) -> bool {
+    contesting_holder(lease, entries).is_some()
+}
+
+/// The holder of such a lease.
+pub fn contesting_holder<'a>(lease: &Lease, mut entries: impl Iterator<Item = &'a Entry>) -> Option<&'a str> {
+    entries.find_map(|entry| match &entry.event.payload {
         Payload::LeaseAcquired(p) => {
-            entry.event.entity == Entity::Task(lease.task) && p.fence >= lease.fence && p.lease != lease.id
+            let contests =
+                entry.event.entity == Entity::Task(lease.task) && p.fence >= lease.fence && p.lease != lease.id;
+            contests.then_some(p.holder.as_str())
         }
-        _ => false,
+        _ => None,
     })
 }
 

@@ -42,6 +42,54 @@ pub struct KnownTask<'a> {
 }
 
 impl Receiver {
+    /// Whether an event names the agent: a message to it, a thread that calls it, or one that is passed on to it.
+    pub fn is_called_by(&self, event: &Event) -> bool {
+        let by_name = |body: &str| is_named(body, &self.agent);
+        event.author.agent != self.agent
+            && match &event.payload {
+                Payload::Broadcast(p) => p.to.as_ref() == Some(&self.agent),
+                Payload::ThreadEscalated(p) => p.to.as_ref() == Some(&self.agent),
+                Payload::ThreadOpened(p) => by_name(&p.body),
+                Payload::ThreadReplied(p) => by_name(&p.body),
+                Payload::TaskCreated(_)
+                | Payload::TaskUpdated(_)
+                | Payload::TaskStatusChanged(_)
+                | Payload::TaskArchived(_)
+                | Payload::TaskReopened(_)
+                | Payload::RelationshipAdded(_)
+                | Payload::RelationshipRemoved(_)
+                | Payload::ProgressItemAdded(_)
+                | Payload::ProgressItemCompleted(_)
+                | Payload::ProgressItemReopened(_)
+                | Payload::ContextAdded(_)
+                | Payload::ContextSuperseded(_)
+                | Payload::ContextRedacted(_)
+                | Payload::AcceptanceMet(_)
+                | Payload::TaskVerified(_)
+                | Payload::SourceApplied(_)
+                | Payload::LeaseAcquired(_)
+                | Payload::LeaseReleased(_)
+                | Payload::LeaseOverride(_)
+                | Payload::LeaseRenewed(_)
+                | Payload::ThreadResolved(_)
+                | Payload::AgentRegistered(_)
+                | Payload::AgentUpdated(_)
+                | Payload::SessionStarted(_)
+                | Payload::SessionHeartbeat(_)
+                | Payload::SessionEnded(_)
+                | Payload::Unknown { .. } => false,
+            }
+    }
+
+    /// Whether a message to this agent or role, or to all where neither is named, is for the agent.
+    pub fn is_addressed(&self, to: Option<&str>, role: Option<&str>) -> bool {
+        match (to, role) {
+            (Some(to), _) => self.agent == to,
+            (None, Some(role)) => self.role.as_deref() == Some(role),
+            (None, None) => true,
+        }
+    }
+
     /// Whether an event may say something to the agent, by its payload alone. Only then is its task looked at.
     pub fn may_concern(&self, event: &Event) -> bool {
         let is_me = |name: Option<&str>| name == Some(self.agent.as_str());
@@ -56,11 +104,7 @@ impl Receiver {
             Payload::LeaseAcquired(p) => p.holder != self.agent,
             Payload::LeaseOverride(p) => p.holder == self.agent,
             Payload::ThreadEscalated(p) => is_me(p.to.as_deref()),
-            Payload::Broadcast(p) => match (&p.to, &p.role) {
-                (Some(to), _) => is_me(Some(to)),
-                (None, Some(role)) => self.role.as_ref() == Some(role),
-                (None, None) => true,
-            },
+            Payload::Broadcast(p) => self.is_addressed(p.to.as_deref(), p.role.as_deref()),
             Payload::ThreadOpened(_) | Payload::ThreadReplied(_) | Payload::ThreadResolved(_) => true,
             Payload::TaskVerified(p) => p.completion.is_some() || !p.passed,
             Payload::TaskArchived(_)
@@ -143,10 +187,17 @@ impl Receiver {
             Payload::TaskVerified(p) => {
                 let is_own =
                     |id: Id| log.iter().any(|entry| entry.event.id == id && entry.event.author.agent == self.agent);
-                let concerns = p.completion.map_or(is_mine, is_own);
-                let what = if p.passed { "accepted" } else { "rejected" };
                 let why = event.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-                concerns.then(|| by_event(NoticeKind::Reviewed, event, None, format!("{by} {what} your work{why}")))
+                let words = match (p.completion.map_or(is_mine, is_own), p.passed) {
+                    (true, true) => format!("{by} accepted your work{why}"),
+                    (true, false) => format!("{by} rejected your work{why}"),
+                    // After a merge a rejection counts against an acceptance that had not seen it.
+                    (false, false) if self.has_accepted(log, p.completion) => {
+                        format!("{by} rejected what you accepted{why}")
+                    }
+                    (false, _) => return None,
+                };
+                Some(by_event(NoticeKind::Reviewed, event, None, words))
             }
             Payload::ThreadEscalated(p) => {
                 let thread = task.threads.get(&p.thread)?;
@@ -205,6 +256,12 @@ impl Receiver {
         let before = grants.filter(|(fence, stamp, _)| (*fence, *stamp) < (taken.fence, event.stamp()));
         let Some((_, _, last)) = before.max_by_key(|(fence, stamp, _)| (*fence, *stamp)) else { return false };
         last.holder == self.agent && !log.iter().any(|entry| gives_back(&entry.event, last))
+    }
+
+    fn has_accepted(&self, log: &[Entry], completion: Option<Id>) -> bool {
+        let accepts = |event: &Event| matches!(&event.payload, Payload::TaskVerified(p) if p.passed && p.completion == completion);
+        let mut own = log.iter().filter(|entry| entry.event.author.agent == self.agent);
+        completion.is_some() && own.any(|entry| accepts(&entry.event))
     }
 
     fn is_named_in(&self, thread: &Thread) -> bool {

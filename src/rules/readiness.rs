@@ -151,6 +151,12 @@ pub fn missing(
     Ok(waits.then_some(Missing::Landing))
 }
 
+/// Whether a child counts as unfinished for its parent: it is unfinished, or its completion awaits a review. That a completion
+/// has landed is asked for tasks that wait, not for a parent.
+pub fn is_open_child(child: Option<BlockerState>, rules: BlockerRules) -> bool {
+    child.is_none_or(|child| !child.status.is_finished() || (rules.reviewed && child.is_unreviewed))
+}
+
 /// A deferred or blocked task, which keeps the tasks below it from beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HoldingParent {

@@ -7,7 +7,7 @@ use crate::model::event::{Entry, Event};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::settings::ReviewSettings;
-use crate::model::task::Status;
+use crate::model::task::{Status, Task};
 use crate::rules::event_rules::status_of;
 use crate::rules::readiness::Viewer;
 use crate::rules::roles::Verb;
@@ -41,6 +41,69 @@ pub fn completer(log: &[Entry], completion: Id) -> Option<&str> {
     let events = log.iter().map(|entry| &entry.event);
     let mut completions = events.filter(|event| event.id == completion && completes(event));
     completions.next().map(|event| event.author.agent.as_str())
+}
+
+/// The event that judged the last completion of a log as failed. Whether the task is open since is for the caller to ask.
+pub fn rejection(log: &[Entry]) -> Option<&Event> {
+    let events = || log.iter().map(|entry| &entry.event);
+    let completion = events().filter(|event| completes(event)).max_by_key(|event| event.stamp())?.id;
+    let rejects = |event: &&Event| matches!(&event.payload, Payload::TaskVerified(p) if !p.passed && p.completion == Some(completion));
+    events().filter(rejects).max_by_key(|event| event.stamp())
+}
+
+/// Whether an agent other than the reviewer recorded work on the task since its completion was rejected.
+pub fn is_worked_on_since(log: &[Entry], rejection: &Event) -> bool {
+    log.iter().map(|entry| &entry.event).any(|event| {
+        let by_another = event.author.agent != rejection.author.agent;
+        by_another && event.stamp() > rejection.stamp() && records_work(&event.payload)
+    })
+}
+
+/// Whether an event says what was done, as opposed to who does it.
+fn records_work(payload: &Payload) -> bool {
+    match payload {
+        Payload::TaskUpdated(_)
+        | Payload::ProgressItemAdded(_)
+        | Payload::ProgressItemCompleted(_)
+        | Payload::ProgressItemReopened(_)
+        | Payload::ContextAdded(_)
+        | Payload::ContextSuperseded(_)
+        | Payload::AcceptanceMet(_) => true,
+        Payload::TaskCreated(_)
+        | Payload::TaskStatusChanged(_)
+        | Payload::TaskArchived(_)
+        | Payload::TaskReopened(_)
+        | Payload::RelationshipAdded(_)
+        | Payload::RelationshipRemoved(_)
+        | Payload::ContextRedacted(_)
+        | Payload::TaskVerified(_)
+        | Payload::SourceApplied(_)
+        | Payload::LeaseAcquired(_)
+        | Payload::LeaseReleased(_)
+        | Payload::LeaseOverride(_)
+        | Payload::LeaseRenewed(_)
+        | Payload::ThreadOpened(_)
+        | Payload::ThreadReplied(_)
+        | Payload::ThreadResolved(_)
+        | Payload::ThreadEscalated(_)
+        | Payload::AgentRegistered(_)
+        | Payload::AgentUpdated(_)
+        | Payload::Broadcast(_)
+        | Payload::SessionStarted(_)
+        | Payload::SessionHeartbeat(_)
+        | Payload::SessionEnded(_)
+        | Payload::Unknown { .. } => false,
+    }
+}
+
+/// How many criteria of a task are marked as met, as text; `None` if none is.
+pub fn met_words(task: &Task) -> Option<String> {
+    let all = task.fields.acceptance.len();
+    let met = all - task.unmet().count();
+    (met > 0).then(|| match all {
+        1 => "the criterion is marked as met".to_owned(),
+        all => format!("{met} of {all} criteria are marked as met"),
+    })
 }
 
 /// Whether a log completes its task and nothing in it lets those that wait for the task begin: another agent's acceptance of a

@@ -87,6 +87,8 @@ pub struct Resolving {
     pub thread: Id,
     /// The agent that decides, if it is another one: the lease holder, else the owner.
     pub decider: Option<String>,
+    /// Whether the author decides: it holds the lease, or owns the task without a lease.
+    pub is_own: bool,
     /// What the thread requires.
     pub needs: Needs,
     /// Whether the thread was past its time to live, when the settings may let any agent accept a proposal.
@@ -214,6 +216,9 @@ impl<'a> RightsCheck<'a> {
 
     /// Describes what an event does that no command does.
     pub fn unmade(&self, event: &Event) -> Option<String> {
+        if let (Payload::Broadcast(_), Entity::Agent(name)) = (&event.payload, &event.entity) {
+            return (*name != event.author.agent).then(|| format!("sends a message in the log of {name}"));
+        }
         let before = self.before.get(&event.id).filter(|_| !self.command(event).imports)?;
         let (to, is_made) = match &event.payload {
             Payload::TaskStatusChanged(p) if p.to == before.status && p.to != Status::InProgress => {
@@ -583,9 +588,11 @@ fn resolving<'e>(event: &Event, task: &Task, now: Time, past: &dyn Fn(&Event) ->
     let last = past.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|p| p.fence);
     let holder = last.filter(|p| !task.status.is_finished() && !is_given_back(&past, p)).map(|p| p.holder.clone());
     let needs = Needs { perm: thread.need_perm.clone(), precedence: thread.need_precedence };
+    let decider = holder.or_else(|| task.owner.clone());
     Some(Resolving {
         thread: thread.id,
-        decider: holder.or_else(|| task.owner.clone()).filter(|decider| decider != author),
+        is_own: decider.as_ref() == Some(author),
+        decider: decider.filter(|decider| decider != author),
         needs,
         is_expired: thread.expires_at().is_some_and(|at| at <= event.at.min(now)),
     })

@@ -141,6 +141,8 @@ pub trait Stage {
 
     /// The state of an agent.
     fn agent(&mut self, name: &str) -> Result<Agent>;
+    /// Whether an agent is registered with this role.
+    fn has_role(&mut self, role: &str) -> Result<bool>;
     /// The session that a reference means.
     fn session(&mut self, reference: &Ref) -> Result<Session>;
 

@@ -158,3 +158,28 @@ fn log_names_its_columns_and_refuses_a_misspelt_type() {
     assert!(error["message"].as_str().unwrap().contains("did you mean TaskStatusChanged?"), "{error}");
     assert_eq!(room.run(&["log", "--type", "taskcreated"]).data()["total"], 1);
 }
+
+#[test]
+fn resolved_threads_stay_on_the_page_after_the_open_ones() {
+    let room = Sandbox::new();
+    let id = room.task("x", &[]);
+    let open = |text: &str| room.run(&["thread", "open", &id, text]).data()["id"].as_str().unwrap().to_owned();
+    let (first, second) = (open("which lock?"), open("how long?"));
+    room.run(&["thread", "reply", &first, "flock"]).data();
+    room.run(&["thread", "resolve", &first, "--reject", "--why", "decided: flock"]).data();
+    let text = page(&room, &[&id]);
+    in_order(
+        &text,
+        &[
+            "## Open threads",
+            "how long?",
+            "## Resolved threads",
+            "rejected by ada",
+            "which lock?",
+            "flock",
+            "decided: flock",
+        ],
+    );
+    room.run(&["thread", "resolve", &second, "--reject"]).data();
+    assert!(!page(&room, &[&id]).contains("## Open threads"));
+}

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::lost::Twins;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Answer, Sandbox};
 
 #[test]
 fn a_message_is_an_event_in_the_log_of_its_sender() {
@@ -30,6 +30,10 @@ fn a_message_needs_a_text_and_one_receiver() {
     assert!(unknown.code == 0 && unknown.stderr.contains("no agent"), "{unknown:?}");
     room.run_as("bob", &["agent", "register"]).data();
     assert_eq!(room.run(&["broadcast", "--body", "x", "--to", "bob"]).stderr, "");
+    let unknown = room.run(&["broadcast", "--body", "x", "--role", "executer"]);
+    assert!(unknown.code == 0 && unknown.stderr.contains("with the role \"executer\""), "{unknown:?}");
+    room.run_as("bob", &["agent", "register", "--role", "executor"]).data();
+    assert_eq!(room.run(&["broadcast", "--body", "x", "--role", "executor"]).stderr, "");
 }
 
 #[test]
@@ -57,6 +61,25 @@ fn the_gate_asks_for_the_right_that_the_command_asks_for() {
     let found = room.run(&["lint", "--base", "main", "--json"]).json();
     let words = found["data"].to_string() + &found["error"].to_string();
     assert!(words.contains("may not broadcast"), "{found:#}");
+}
+
+#[test]
+fn the_gate_refuses_a_message_in_the_log_of_another_agent() {
+    let room = Sandbox::new();
+    let roles = "agents:\n  ada: {perms: [admin]}\n  bob: {perms: [broadcast]}\n";
+    std::fs::write(room.store().join("roles.yml"), roles).unwrap();
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "roles"]).text();
+    room.git(&["switch", "-q", "-c", "side"]).text();
+    room.run(&["broadcast", "--body", "by ada"]).data();
+    let log = room.store().join("agents/ada/events.jsonl");
+    let line = std::fs::read_to_string(&log).unwrap();
+    std::fs::write(&log, line.replace("\"agent\":\"ada\"", "\"agent\":\"bob\"")).unwrap();
+    room.git(&["add", "-A"]).text();
+    let report = room.run(&["lint", "--base", "main"]).json()["data"].clone();
+    let found = report["findings"].as_array().unwrap().iter().find(|f| f["code"] == "not-permitted");
+    let message = found.unwrap_or_else(|| panic!("{report:#}"))["message"].as_str().unwrap();
+    assert!(message.contains("sends a message in the log of ada"), "{message}");
 }
 
 #[test]
@@ -99,4 +122,9 @@ fn sync_carries_messages_and_says_so() {
     room.run(&["sync"]).data();
     let words = room.run_in(&other, &["sync", "--format", "table"]);
     assert!(words.text().contains("message from ada to all agents: and open again"), "{words:?}");
+    room.run(&["broadcast", "--body", "for eve", "--to", "eve"]).data();
+    room.run(&["broadcast", "--body", "for bob", "--to", "bob"]).data();
+    room.run(&["sync"]).data();
+    let came = Answer::from(room.agentpm_in(&other).env("AGENTPM_AGENT", "bob").arg("sync").output().unwrap()).data();
+    assert_eq!((came["messages"].as_array().unwrap().len(), &came["messages"][0]["body"]), (1, &json!("for bob")));
 }

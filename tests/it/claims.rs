@@ -836,3 +836,46 @@ fn work_ends_when_another_clone_had_the_task() {
     assert_eq!(answer.code, 5, "{answer:?}");
     assert!(answer.stderr.contains("ERR_LEASE_LOST"), "{answer:?}");
 }
+
+#[test]
+fn a_lost_lease_is_not_confirmed_after_the_winner_finished_and_the_task_was_reopened() {
+    let (clones, task) = confirmed(&["ann", "bob", "eve"]);
+    let run = |name: &str, args: &[&str]| clones.run(name, args).data();
+    let away = clones.room.beside("away.git");
+    std::fs::rename(hub(&clones), &away).unwrap();
+    assert_eq!(run("bob", &["claim", &task])["lease"]["confirmed"], false);
+    std::fs::rename(&away, hub(&clones)).unwrap();
+    run("ann", &["claim", &task]);
+    run("ann", &["done", &task, "--all-met"]);
+    run("ann", &["sync"]);
+    run("eve", &["sync"]);
+    run("eve", &["task", "verify", &task, "--reject", "--why", "no test"]);
+    run("eve", &["sync"]);
+    let synced = run("bob", &["sync"]);
+    assert_eq!(synced["leases"]["confirmed"], serde_json::json!([]), "{synced}");
+    assert_eq!(run("bob", &["lease", "list"])["total"], 0);
+    let log = run("bob", &["log", &task, "--type", "LeaseAcquired", "--json"]);
+    assert_eq!(log["items"].as_array().unwrap().len(), 2, "{log}");
+    let view = run("bob", &["task", "get", &task]);
+    assert_eq!((&view["status"], &view["owner"]), (&"open".into(), &"ann".into()), "{view}");
+}
+
+#[test]
+fn a_lost_lease_is_reported_once_and_refuses_the_next_change() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    for name in ["ann", "bob"] {
+        clones.run(name, &["claim", &task]).data();
+    }
+    let reports: Vec<Value> = ["ann", "bob", "ann"].map(|name| clones.run(name, &["sync"]).data()).into();
+    let owner = clones.run("ann", &["task", "get", &task]).data()["owner"].as_str().unwrap().to_owned();
+    let loser = if owner == "ann" { "bob" } else { "ann" };
+    let lost: Vec<&Value> = reports.iter().filter_map(|report| report["leases"]["lost"].get(0)).collect();
+    assert_eq!((lost.len(), &lost[0]["agent"], &lost[0]["to"]), (1, &loser.into(), &owner.as_str().into()));
+    let kept: Vec<&Value> = reports.iter().filter_map(|report| report["leases"]["contested"].get(0)).collect();
+    assert_eq!((kept.len(), &kept[0]["agent"], &kept[0]["other"]), (1, &owner.as_str().into(), &loser.into()));
+    for name in ["ann", "bob"] {
+        assert!(clones.run(name, &["sync"]).data().get("leases").is_none(), "said once");
+    }
+    let error = clones.run(loser, &["done", &task, "--all-met"]).error("ERR_LEASE_LOST", 5);
+    assert_eq!(error["details"]["holder"], owner.as_str());
+}

@@ -18,6 +18,7 @@ use agentpm::model::command::{
     ThreadReply, ThreadResolve,
 };
 use agentpm::model::context::ContextType;
+use agentpm::model::message_args::{TaskMessage, ThreadMessage};
 use agentpm::model::query::{TaskList, ThreadList};
 use agentpm::model::relationship::RelationType;
 use agentpm::model::task::Status;
@@ -85,14 +86,12 @@ fn each_call_has_a_typed_answer() {
     assert_eq!(client.renew_lease(&id).unwrap().id, lease.id);
     assert_eq!(client.release_lease(&id).unwrap().task, one.id);
     let thread = client.open_thread(&ThreadOpen {
-        task_id: OptionalTaskRef(Some(id.clone())),
-        body: "is it urgent?".into(),
+        what: TaskMessage { task_id: OptionalTaskRef(Some(id.clone())), body: "is it urgent?".into() },
         ..ThreadOpen::default()
     });
     let thread = thread.unwrap().thread.to_string();
     let reply = ThreadReply {
-        thread: serde_json::from_value(json!(thread)).unwrap(),
-        body: "no".into(),
+        what: ThreadMessage { thread: serde_json::from_value(json!(thread)).unwrap(), body: "no".into() },
         ..ThreadReply::default()
     };
     assert_eq!(client.reply(&reply).unwrap().task, one.id);

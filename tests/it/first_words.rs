@@ -54,9 +54,14 @@ fn words_for_looking_around_work() {
 fn a_second_task_is_claimed_only_on_request() {
     let (room, held, open) = plan();
     let nothing = room.run_short(&["next", "--claim"]).json();
-    assert_eq!((&nothing["data"], &nothing["reasons"]["held"]), (&Value::Null, &json!([held])));
+    assert_eq!(
+        (&nothing["data"], &nothing["reasons"]["held"]),
+        (&Value::Null, &json!([{ "id": held, "handle": &held[20..], "title": "held" }]))
+    );
     let words = room.run_short(&["next", "--claim", "--format", "table"]);
-    assert!(words.text().contains("--another"), "{words:?}");
+    let expected = format!("nothing was claimed: you hold {0} (held)\ngo on with it: agentpm brief {0}; ", &held[20..]);
+    assert!(words.text().starts_with(&expected) && words.text().contains("--another"), "{words:?}");
+    assert!(nothing["reasons"]["hint"].as_str().unwrap().contains("agentpm next --claim --another"), "{nothing}");
     let second = room.run_short(&["next", "--claim", "--another"]).data();
     assert_eq!(second["task"]["id"], json!(open));
     let several = room.run_short(&["note", "about which?"]).error("ERR_AMBIGUOUS_ID", 3);
@@ -217,8 +222,9 @@ const INTENTIONS: &[(&str, &[&str], End)] = &[
     ("tick a step", &["progress", "complete", "STEP"], End::Works),
     ("mark a criterion", &["task", "verify", "HELD", "--criterion", "1"], End::Works),
     ("approve the work of another", &["approve", "OPEN"], End::Names("task verify ID --accept")),
+    ("accept the work of another", &["accept", "OPEN"], End::Names("task verify ID --accept")),
     ("reject the work of another", &["reject", "OPEN"], End::Names("--reject --why")),
-    ("ask a question", &["ask", "OPEN", "which one?"], End::Names("thread open ID --body TEXT --no-hold")),
+    ("ask a question", &["ask", "OPEN", "which one?"], End::Names("thread open ID --no-hold TEXT")),
     ("propose a change", &["thread", "open", "OPEN", "--body", "sooner", "--set", "priority=3"], End::Works),
     ("see who works on what", &["who"], End::Names("lease list")),
     ("see whether a file is taken", &["check", "src/lib.rs"], End::Works),
@@ -300,4 +306,67 @@ fn a_task_costs_less_than_6_kb_from_claim_to_done() {
     let done = run(&["done", "--all-met", "--outcome", "the lock is taken, then the inode compared"]);
     assert_eq!(done["ready"][0]["title"], "Describe the locking");
     assert!(bytes < 6_000, "{bytes} bytes");
+}
+
+#[test]
+fn texts_of_messages_need_no_flag() {
+    let (room, held, open) = plan();
+    let about = |answer: &Value| answer["task"].as_str().unwrap().to_owned();
+    let thread = room.run_short(&["thread", "open", &open, "which one?"]).data();
+    assert_eq!(about(&thread), open);
+    let thread = thread["id"].as_str().unwrap().to_owned();
+    assert_eq!(about(&room.run_short(&["thread", "open", "about the one I hold", "--no-hold"]).data()), held);
+    room.run_short(&["thread", "reply", &thread, "this one", "--set", "priority=2"]).data();
+    room.run_short(&["thread", "reply", "--thread", &thread, "--body", "- that one"]).data();
+    room.run_short(&["thread", "reply", &thread]).error("ERR_USAGE", 2);
+    room.run_short(&["thread", "resolve", &thread, "--accept", "--reject"]).error("ERR_USAGE", 2);
+    room.run_short(&["thread", "resolve", &thread]).error("ERR_USAGE", 2);
+    room.run_short(&["thread", "resolve", &thread, "--accept"]).data();
+    assert_eq!(room.get(&open)["priority"], 2);
+    room.run_short(&["broadcast", "main is frozen"]).data();
+    room.run_short(&["broadcast"]).error("ERR_USAGE", 2);
+    room.run_short(&["context", "add", "decision", "flock it is"]).data();
+    let context = room.get(&held)["context"][0].clone();
+    assert_eq!((&context["type"], &context["content"]), (&json!("decision"), &json!("flock it is")));
+    room.run_short(&["agent", "register", "bob", "--role", "executor"]).data();
+    assert_eq!(room.run_short(&["agent", "show", "bob"]).data()["role"], "executor");
+    assert_eq!(room.run_short(&["ls", "--mine"]).data()["items"][0]["id"], json!(held));
+    assert_eq!(room.run_short(&["ls", "--mine"]).data()["total"], 1);
+    let nothing = room.run_short(&["inbox", "ack"]).error("ERR_USAGE", 2);
+    assert!(nothing["hint"].as_str().unwrap().contains("agentpm inbox ack --all"), "{nothing}");
+    let settings = room.run_short(&["config", "set"]).error("ERR_USAGE", 2);
+    assert!(settings["hint"].as_str().unwrap().contains(".agentpm/config.toml"), "{settings}");
+}
+
+#[test]
+fn steps_are_completed_by_number_or_text() {
+    let (room, held, _) = plan();
+    for text in ["first", "second", "third"] {
+        room.run_short(&["progress", "add", text]).data();
+    }
+    room.run_short(&["progress", "complete", "2", "third"]).data();
+    let done = |room: &Sandbox| -> Vec<bool> {
+        let steps = room.get(&held)["progress"]["items"].as_array().unwrap().clone();
+        steps.iter().map(|step| step["completed"] == true).collect()
+    };
+    assert_eq!(done(&room), [false, true, true]);
+    room.run_short(&["progress", "reopen", "3"]).data();
+    assert_eq!(done(&room), [false, true, false]);
+    room.run_short(&["progress", "complete", "4"]).error("ERR_NOT_FOUND", 3);
+    room.run_short(&["progress", "complete", "unknown text"]).error("ERR_NOT_FOUND", 3);
+}
+
+#[test]
+fn the_steps_of_a_batch_name_their_tasks() {
+    let (room, _, open) = plan();
+    for atomic in [true, false] {
+        let ops = json!({ "atomic": atomic, "ops": [
+            { "op": "task.create", "args": { "title": "new" } },
+            { "op": "task.update", "args": { "id": open, "priority": 2 } },
+        ]});
+        std::fs::write(room.repo().join("ops"), ops.to_string()).unwrap();
+        let done = room.run_short(&["batch", "--file", "ops"]).data();
+        assert_eq!(done["items"][0]["title"], "new", "{done}");
+        assert_eq!((&done["items"][1]["handle"], &done["items"][1]["title"]), (&json!(open[20..]), &json!("open")));
+    }
 }

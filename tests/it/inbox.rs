@@ -661,3 +661,23 @@ fn each_item_is_listed_until_it_is_acknowledged_and_never_again() {
         life.end();
     }
 }
+
+#[test]
+fn what_calls_an_agent_by_its_name_reaches_it_once_it_registers() {
+    let room = Sandbox::new();
+    room.at(CLOCK);
+    let task = room.task("a task", &[]);
+    room.run(&["broadcast", "--body", "to all"]).data();
+    room.run(&["broadcast", "--body", "welcome", "--to", "bob"]).data();
+    room.run(&["broadcast", "--body", "to all again"]).data();
+    room.run(&["thread", "open", &task, "--body", "@bob, is this yours?", "--no-hold"]).data();
+    room.run_as("bob", &["agent", "register"]).data();
+    let unread = read(&room, "bob");
+    let kinds: Vec<&str> = unread.iter().map(|item| item["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["broadcast", "thread_opened"], "{unread:#?}");
+    room.run(&["broadcast", "--body", "later"]).data();
+    only(&room, "bob", "broadcast");
+    // Another agent that registers is not called, and begins with nothing.
+    room.run_as("eve", &["agent", "register"]).data();
+    begin(&room, &["eve"]);
+}

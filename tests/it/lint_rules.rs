@@ -385,6 +385,15 @@ stories! {
         s.forge(&s.id, "TaskStatusChanged", json!({ "from": "blocked", "to": "completed" }), |_| {});
         End::error(s.yaml(), s.line("status:"))
     },
+    built_on_rejected: |s| {
+        let other = s.room.task("another", &[]);
+        s.run(&["claim", &other]);
+        s.run(&["done", &other]);
+        s.run(&["task", "block", &s.id, "--by", &other]);
+        s.run(&["claim", &s.id]);
+        s.room.run_as("bob", &["task", "verify", &other, "--reject", "--why", "no"]).data();
+        End::warning(s.yaml(), s.line("status:"))
+    },
     lease_lost: |s| {
         s.room.at("2026-11-20T10:00:00Z");
         s.room.run(&["claim", &s.id]).data();
@@ -596,6 +605,10 @@ cases! { repaired by is_repaired {
     blocked_without_blocker: Story::resolve,
     completed_early: |s| {
         s.run(&["task", "reopen", &s.id, "--reason", "a part is missing"]);
+        s.run(&["claim", &s.other()]);
+        s.run(&["done", &s.other()]);
+    },
+    built_on_rejected: |s| {
         s.run(&["claim", &s.other()]);
         s.run(&["done", &s.other()]);
     },

@@ -543,3 +543,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_overview_counts_the_values_that_conflicts_lists() {
+    let mut id = String::new();
+    let twins = Twins::new(|room| id = room.task("x", &[]));
+    twins.ada(&["task", "update", &id, "--priority", "1", "--estimate", "1d"]).data();
+    twins.bob(&["task", "update", &id, "--priority", "2", "--estimate", "2d"]).data();
+    twins.merge();
+    twins.ada(&["resolve"]).data();
+    assert_eq!(twins.ada(&["conflicts"]).data()["total"], 2);
+    assert_eq!(twins.ada(&["status"]).data()["conflicts"], 2);
+}

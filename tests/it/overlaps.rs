@@ -129,3 +129,14 @@ fn an_override_of_an_overlap_needs_the_right() {
     std::fs::write(room.store().join("roles.yml"), "agents:\n  ada: {perms: [claim]}\n").unwrap();
     room.run(&["claim", &near, "--override", "it is urgent"]).error("ERR_UNAUTHORIZED", 6);
 }
+
+#[test]
+fn check_takes_a_pattern() {
+    let room = Sandbox::new();
+    let task = room.task("git", &["--file", "src/git"]);
+    room.run_as("bob", &["claim", &task]).data();
+    for (pattern, code) in [("src/git/*.rs", 1), ("src/*.rs", 1), ("docs/*.md", 0), ("**/*.md", 1)] {
+        let answer = room.run(&["check", pattern]);
+        assert_eq!(answer.code, code, "{pattern}: {answer:?}");
+    }
+}

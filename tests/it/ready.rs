@@ -125,7 +125,7 @@ fn next_gives_the_true_reasons_for_no_task() {
     assert!(nothing.stdout.contains("1 blocked") && nothing.stdout.contains("1 leased"), "{nothing:?}");
     let json = room.run(&["next", "--claim"]).json();
     assert!(json["data"].is_null());
-    assert_eq!(json["reasons"]["held"][0], one.as_str(), "{json}");
+    assert_eq!(json["reasons"]["held"][0]["id"], one.as_str(), "{json}");
     let empty = Sandbox::new();
     let nothing = empty.run(&["next", "--claim", "--format", "table"]);
     assert!(nothing.stdout.contains("the plan has no unfinished task"), "{nothing:?}");
@@ -246,10 +246,10 @@ fn an_open_task_of_another_is_not_claimed_however_long_it_waits() {
     let refused = room.run(&["claim", &id]).error("ERR_LEASE_HELD", 5);
     assert_eq!(refused["details"]["holder"], "bob");
     let hint = refused["hint"].as_str().unwrap();
-    let clear = hint.rsplit("agentpm ").next().unwrap();
-    let clear: Vec<&str> = clear.split(' ').collect();
-    room.run(&clear).data();
-    room.run(&["claim", &id]).data();
+    let ask: Vec<&str> = hint.rsplit("agentpm ").next().unwrap().split(' ').collect();
+    room.run(&ask).data();
+    room.run(&["claim", &id]).error("ERR_LEASE_HELD", 5);
+    room.run_as("bob", &["claim", &id]).data();
 }
 
 #[test]

@@ -214,6 +214,113 @@ fn an_acceptance_and_a_rejection_meet() {
     }
 }
 
+#[test]
+fn what_began_on_an_acceptance_that_lost_to_a_rejection_is_named() {
+    let (clones, first) = Clones::new(&["ada", "bob", "eve"]);
+    let run = |name: &str, args: &[&str]| clones.run(name, args).data();
+    let config = clones.dir("ada").join(".agentpm/config.toml");
+    let before = fs::read_to_string(&config).unwrap();
+    fs::write(config, format!("{before}\n[review]\nrequired = true\n")).unwrap();
+    let second = run("ada", &["add", "build on it", "--blocked-by", &first])["id"].as_str().unwrap().to_owned();
+    run("ada", &["claim", &first]);
+    run("ada", &["done", &first, "--all-met"]);
+    for name in ["ada", "bob", "eve"] {
+        run(name, &["sync"]);
+    }
+    run("bob", &["inbox"]);
+    run("eve", &["task", "verify", &first, "--reject", "--why", "no"]);
+    run("bob", &["task", "verify", &first, "--accept"]);
+    run("bob", &["claim", &second]);
+    for name in ["bob", "eve", "bob"] {
+        run(name, &["sync"]);
+    }
+    for name in ["bob", "eve"] {
+        let findings = run(name, &["lint"])["findings"].clone();
+        assert_eq!(findings[0]["code"], "built-on-rejected", "{name}: {findings}");
+        assert_eq!(findings[0]["task"], json!(second), "{name}: {findings}");
+    }
+    let heard = run("bob", &["inbox"]).to_string();
+    assert!(heard.contains("eve rejected what you accepted: no"), "{heard}");
+    run("ada", &["sync"]);
+    run("ada", &["claim", &first]);
+    run("ada", &["done", &first]);
+    assert_eq!(run("ada", &["lint"])["findings"], json!([]));
+}
+
+/// A parent with one child, which `ada` completed.
+fn completed_child() -> (Sandbox, String, String) {
+    let room = Sandbox::new();
+    configure(&room, "");
+    let parent = room.task("the whole", &[]);
+    let child = room.task("a part", &["--parent", &parent]);
+    room.run(&["claim", &child]).data();
+    let receipt = room.run_short(&["done", &child]).data();
+    assert_eq!(receipt.get("ready"), None, "{receipt}");
+    (room, parent, child)
+}
+
+#[test]
+fn a_child_that_awaits_review_is_unfinished_for_its_parent() {
+    let (room, parent, child) = completed_child();
+    let ready = room.run(&["ready", "--explain"]).data();
+    assert_eq!(
+        (&ready["total"], &ready["not_ready"]["counts"]),
+        (&json!(0), &json!({ "planning_units": 1 })),
+        "{ready}"
+    );
+    assert_eq!(room.get(&parent)["child_progress"], json!({ "done": 0, "total": 1 }));
+    assert_eq!(room.run(&["ls"]).data()["items"][0]["child_progress"], json!({ "done": 0, "total": 1 }));
+    assert!(room.run(&["brief", &parent]).stdout.contains("(completed, awaits review)"));
+    room.run(&["claim", &parent]).error("ERR_INVALID_STATE", 4);
+    room.run(&["task", "transition", &parent, "--status", "in_progress", "--force", "I look at it"]).data();
+    let error = room.run(&["done", &parent]).error("ERR_INVALID_STATE", 4);
+    assert!(error["message"].as_str().unwrap().contains("1 child that awaits review"), "{error}");
+    room.run_as("bob", &["task", "verify", &child, "--accept"]).data();
+    room.run(&["done", &parent]).data();
+    room.run_as("bob", &["task", "verify", &parent, "--accept"]).data();
+    room.is_clean();
+}
+
+#[test]
+fn a_parent_is_not_accepted_while_a_child_awaits_review() {
+    let (room, parent, child) = completed_child();
+    let config = room.store().join("config.toml");
+    let with = fs::read_to_string(&config).unwrap();
+    fs::write(&config, "format = 1\n").unwrap();
+    room.run(&["claim", &parent]).data();
+    room.run(&["done", &parent]).data();
+    fs::write(&config, with).unwrap();
+    let error = room.run_as("bob", &["task", "verify", &parent, "--accept"]).error("ERR_INVALID_STATE", 4);
+    assert_eq!(error["details"]["children"], json!([child]), "{error}");
+    room.run_as("bob", &["task", "verify", &child, "--reject", "--why", "no"]).data();
+    let findings = room.findings();
+    assert_eq!((findings.len(), &findings[0]["code"]), (1, &json!("built-on-rejected")), "{findings:?}");
+    assert!(findings[0]["message"].as_str().unwrap().contains("its child"), "{findings:?}");
+}
+
+#[test]
+fn a_rejection_stands_on_top_of_the_brief_and_done_warns_where_nothing_was_recorded() {
+    let (room, first, _) = completed("");
+    room.run(&["task", "update", &first, "--add-acceptance", "it holds"]).data();
+    let (room, first) = (room, first);
+    room.run_as("bob", &["task", "verify", &first, "--all"]).data();
+    let rejected = room.run_as("bob", &["task", "verify", &first, "--reject", "--why", "it does not hold"]);
+    assert!(rejected.stderr.contains("the criterion is marked as met"), "{rejected:?}");
+    room.run(&["note", &first, "--content", &"long ".repeat(3_000)]).data();
+    let page = room.run(&["brief", &first]).data()["text"].as_str().unwrap().to_owned();
+    let second_line = page.lines().filter(|line| !line.is_empty()).nth(2).unwrap();
+    assert_eq!(second_line, "**sent back by bob**: it does not hold (the criterion is marked as met)", "{page}");
+    room.run(&["claim", &first]).data();
+    let quick = room.run(&["done", &first]);
+    assert!(!quick.stderr.contains("sent this task back"), "ada noted something: {quick:?}");
+
+    room.run_as("bob", &["task", "verify", &first, "--reject", "--why", "still not"]).data();
+    room.run(&["claim", &first]).data();
+    let quick = room.run(&["done", &first]);
+    assert!(quick.stderr.contains("bob sent this task back (still not), and nothing was recorded on it since"));
+    assert!(!room.run(&["brief", &first]).stdout.contains("sent back by"), "it is completed anew");
+}
+
 /// The findings of the gate on a branch.
 fn refused(room: &Sandbox) -> Vec<String> {
     room.git(&["add", "-A"]).text();

@@ -231,3 +231,114 @@ fn two_clones_undo_one_request_and_converge() {
     assert_eq!(twins.ada(&undo).data()["events"], 0);
     twins.room.is_clean();
 }
+
+#[test]
+fn undoing_an_undo_leaves_work_that_was_completed_at_the_same_time() {
+    let (mut task, mut id) = (String::new(), String::new());
+    let twins = Twins::new(|room| {
+        let (correlation, answer) = batch(room, "ada", &json!([{"op": "task.create", "args": {"title": "new"}}]), &[]);
+        task = answer["items"][0]["id"].as_str().unwrap().to_owned();
+        id = correlation;
+    });
+    twins.bob(&["claim", &task]).data();
+    twins.bob(&["done", &task, "--outcome", "it works"]).data();
+    // The cancellation comes last in order, and still loses to the completion.
+    for n in 0..9 {
+        twins.ada(&["note", &task, "--content", &n.to_string()]).data();
+    }
+    undo(&twins.room, &id, &[]).data();
+    twins.merge();
+    twins.ada(&["resolve"]).data();
+    assert_eq!(twins.room.get(&task)["status"], "completed");
+    let again = undo(&twins.room, &format!("undo:{id}"), &[]).data();
+    assert_eq!((&again["undone"], &again["events"]), (&json!(0), &json!(0)), "{again}");
+    assert_eq!(twins.room.get(&task)["status"], "completed");
+    let error = undo(&twins.room, &id, &[]).error("ERR_CONFLICT", 5);
+    assert!(error["details"]["left"][0]["why"].as_str().unwrap().contains("bob changed the task since"), "{error:#}");
+    // The completion counts, so it can be undone although the cancellation comes after it.
+    let moves = twins.ada(&["log", &task, "--by", "bob", "--type", "TaskStatusChanged"]).data()["items"].clone();
+    twins.ada(&["undo", moves.as_array().unwrap().last().unwrap()["id"].as_str().unwrap()]).data();
+    assert_eq!(twins.room.get(&task)["status"], "in_progress");
+}
+
+#[test]
+fn a_task_is_not_opened_again_under_what_others_built_on_it() {
+    let room = Sandbox::new();
+    let parent = room.task("the whole", &[]);
+    let ops = json!([{"op": "task.create", "args": {"title": "a part", "parent": parent}}]);
+    let (id, answer) = batch(&room, "ada", &ops, &[]);
+    let part = answer["items"][0]["id"].as_str().unwrap().to_owned();
+    undo(&room, &id, &[]).data();
+    room.run_as("bob", &["claim", &parent]).data();
+    room.run_as("bob", &["done", &parent]).data();
+    let error = undo(&room, &format!("undo:{id}"), &[]).error("ERR_CONFLICT", 5);
+    assert!(error["details"]["left"][0]["why"].as_str().unwrap().contains("of which it is a part"), "{error:#}");
+    assert_eq!(room.get(&part)["status"], "cancelled");
+
+    let first = room.task("the ground", &[]);
+    let second = room.task("waits", &["--blocked-by", &first]);
+    let ops = json!([{"op": "claim", "args": {"id": first}}, {"op": "done", "args": {"id": first}}]);
+    let (id, _) = batch(&room, "ada", &ops, &[]);
+    room.run_as("bob", &["claim", &second]).data();
+    let error = undo(&room, &id, &[]).error("ERR_CONFLICT", 5);
+    let left = error["details"]["left"].as_array().unwrap();
+    assert!(left.iter().any(|one| one["why"].as_str().unwrap().contains("waited for it and is in_progress")));
+    assert_eq!(room.get(&first)["status"], "completed");
+    room.is_clean();
+}
+
+#[test]
+fn a_part_of_an_undo_that_a_rule_refuses_is_left_alone() {
+    let room = Sandbox::new();
+    let (task, other) = (room.task("x", &[]), room.task("y", &[]));
+    let ops = json!([
+        {"op": "claim", "args": {"id": task}},
+        {"op": "done", "args": {"id": task}},
+        {"op": "task.update", "args": {"id": other, "priority": 3}},
+    ]);
+    let (id, _) = batch(&room, "ada", &ops, &[]);
+    undo(&room, &id, &[]).data();
+    assert_eq!((&room.get(&task)["status"], &room.get(&other)["priority"]), (&json!("open"), &json!(0)));
+    room.run_as("bob", &["task", "update", &task, "--add-acceptance", "it works"]).data();
+    let again = format!("undo:{id}");
+    let error = undo(&room, &again, &[]).error("ERR_CONFLICT", 5);
+    assert!(error["message"].as_str().unwrap().contains("1 unmet criterion"), "{error:#}");
+    let partial = undo(&room, &again, &["--partial"]).data();
+    assert!(!partial["left"].as_array().unwrap().is_empty(), "{partial}");
+    assert_eq!((&room.get(&task)["status"], &room.get(&other)["priority"]), (&json!("open"), &json!(3)));
+    room.is_clean();
+}
+
+#[test]
+fn the_name_of_a_plan_undoes_all_its_applies_and_an_apply_afterwards_says_what_stays_cancelled() {
+    let room = Sandbox::new();
+    let text = "plan: storage\ntasks:\n  - {key: a, title: a}\n  - {key: b, title: b}\n";
+    fs::write(room.repo().join("plan.yml"), text).unwrap();
+    let ids = room.run(&["plan", "apply", "plan.yml", "--quiet"]);
+    assert_eq!(ids.text().lines().map(str::len).collect::<Vec<_>>(), [26, 26], "{ids:?}");
+    let undone = room.run_short(&["undo", "--plan-id", "storage"]).data();
+    assert_eq!(undone["total"], 2, "{undone}");
+    let again = room.run(&["plan", "apply", "plan.yml"]);
+    assert!(again.data()["changes"].as_array().unwrap().is_empty());
+    let words = "2 tasks of the plan are cancelled and stay so; agentpm undo --plan-id 'undo:storage' brings back";
+    assert!(again.stderr.contains(words), "{again:?}");
+    room.run_short(&["undo", "--plan-id", "undo:storage"]).data();
+    assert_eq!(room.run(&["ls"]).data()["total"], 2);
+}
+
+#[test]
+fn the_log_of_a_request_or_a_plan_is_selected_by_its_id() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    room.run(&["task", "update", &task, "--priority", "1", "--correlation-id", "r", "--plan-id", "p"]).data();
+    room.run(&["task", "update", &task, "--priority", "2", "--correlation-id", "s"]).data();
+    for (args, total) in [
+        (&["log", "--correlation-id", "r"][..], 1),
+        (&["log", &task, "--correlation-id", "s"], 1),
+        (&["log", "--plan-id", "p"], 1),
+        (&["log", "--correlation-id", "none"], 0),
+        (&["log", &task], 3),
+    ] {
+        assert_eq!(room.run(args).data()["total"], total, "{args:?}");
+    }
+}

@@ -623,3 +623,49 @@ fn a_graph_marks_the_tasks_under_discussion() {
     room.run_as("bob", &["thread", "resolve", &thread, "--resolution", "reject"]).data();
     ["tree", "mermaid", "dot"].into_iter().for_each(|form| assert_eq!(marked(form), [] as [String; 0]));
 }
+
+#[test]
+fn a_claim_that_a_thread_refuses_records_its_expiry() {
+    for claim in [&["next", "--claim"][..], &["claim"]] {
+        let room = Sandbox::new();
+        room.at("2026-11-20T10:00:00Z");
+        let task = room.task("x", &[]);
+        std::fs::write(room.store().join("config.toml"), "[thread]\nttl = \"1h\"\non_expiry = \"accept_highest\"\n")
+            .unwrap();
+        let patch = json!([{ "op": "test", "path": "/priority", "value": 0 }, { "op": "replace", "path": "/priority", "value": 3 }]);
+        std::fs::write(room.repo().join("patch"), patch.to_string()).unwrap();
+        let thread = open_as(&room, "bob", &task, &["--patch", "patch"]);
+        // The proposal does not apply any more.
+        room.run(&["task", "update", &task, "--priority", "1"]).data();
+        room.at("2026-11-20T12:00:00Z");
+        let args = if claim.len() == 1 { vec!["claim", &task] } else { claim.to_vec() };
+        let answer = room.run(&args);
+        assert!(answer.code != 0 || answer.data().is_null(), "the thread still withholds the task: {answer:?}");
+        let shown = room.run(&["thread", "show", &thread]).data();
+        assert_eq!((&shown["status"], &shown["escalated"]["at"]), (&json!("open"), &json!("2026-11-20T12:00:00Z")));
+    }
+}
+
+#[test]
+fn a_thread_of_a_task_without_an_owner_needs_the_right_to_resolve() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    std::fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    let thread = open_as(&room, "ada", &task, &["--set", "priority=2"]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "--no-verify", "-m", "base"]).text();
+    let resolve = |agent: &str| room.run_as(agent, &["thread", "resolve", &thread, "--resolution", "accept"]);
+    let refused = resolve("bob").error("ERR_UNAUTHORIZED", 6);
+    assert!(refused["message"].as_str().unwrap().contains("resolve"), "{refused}");
+    // The gate judges alike.
+    std::fs::remove_file(room.store().join("roles.yml")).unwrap();
+    resolve("bob").data();
+    std::fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    room.git(&["add", "-A"]).text();
+    let report = room.run(&["lint", "--base", "HEAD"]).json()["data"].clone();
+    assert!(report.to_string().contains("that needs the right resolve"), "{report:#}");
+    room.git(&["checkout", "-q", "HEAD", "--", "."]).text();
+    room.run(&["resolve"]).data();
+    let thread = open_as(&room, "ada", &task, &["--set", "priority=3"]);
+    room.run_as("joe", &["thread", "resolve", &thread, "--resolution", "accept"]).data();
+}

@@ -20,21 +20,32 @@ pub(crate) fn record_expired(ws: &Workspace) {
 
 fn record(ws: &Workspace) -> Result<()> {
     for id in expired(ws)? {
-        let nothing = Command::Batch(Batch::default());
-        let expire =
-            write::carry_out(ws, ws.author()?, &nothing, &[], |tx| expire_threads(tx, id).map(|()| Subject::Task(id)));
-        if let Err(e) = expire {
+        if let Err(e) = record_task(ws, id) {
             ws.notice(format!("threads of task {id} stay open past their time to live: {}", e.message));
         }
     }
     Ok(())
 }
 
+/// Records it for one task, so that a command which the thread refuses does not leave it unrecorded.
+///
+/// Errors: those of any change.
+pub(crate) fn record_expired_of(ws: &Workspace, id: Id) -> Result<()> {
+    let task = read::load_task(ws, id)?.task;
+    let is_expired = task.threads.values().any(|thread| thread.is_expired(ws.env.now()));
+    if is_expired { record_task(ws, id) } else { Ok(()) }
+}
+
+fn record_task(ws: &Workspace, id: Id) -> Result<()> {
+    let nothing = Command::Batch(Batch::default());
+    write::carry_out(ws, ws.author()?, &nothing, &[], |tx| expire_threads(tx, id).map(|()| Subject::Task(id))).map(drop)
+}
+
 /// The tasks with a thread whose expiry is not recorded.
 fn expired(ws: &Workspace) -> Result<Vec<Id>> {
     let (index, now) = (read::index_for_write(ws)?, ws.env.now());
     let mut found = Vec::new();
-    for id in index.tasks_with_threads()? {
+    for id in index.tasks_under_discussion()? {
         if index.task(id)?.is_some_and(|task| task.threads.values().any(|thread| thread.is_expired(now))) {
             found.push(id);
         }

@@ -22,13 +22,15 @@ use crate::model::args::{Ref, TaskRef, TaskTexts, Text};
 use crate::model::command::{
     Batch, ChildrenOfCancelled, Command, Guard, ProgressAdd, TaskBlock, TaskTransition, TaskUnblock,
 };
-use crate::model::event::Entity;
+use crate::model::event::{Author, Entity};
 use crate::model::id::{Id, quoted};
 use crate::model::job::PlanApply;
 use crate::model::payload::{Fields, Payload, SourceApplied};
 use crate::model::plan::{PlanFile, PlanItem, PlanTask, flatten};
 use crate::model::task::{Status, Task};
-use crate::rules::decide::{Subject, decide};
+use crate::reports::view::shell_word;
+use crate::rules::decide::{Subject, decide, undo_with};
+use crate::rules::event_rules::status_of;
 use crate::rules::fields;
 use crate::rules::sources::{Merged, merge, registers, said_value};
 use crate::rules::stage::{Draft, Stage};
@@ -188,6 +190,8 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
     let known = known_ids(ws, &plan.plan, &flat)?;
     let mut done = Application::new(&plan, job, known.clone());
     let author = ws.linking_author()?;
+    // The name of the plan links its applies, so that `undo --plan-id NAME` undoes all of them.
+    let author = Author { plan_id: author.plan_id.or_else(|| Some(plan.plan.clone())), ..author };
     let linked = author.correlation_id.clone();
     let outcome = write::execute_as(ws, author, &Command::Batch(Batch::default()), &[], None, |tx| {
         done = Application::new(&plan, job, known.clone());
@@ -211,6 +215,7 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
     };
     let items = flat.iter().map(|one| item(&one.key, &one.task.title)).collect::<Result<_>>()?;
     let missing = done.missing.iter().map(|(key, title)| item(key, title)).collect::<Result<_>>()?;
+    let warnings = cut_values(&job.plan).into_iter().chain(done.cancelled_words()).collect();
     Ok(PlanReport {
         plan: plan.plan.clone(),
         dry_run: job.dry_run,
@@ -218,7 +223,7 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
         conflicts: done.conflicts,
         items,
         missing,
-        warnings: cut_values(&job.plan),
+        warnings,
         total: flat.len(),
         correlation_id,
     })
@@ -282,6 +287,8 @@ pub(crate) struct Application<'a> {
     pub conflicts: Vec<PlanConflict>,
     /// Key and title of the unfinished tasks whose keys left the file.
     missing: Vec<(String, String)>,
+    /// The keys of tasks that are cancelled, by the undo that cancelled them, if one did.
+    cancelled: BTreeMap<Option<String>, Vec<String>>,
 }
 
 impl<'a> Application<'a> {
@@ -291,7 +298,30 @@ impl<'a> Application<'a> {
 
     /// An application of a source of this name.
     pub fn of_source(plan: &'a PlanFile, job: &'a PlanApply, source: String, ids: BTreeMap<String, Id>) -> Self {
-        Application { plan, job, source, ids, changes: Vec::new(), conflicts: Vec::new(), missing: Vec::new() }
+        Application {
+            plan,
+            job,
+            source,
+            ids,
+            changes: Vec::new(),
+            conflicts: Vec::new(),
+            missing: Vec::new(),
+            cancelled: BTreeMap::new(),
+        }
+    }
+
+    /// Says of the tasks that are cancelled that no apply opens them, and what does.
+    fn cancelled_words(&self) -> impl Iterator<Item = String> {
+        self.cancelled.iter().map(|(undo, keys)| {
+            let tasks = match &keys[..] {
+                [key] => format!("task {} of the plan is cancelled and stays so", quoted(key)),
+                keys => format!("{} tasks of the plan are cancelled and stay so", keys.len()),
+            };
+            match undo {
+                Some(undo) => format!("{tasks}; agentpm undo {undo} brings back what was undone"),
+                None => format!("{tasks}; agentpm task reopen ID --reason TEXT opens one"),
+            }
+        })
     }
 
     fn apply(&mut self, tx: &mut Transaction, flat: &[PlanItem]) -> Result<()> {
@@ -311,6 +341,12 @@ impl<'a> Application<'a> {
             self.change_blockers(tx, id, one, &base)?;
             if !task.status.is_finished() {
                 self.remember(tx, id, one, &base, said)?;
+            } else if task.cancelled_at.is_some() {
+                let history = tx.history(id)?;
+                let last = history.iter().rev().find(|entry| status_of(&entry.event) == Some(Status::Cancelled));
+                let undo = last.and_then(|entry| undo_with(&entry.event));
+                let undo = undo.map(|undo| format!("{} {}", undo.option(), shell_word(undo.id())));
+                self.cancelled.entry(undo).or_default().push(one.key.clone());
             }
         }
         self.handle_missing(tx, flat)

@@ -16,7 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::command::{Batch, Command};
 use crate::model::id::{Id, quoted};
 use crate::model::job::UndoRequest;
-use crate::rules::decide::{Origin, SagaEvent, Subject, Verdict, undo_all};
+use crate::rules::decide::{Origin, Refusals, SagaEvent, Subject, Verdict, undo_all};
 use crate::rules::held::NamedTask;
 
 /// What undoing a request or a plan did, or would do.
@@ -82,16 +82,25 @@ pub fn undo_request(ws: &Workspace, job: &UndoRequest) -> Result<SagaReport> {
     };
     let tasks = tasks_with(ws, origin.id())?;
     let why = job.why.as_ref().map(|why| why.0.as_str());
-    let mut events: Vec<SagaEvent> = Vec::new();
-    let mut stops = false;
+    let mut events: Vec<SagaEvent>;
+    let mut stops: bool;
     let author = origin.undoer(ws.author()?);
-    let outcome = write::execute_as(ws, author, &Command::Batch(Batch::default()), &[], None, |tx| {
-        events = undo_all(tx, &origin, &tasks, why)?;
-        let is_left = events.iter().any(|event| matches!(event.verdict, Verdict::Left(_)));
-        stops = job.dry_run || events.is_empty() || (is_left && !job.partial);
-        // What was decided on the stage is thrown away by a refusal.
-        if stops { Err(Error::usage("nothing is to be written")) } else { Ok(Subject::Batch(Vec::new())) }
-    });
+    let mut refusals = Refusals::new();
+    let outcome = loop {
+        (events, stops) = (Vec::new(), false);
+        let known = refusals.len();
+        let outcome = write::execute_as(ws, author.clone(), &Command::Batch(Batch::default()), &[], None, |tx| {
+            events = undo_all(tx, &origin, &tasks, why, &mut refusals)?;
+            let is_left = events.iter().any(|event| matches!(event.verdict, Verdict::Left(_)));
+            stops = job.dry_run || events.is_empty() || (is_left && !job.partial);
+            // What was decided on the stage is thrown away by a refusal.
+            if stops { Err(Error::usage("nothing is to be written")) } else { Ok(Subject::Batch(Vec::new())) }
+        });
+        // Each round leaves one more task.
+        if refusals.len() == known {
+            break outcome;
+        }
+    };
     let written = match outcome {
         Ok(reply) => reply.events.len(),
         Err(_) if stops => 0,
@@ -145,8 +154,8 @@ fn report(
 
 fn unknown(origin: &Origin) -> Error {
     let (what, option) = match origin {
-        Origin::Request(_) => ("correlation id", "--correlation-id"),
-        Origin::Plan(_) => ("plan id", "--plan-id"),
+        Origin::Request(_) => ("correlation id", origin.option()),
+        Origin::Plan(_) => ("plan id", origin.option()),
     };
     Error::not_found(format!("no event of a task has the {what} {}", quoted(origin.id()))).hint(format!(
         "agentpm log --json shows the ids of events; they come from {option} or from batch and plan apply"

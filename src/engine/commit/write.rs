@@ -613,9 +613,13 @@ impl Show<'_, '_> {
             Subject::Batch(steps) => {
                 let step = |(name, step): &(Option<String>, Subject)| {
                     let agent = if let Subject::Agent(name) = step { Some(name.clone()) } else { None };
-                    BatchStep { name: name.clone(), id: step.id(), agent, ok: None, error: None }
+                    let about = step.concerns();
+                    let handle = about.map(|task| read::handle(self.ws, task)).transpose()?;
+                    let title = about.map(|task| self.stage_task(task)).transpose()?;
+                    let title = title.map(|task| task.fields.title.clone());
+                    Ok(BatchStep { name: name.clone(), id: step.id(), handle, title, agent, ..BatchStep::default() })
                 };
-                let items = steps.iter().map(step).collect();
+                let items = steps.iter().map(step).collect::<Result<_>>()?;
                 let correlation_id = self.written.correlation_id.clone();
                 Changed::Batch(BatchAnswer {
                     items,

@@ -14,6 +14,7 @@ pub(crate) use self::record::{Acknowledged, acknowledge, begin, known_record, no
 pub(crate) use self::stream::watch;
 use crate::engine::context::Workspace;
 use crate::engine::feed::noted;
+use crate::engine::view::messages::receiver;
 use crate::engine::view::read;
 use crate::env::files::Dir;
 use crate::error::Result;
@@ -182,12 +183,6 @@ pub(crate) fn count_since_last_look(ws: &Workspace) -> Result<Option<u64>> {
 
 fn some(count: u64) -> Option<u64> {
     (count > 0).then_some(count)
-}
-
-fn receiver(ws: &Workspace) -> Result<Receiver> {
-    let agent = ws.author()?.agent;
-    let role = read::agent_record(ws, &agent)?.role;
-    Ok(Receiver { agent, role, max_attempts: ws.settings.claim.max_attempts })
 }
 
 fn journals(ws: &Workspace) -> Result<Journals> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Look, PlanInView, Unread, look};
 use crate::engine::context::Workspace;
 use crate::engine::feed::stream::note_news;
+use crate::engine::view::messages::receiver;
 use crate::engine::view::read;
 use crate::env::files::Dir;
 use crate::error::Result;
@@ -87,11 +88,40 @@ fn end(ws: &Workspace) -> Result<Option<Position>> {
 
 /// The record of an agent that begins.
 fn first_record(ws: &Workspace, runtime: &Dir, agent: &str) -> Result<InboxRecord> {
-    let read_to = match registered_at(ws, runtime, agent)? {
-        Some(position) => Some(position),
-        None => end(ws)?,
+    let Some(registered) = registered_at(ws, runtime, agent)? else {
+        let read_to = end(ws)?;
+        return with_view(ws, |view| all_read(ws, &InboxRecord { read_to, ..InboxRecord::default() }, view));
     };
-    with_view(ws, |view| all_read(ws, &InboxRecord { read_to, ..InboxRecord::default() }, view))
+    let record = InboxRecord { read_to: Some(registered), ..InboxRecord::default() };
+    with_view(ws, |view| all_read(ws, &with_earlier_calls(ws, record, view)?, view))
+}
+
+/// The record of an agent that was called by its name before it registered: it begins before the first such event, with all else
+/// up to the registration acknowledged.
+fn with_earlier_calls(ws: &Workspace, record: InboxRecord, view: &PlanInView<'_>) -> Result<InboxRecord> {
+    let (me, journals) = (receiver(ws)?, super::journals(ws)?);
+    let registered = record.read_to.and_then(|position| journals.rank(position));
+    let (mut before, mut begin, mut calls) = (None, None, BTreeSet::new());
+    journals.each_from(
+        None,
+        |entry: Entry, _| me.is_called_by(&entry.event).then_some(entry.event.id),
+        |events, commit, end| {
+            let is_earlier = journals.rank(end) < registered && commit.store.store == ws.store.name;
+            if is_earlier && !events.is_empty() {
+                begin.get_or_insert(before);
+                calls.extend(events);
+            }
+            before = Some(end);
+        },
+    )?;
+    let Some(read_to) = begin else { return Ok(record) };
+    let mut earlier = InboxRecord { read_to, ..record.clone() };
+    let is_call = |one: &Unread| one.notice.event.is_some_and(|event| calls.contains(&event));
+    let is_known = |one: &&Unread| one.place.is_some_and(|place| journals.rank(place) <= registered) && !is_call(one);
+    let known: Vec<String> =
+        look(ws, &earlier, view)?.items.iter().filter(is_known).map(|one| one.id.clone()).collect();
+    earlier.acknowledge(known, |_| true);
+    Ok(earlier)
 }
 
 /// The record with everything as known that was so before its position.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Found;
 use super::source::LintSource;
-use super::task::completed_by_force;
+use super::task::{begun_by_force, completed_by_force};
 use crate::error::Result;
 use crate::model::event::{Entry, Event, Stamp};
 use crate::model::finding::{Finding, Rule, Spot};
@@ -16,6 +16,7 @@ use crate::model::task::{Status, Task};
 use crate::rules::event_rules::status_of;
 use crate::rules::graph::{Edge, void_edges};
 use crate::rules::readiness::BlockerRules;
+use crate::rules::review::rejection;
 use crate::store::layout::{shown, task_dir};
 
 /// The part of a task that matters to others: no more than is needed, since a plan may hold a hundred thousand.
@@ -29,6 +30,10 @@ pub(crate) struct TaskLinks {
     /// Its completion states that it overrides a check.
     is_forced: bool,
     is_unreviewed: bool,
+    /// It is open again since an agent rejected its completion.
+    is_rejected: bool,
+    /// Its last start or completion states that it overrides a check.
+    overrides: bool,
     parent: Option<Id>,
     pub(crate) edges: Box<[Edge]>,
 }
@@ -41,7 +46,14 @@ impl TaskLinks {
         let links = TaskLinks::from(task);
         let is_archived = task.status == Status::Archived && task.completed_at.is_some();
         let completed = if is_archived { last() } else { links.completed };
-        TaskLinks { completed, is_forced: completed_by_force(entries), ..links }
+        let is_rejected = !task.status.is_finished() && rejection(entries).is_some();
+        TaskLinks {
+            completed,
+            is_forced: completed_by_force(entries),
+            is_rejected,
+            overrides: begun_by_force(entries),
+            ..links
+        }
     }
 
     /// Its relationships.
@@ -74,6 +86,8 @@ impl From<&Task> for TaskLinks {
             completed: since.filter(|_| task.status == Status::Completed),
             is_forced: false,
             is_unreviewed: task.is_unreviewed(),
+            is_rejected: false,
+            overrides: false,
             parent: task.parent(),
             edges: task.relationships.values().map(edge).collect(),
         }
@@ -144,12 +158,26 @@ pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, TaskLinks>, rules: Blocke
         if task.status == Status::Blocked && blockers.is_empty() && !is_named && !is_held {
             findings.push(of_status(Rule::BlockedFreely, "it is blocked, but nothing unfinished blocks it".into()));
         }
-        let children = unfinished_children.get(id).map_or(&[][..], Vec::as_slice);
+        let all_children = unfinished_children.get(id).map_or(&[][..], Vec::as_slice);
         let blockers: Vec<Id> = blockers.into_iter().filter(was_open).collect();
-        let children: Vec<Id> = children.iter().filter(|id| was_open(id)).copied().collect();
+        let children: Vec<Id> = all_children.iter().filter(|id| was_open(id)).copied().collect();
+        let early: BTreeSet<Id> = blockers.iter().chain(&children).copied().collect();
         if task.is_completed() && !(blockers.is_empty() && children.is_empty()) && !task.is_forced {
             let message = format!("it is completed despite {}", unfinished(blockers.len(), children.len()));
             findings.push(of_status(Rule::CompletedEarly, message));
+        }
+        let is_begun = task.is_completed() || task.status == Status::InProgress;
+        if is_begun && !task.overrides {
+            let waits = task.blocking().filter(|edge| !void.contains(&edge.stamp)).map(|edge| edge.from);
+            let parts = all_children.iter().copied().filter(|_| task.is_completed());
+            let is_rejected = |id: &Id| tasks.get(id).is_some_and(|other| other.is_rejected) && !early.contains(id);
+            let rejected: BTreeSet<Id> = waits.chain(parts).filter(is_rejected).collect();
+            for other in rejected {
+                let what = if all_children.contains(&other) { "its child" } else { "its blocker" };
+                let begun = if task.is_completed() { "completed" } else { "in progress" };
+                let message = format!("it is {begun} although {what} {other} was rejected and is open again");
+                findings.push(of_status(Rule::BuiltOnRejected, message));
+            }
         }
     }
     findings

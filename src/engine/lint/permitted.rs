@@ -384,6 +384,9 @@ impl<'a> RolesAt<'a> {
         if let Some(missed) = self.missed(agent, &resolving.needs)? {
             return Ok(Some(format!("that needs {missed}")));
         }
+        if !resolving.is_own && !self.may(agent, &[Verb::Resolve])? {
+            return Ok(Some("that needs the right resolve".to_owned()));
+        }
         let Some(decider) = &resolving.decider else { return Ok(None) };
         let is_above = self.precedence(agent)? > self.precedence(decider)?;
         Ok((!is_above).then(|| format!("{} decides it, or an agent of higher precedence", quoted(decider))))

@@ -130,3 +130,12 @@ pub(crate) fn completed_by_force(entries: &[Entry]) -> bool {
     });
     last.max_by_key(|(stamp, _)| *stamp).is_some_and(|(_, p)| !p.forced.is_empty())
 }
+
+/// Whether the last start or completion in a log states that it overrides a check.
+pub(crate) fn begun_by_force(entries: &[Entry]) -> bool {
+    let last = entries.iter().filter_map(|e| {
+        let Payload::TaskStatusChanged(p) = &e.event.payload else { return None };
+        matches!(p.to, Status::InProgress | Status::Completed).then_some((e.event.stamp(), p))
+    });
+    last.max_by_key(|(stamp, _)| *stamp).is_some_and(|(_, p)| !p.forced.is_empty())
+}

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::engine::context::Workspace;
-use crate::engine::view::claimed_files::{self, ClaimedPath, claims_on};
+use crate::engine::view::claimed_files::{self, ClaimedPath, claims_of_pattern, claims_on};
 use crate::engine::view::read;
 use crate::env::files;
 use crate::error::{Error, Result};
@@ -26,8 +26,13 @@ pub fn check(ws: &Workspace, q: &Check) -> Result<FileCheck> {
     let mut claimed = Vec::new();
     for given in &q.paths {
         let path = from_top(ws, given)?;
-        let is_folder =
-            given.ends_with('/') || files::metadata(&ws.env.cwd().join(given)).is_ok_and(|there| there.is_dir());
+        let there = files::metadata(&ws.env.cwd().join(given));
+        // A name with such characters may be that of a file.
+        if there.is_err() && given.contains(['*', '?', '[']) {
+            claimed.extend(claims_of_pattern(&claims, &path));
+            continue;
+        }
+        let is_folder = given.ends_with('/') || there.is_ok_and(|there| there.is_dir());
         claimed.extend(claims_on(&claims, &path, is_folder));
     }
     Ok(FileCheck { claimed })

@@ -14,6 +14,7 @@ use crate::reports::extent::beginning;
 use crate::reports::list::List;
 use crate::reports::view::LostView;
 use crate::rules::lost::{Counts, Lost, lost};
+use crate::store::index::Index;
 
 /// Longest title, in bytes.
 const MAX_TITLE: usize = 1_000;
@@ -51,6 +52,12 @@ pub fn conflicts(ws: &Workspace, q: &Conflicts) -> Result<List<LostView>> {
         }
     }
     Ok(page.finish(total, next))
+}
+
+/// The number of all values that lost to concurrent ones.
+pub(super) fn count_conflicts(ws: &Workspace, index: &Index) -> Result<usize> {
+    let count = |task| Ok(lost(task, &read::load_task(ws, task)?.log.entries).len());
+    index.tasks_with_lost_edits()?.into_iter().map(count).sum()
 }
 
 /// The cursor of a page that took nothing yet.

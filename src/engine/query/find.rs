@@ -39,8 +39,8 @@ impl Finder<'_> {
         if !q.status.is_empty() {
             must(Test::Status(q.status.clone()));
         }
-        if let Some(owner) = &q.owner {
-            must(Test::Owner(vec![self.owner(&Owner::from(owner.as_str()))?]));
+        if let Some(owner) = q.owner.as_deref().or(q.mine.then_some("me")) {
+            must(Test::Owner(vec![self.owner(&Owner::from(owner))?]));
         }
         if let Some(parent) = &q.parent {
             must(Test::Parent(vec![Some(read::resolve(self.ws, parent)?)]));

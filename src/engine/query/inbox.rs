@@ -72,8 +72,9 @@ pub fn acknowledge(ws: &Workspace, q: &InboxAck) -> Result<InboxAcknowledged> {
 
 fn what(given: &[String]) -> Result<Acknowledged> {
     if given.is_empty() {
-        return Err(Error::usage("nothing is named to acknowledge")
-            .hint("give the cursor of agentpm inbox, ids of items, or all: true (--all)"));
+        return Err(Error::usage("nothing is named to acknowledge").hint(
+            "agentpm inbox ack --all acknowledges everything; else give the cursor of agentpm inbox, or ids of items",
+        ));
     }
     let (mut to, mut items) = (None, Vec::new());
     for text in given {

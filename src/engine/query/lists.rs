@@ -25,6 +25,7 @@ use crate::reports::list::{List, Rest};
 use crate::reports::next::{Explained, ExplainedTask, NextReasons, NextTask, NotReady, PassedOver};
 use crate::reports::ready::{Place, Plan, RankedTask, Score};
 use crate::reports::view::{self, Around, Summary};
+use crate::rules::held::NamedTask;
 use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::{Reason, Viewer, add_notes};
 use crate::runtime::records;
@@ -201,7 +202,8 @@ pub(super) struct Neighbours<'a> {
 impl<'a> Neighbours<'a> {
     pub fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, viewer: &'a Viewer) -> Result<Self> {
         let handles = handles(&index.all_ids()?);
-        Ok(Neighbours { ws, plan, viewer, children: index.child_progress()?, handles, taken: BTreeSet::new() })
+        let children = index.child_progress(ws.settings.review.required)?;
+        Ok(Neighbours { ws, plan, viewer, children, handles, taken: BTreeSet::new() })
     }
 
     fn is_ready(&self, id: Id) -> bool {
@@ -427,21 +429,40 @@ impl Question<'_> {
             reasons.explained = Some(explain(ws, self.index, plan, viewer, &arounds)?);
         }
         if viewer.me.is_some() {
-            reasons.held = read::held(ws, self.index)?;
-            reasons.held.truncate(NAMED);
+            reasons.held = self.held()?;
         }
         reasons.abandoned = liveness::abandoned(ws, self.index, plan, viewer)?;
         reasons.abandoned.truncate(NAMED);
         Ok(reasons)
     }
+
+    /// The first tasks that the caller holds.
+    fn held(&self) -> Result<Vec<NamedTask>> {
+        let title = |id| Ok(self.index.task(id)?.map(|task| task.fields.title).unwrap_or_default());
+        let name = |id| Ok(NamedTask::new(id, read::handle(self.ws, id)?, &title(id)?));
+        read::held(self.ws, self.index)?.into_iter().take(NAMED).map(name).collect()
+    }
 }
 
-/// Why a claim of any task found none; `passed` are those that it passed over.
-pub fn nothing_claimed(ws: &Workspace, passed: &BTreeMap<Id, Reason>, explained: bool) -> Result<NotReady> {
+/// Why a claim of any task found none; `passed` are those that it passed over. Unless `another` is asked for, an agent that
+/// holds a task gets no further one.
+pub fn nothing_claimed(
+    ws: &Workspace,
+    passed: &BTreeMap<Id, Reason>,
+    explained: bool,
+    another: bool,
+) -> Result<NotReady> {
     let index = read::index(ws)?;
     let (mut plan, viewer) = (read::plan(ws, &index)?, read::viewer_with_rights(ws)?);
     claimed_files::add_overlaps(ws, &index, &mut plan)?;
-    Question { ws, index: &index, plan: &plan, viewer: &viewer }.why_nothing(passed, explained)
+    let mut reasons = Question { ws, index: &index, plan: &plan, viewer: &viewer }.why_nothing(passed, explained)?;
+    if !another && let Some(held) = reasons.held.first() {
+        reasons.hint = Some(format!(
+            "go on with it: agentpm brief {}; agentpm next --claim --another claims a further task",
+            held.handle
+        ));
+    }
+    Ok(reasons)
 }
 
 /// The next task or why there is none, warnings, and the number of unread items.
@@ -470,7 +491,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<FoundNext> {
     let mut warnings: Vec<String> =
         best.iter().flat_map(|(task, _)| plan.overlaps(task.id)).map(FileClaim::warning).collect();
     let asking = Question { ws, index: &index, plan: &plan, viewer: &viewer };
-    let held = if viewer.me.is_some() { read::held(ws, &index)? } else { Vec::new() };
+    let held = if viewer.me.is_some() { asking.held()? } else { Vec::new() };
     let mut answer = match best {
         None => Err(asking.why_nothing(&elsewhere, q.explain)?),
         Some((task, ranked)) => {

@@ -183,6 +183,8 @@ fn fitting(entries: &[Option<Entry>]) -> usize {
 fn is_asked_for(entry: &Entry, q: &Log) -> bool {
     let event = &entry.event;
     q.by.as_ref().is_none_or(|agent| *agent == event.author.agent)
+        && q.correlation_id.as_ref().is_none_or(|id| event.author.correlation_id.as_ref() == Some(id))
+        && q.plan_id.as_ref().is_none_or(|id| event.author.plan_id.as_ref() == Some(id))
         && q.since.is_none_or(|since| event.at >= since)
         && q.until.is_none_or(|until| event.at <= until)
         && (q.kinds.is_empty() || q.kinds.iter().any(|kind| kind.eq_ignore_ascii_case(event.payload.kind())))

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::conflicts::count_conflicts;
 use super::{lists, liveness, reviews};
 use crate::engine::context::Workspace;
 use crate::engine::inbox::{self, PlanInView};
@@ -47,7 +48,7 @@ pub struct Overview {
     pub unfinished: usize,
     /// The number of tasks in progress without a sign of life.
     pub stale: usize,
-    /// The number of tasks with values that lost to a concurrent one.
+    /// The number of values that lost to a concurrent one, as `conflicts` lists them.
     pub conflicts: usize,
     /// The number of unread items in the caller's inbox, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +116,7 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
         blocked: plan.tasks.values().filter(|task| plan.status(task) == Status::Blocked).count(),
         unfinished: plan.tasks.len(),
         stale: liveness::stale(ws, &Stale::default())?.items.len(),
-        conflicts: index.tasks_with_lost_edits()?.len(),
+        conflicts: count_conflicts(ws, &index)?,
         unread: inbox::count(ws, &PlanInView { index: &index, plan: &plan, viewer: &viewer })?,
     })
 }

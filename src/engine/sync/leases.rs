@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Sync;
+use super::summary::TaskChange;
 use crate::engine::commit::confirmation::{self, Asking, RemoteReplies};
 use crate::engine::commit::remote::{LeaseEntry, Remote};
 use crate::engine::commit::write;
@@ -38,8 +39,12 @@ const LONG_OVER: i64 = 24 * 3_600_000;
 pub struct LeaseNews {
     /// Tasks whose lease was confirmed late.
     pub confirmed: Vec<Id>,
-    /// Leases of this clone that another one took over.
+    /// Leases of this clone that another one took over. Each is reported once.
     pub lost: Vec<LostLease>,
+    /// Leases of this clone that are in force, on tasks that another agent claimed at the same time. Each is reported when
+    /// the other claim comes in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contested: Vec<ContestedLease>,
     /// Number of released leases that were reported to the remote.
     #[serde(rename = "told")]
     pub reported: usize,
@@ -56,6 +61,17 @@ pub struct LostLease {
     pub agent: String,
     /// The present holder.
     pub to: String,
+}
+
+/// A lease that stays with its holder, although another agent claimed the task too.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ContestedLease {
+    /// The task.
+    pub task: Id,
+    /// The holder.
+    pub agent: String,
+    /// The agent whose claim does not count.
+    pub other: String,
 }
 
 /// The records at the remote before the plan was exchanged.
@@ -306,36 +322,46 @@ impl Sync<'_> {
         let runtime = self.ws.runtime_to_write()?;
         let mut own = Vec::new();
         for task in records::leased_tasks(&runtime)? {
-            let mut record = records::lease(&runtime, task)?;
-            let was_mine = record.lease.as_ref().is_some_and(|lease| !lease.elsewhere);
-            if was_mine || record.remote.as_ref().is_some_and(|seen| seen.ours) {
-                lease::merge_remote_record(&mut record);
-                own.push((task, record));
+            let written = records::lease(&runtime, task)?;
+            let was_mine = written.lease.as_ref().is_some_and(|lease| !lease.elsewhere);
+            if was_mine || written.remote.as_ref().is_some_and(|seen| seen.ours) {
+                own.push((task, read::lease_record_by_log(self.ws, &load_task(&self.ws.store, task, &[])?)?));
             }
         }
         Ok(own)
     }
 
-    /// Reports leases that fetched events gave to other agents.
-    pub(crate) fn report_lost(&self, news: &mut LeaseNews) -> Result<()> {
+    /// Reports leases that fetched events gave to other agents, and those that other agents claimed too by events of this
+    /// sync. A lost lease is noted as lost, so that it is reported once; its holder's next command is refused all the same.
+    pub(crate) fn report_lost(&self, incoming: &[TaskChange], news: &mut LeaseNews) -> Result<()> {
         let runtime = self.ws.runtime_to_write()?;
         let now = self.ws.env.now();
         for task in records::leased_tasks(&runtime)? {
-            let before = records::lease(&runtime, task)?;
-            let Some(mine) = before.lease.clone().filter(|lease| !lease.elsewhere && lease.is_live(now)) else {
+            let written = records::lease(&runtime, task)?;
+            let Some(mine) = written.lease.filter(|lease| !lease.elsewhere && lease.is_live(now)) else {
                 continue;
             };
             let loaded = load_task(&self.ws.store, task, &[])?;
-            let mut record = before;
-            lease::merge_log_grants(&mut record, &loaded.task, loaded.log.entries.iter(), now);
-            lease::merge_remote_record(&mut record);
-            if record.lost.iter().any(|lost| lost.id == mine.id)
-                && let Some(to) = record.lost_to
-            {
+            let record = read::lease_record_by_log(self.ws, &loaded)?;
+            if record.lost.iter().any(|lost| lost.id == mine.id) {
+                let to = record.lost_to.unwrap_or_default();
                 news.lost.push(LostLease { task, agent: mine.agent, to });
+            } else if incoming.iter().any(|change| change.task == task)
+                && let Some(other) = lease::contesting_holder(&mine, loaded.log.entries.iter())
+            {
+                news.contested.push(ContestedLease { task, agent: mine.agent, other: other.to_owned() });
             }
         }
-        Ok(())
+        if news.lost.is_empty() {
+            return Ok(());
+        }
+        write::under_lock(self.ws, "agentpm sync, noting lost leases", |runtime, _, _| {
+            for lost in &news.lost {
+                let record = read::lease_record_by_log(self.ws, &load_task(&self.ws.store, lost.task, &[])?)?;
+                records::write_lease(runtime, lost.task, &record)?;
+            }
+            Ok(())
+        })
     }
 
     /// Removes records of finished tasks after the plan was pushed.

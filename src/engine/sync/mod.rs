@@ -25,7 +25,7 @@ use serde::Serialize;
 use crate::engine::commit::{expiry, unblock};
 use crate::engine::context::Workspace;
 use crate::engine::repair::{self, RestoredTask};
-use crate::engine::view::messages::messages_between;
+use crate::engine::view::messages::{messages_between, receiver};
 use crate::engine::view::uncommitted;
 use crate::env::process;
 use crate::error::{Code, Error, Result};
@@ -66,7 +66,7 @@ pub struct SyncReport {
     pub outgoing: Vec<TaskChange>,
     /// Fetched tasks.
     pub incoming: Vec<TaskChange>,
-    /// Messages of agents that came in.
+    /// Messages for the caller that came in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<SentMessage>,
     /// Local values that lost to fetched ones, each with the command that restores it.
@@ -246,7 +246,7 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     warnings.append(&mut report.warnings);
     warnings.extend(uncommitted::warning(&sync.touched_outside()?, &ws.store.name));
     if !options.plan
-        && let Err(e) = sync.report_lost(&mut leases)
+        && let Err(e) = sync.report_lost(&report.incoming, &mut leases)
     {
         warn_of(e, &mut warnings);
     }
@@ -443,6 +443,10 @@ impl Sync<'_> {
         report.incoming = self.task_changes(own_plan, new_plan)?;
         report.lost = self.lost_edits(&report.incoming, own_plan, new_plan)?;
         report.messages = messages_between(&self.objects, &[own_plan], new_plan)?;
+        if !report.messages.is_empty() {
+            let me = receiver(self.ws)?;
+            report.messages.retain(|message| me.is_addressed(message.to.as_deref(), message.role.as_deref()));
+        }
         Ok(())
     }
 

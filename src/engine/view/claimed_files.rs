@@ -112,3 +112,10 @@ pub(crate) fn claims_on(claims: &[FileClaim], path: &str, is_folder: bool) -> Ve
     };
     claims.iter().filter_map(on_path).collect()
 }
+
+/// The claims on some path that a pattern matches.
+pub(crate) fn claims_of_pattern(claims: &[FileClaim], pattern: &str) -> Vec<ClaimedPath> {
+    let files = [pattern.to_owned()];
+    let overlap = |claim: &FileClaim| Some(ClaimedPath { path: pattern.to_owned(), claim: claim.overlap(&files)? });
+    claims.iter().filter_map(overlap).collect()
+}

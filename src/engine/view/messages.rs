@@ -2,14 +2,26 @@
 
 use std::collections::BTreeSet;
 
+use super::read;
+use crate::engine::context::Workspace;
 use crate::error::Result;
 use crate::git::{Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::reports::inbox::SentMessage;
+use crate::rules::notices::Receiver;
 use crate::store::layout::entity_below;
 use crate::store::log::Log;
+
+/// The caller as a receiver of messages.
+///
+/// Errors: `ERR_USAGE` where it is not known who asks.
+pub(crate) fn receiver(ws: &Workspace) -> Result<Receiver> {
+    let agent = ws.author()?.agent;
+    let role = read::agent_record(ws, &agent)?.role;
+    Ok(Receiver { agent, role, max_attempts: ws.settings.claim.max_attempts })
+}
 
 /// The messages in a plan that none of the earlier plans has, in their order.
 ///

@@ -406,6 +406,9 @@ fn plan_of(ws: &Workspace, index: &Index, tasks: Vec<Brief>, leases: BTreeMap<Id
     }
     let mut plan = Plan::new(tasks, &edges, leases);
     plan.set_missing(missing);
+    if rules.reviewed {
+        plan.add_open_children(index.unreviewed_children()?);
+    }
     Ok(plan)
 }
 
@@ -478,7 +481,7 @@ pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut
     let children = counting_children(task.id, index)?;
     let mut children_done = 0;
     for child in &children {
-        children_done += u64::from(index.status(*child)?.is_some_and(Status::is_finished));
+        children_done += u64::from(!is_open_child(ws, index, *child)?);
     }
     let now = ws.env.now();
     let lease = lease_record(ws, task.id, index)?.lease;
@@ -593,6 +596,11 @@ pub(crate) fn blockers_of_new(
     })
 }
 
+/// Whether a child counts as unfinished for its parent.
+pub(crate) fn is_open_child(ws: &Workspace, index: &Index, child: Id) -> Result<bool> {
+    Ok(readiness::is_open_child(index.blocker(child)?, BlockerRules::of(&ws.settings)))
+}
+
 /// The children of a task, by edges that count.
 fn counting_children(id: Id, index: &Index) -> Result<Vec<Id>> {
     let mut children = index.children(id)?;
@@ -637,7 +645,7 @@ impl Surroundings for Indexed<'_> {
     fn children(&mut self, id: Id) -> Result<Vec<Id>> {
         let mut open = Vec::new();
         for child in counting_children(id, self.index)? {
-            if !self.index.status(child)?.is_some_and(Status::is_finished) {
+            if is_open_child(self.ws, self.index, child)? {
                 open.push(child);
             }
         }

@@ -21,8 +21,8 @@ use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::lease::{self, Standing};
 use crate::rules::readiness::{
-    Blocker, BlockerRules, BlockerState, Facts, Missing, Reason, Surroundings, add_notes, holding_parent, missing,
-    not_permitted, reasons,
+    Blocker, BlockerRules, BlockerState, Facts, Missing, Reason, Surroundings, add_notes, holding_parent,
+    is_open_child, missing, not_permitted, reasons,
 };
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
@@ -246,11 +246,12 @@ pub fn open_blockers(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Id>> {
     Ok(waits(stage, task)?.into_iter().map(|blocker| blocker.id).collect())
 }
 
-/// The unfinished children of a task.
+/// The unfinished children of a task, those whose review is required and missing included.
 pub fn unfinished_children(stage: &mut dyn Stage, id: Id) -> Result<Vec<Id>> {
     let mut left = Vec::new();
+    let rules = BlockerRules::of(stage.settings());
     for child in stage.children(id)? {
-        if !stage.task(child)?.status.is_finished() {
+        if is_open_child(Some(BlockerState::from(&*stage.task(child)?)), rules) {
             left.push(child);
         }
     }

@@ -358,6 +358,15 @@ impl Stage for Plan {
         Ok(self.agent_as_it_is(name))
     }
 
+    fn has_role(&mut self, role: &str) -> Result<bool> {
+        let name = |entry: &Entry| match &entry.event.entity {
+            Entity::Agent(name) => Some(name.clone()),
+            Entity::Task(_) | Entity::Session(_) => None,
+        };
+        let names: Vec<String> = self.entries.iter().filter_map(name).collect();
+        Ok(names.iter().any(|name| self.agent_as_it_is(name).role.as_deref() == Some(role)))
+    }
+
     fn session(&mut self, reference: &Ref) -> Result<Session> {
         self.sessions.get(&reference.0.parse()?).cloned().ok_or_else(|| unknown(reference))
     }

@@ -24,7 +24,7 @@ mod work;
 
 pub use guard::{unblock_freed, unready};
 pub use parts::note;
-pub use saga::{Origin, SagaEvent, Verdict, undo_all};
+pub use saga::{Origin, Refusals, SagaEvent, Verdict, undo_all, undo_with};
 pub use tasks::check_no_cycle;
 pub use threads::expire_threads;
 pub use work::confirm_again;
@@ -80,6 +80,20 @@ impl Subject {
             | Subject::Broadcast(..)
             | Subject::Session(_)
             | Subject::Batch(_) => None,
+        }
+    }
+
+    /// The task that it is or belongs to.
+    pub fn concerns(&self) -> Option<Id> {
+        match self {
+            Subject::Task(task)
+            | Subject::Progress(task, _)
+            | Subject::Context(task, _)
+            | Subject::Thread(task, _)
+            | Subject::Relationship(task, _)
+            | Subject::Lease(task) => Some(*task),
+            Subject::Claim(task) => *task,
+            Subject::Agent(_) | Subject::Broadcast(..) | Subject::Session(_) | Subject::Batch(_) => None,
         }
     }
 

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::guard::permit_id;
 use super::work::held_task;
 use super::{Subject, decides};
-use crate::error::{Error, Result};
-use crate::model::args::Ref;
+use crate::error::{Code, Error, Result};
+use crate::model::args::{OptionalTaskRef, Ref};
 use crate::model::command::{
     ContextAdd, ContextRedact, ContextSupersede, Guard, ProgressAdd, ProgressComplete, ProgressReopen,
 };
@@ -54,7 +54,7 @@ pub fn progress_add(stage: &mut dyn Stage, c: &ProgressAdd) -> Result<Subject> {
 fn progress_complete(stage: &mut dyn Stage, c: &ProgressComplete) -> Result<Subject> {
     let mut parts = Vec::new();
     for reference in &c.id.0 {
-        parts.push(stage.part(reference, Part::Progress)?);
+        parts.push(step(stage, reference)?);
     }
     let Some((task, _)) = parts.first().copied() else {
         return Err(Error::usage("no progress item is named").hint("agentpm brief shows the items with their ids"));
@@ -73,9 +73,22 @@ fn progress_complete(stage: &mut dyn Stage, c: &ProgressComplete) -> Result<Subj
     Ok(Subject::Progress(task, items))
 }
 
+/// A progress item by its id; or, of the one task that the actor holds, by its number from 1 or by its whole text.
+fn step(stage: &mut dyn Stage, reference: &Ref) -> Result<(Id, Id)> {
+    let unknown = match stage.part(reference, Part::Progress) {
+        Err(e) if e.code == Code::NotFound => e,
+        found => return found,
+    };
+    let Ok(task) = held_task(stage, &OptionalTaskRef(None)) else { return Err(unknown) };
+    let held = stage.task(task)?;
+    let by_number = reference.0.parse::<usize>().ok().and_then(|n| held.progress.keys().nth(n.checked_sub(1)?));
+    let by_text = || held.progress.values().find(|item| item.content == reference.0).map(|item| &item.id);
+    by_number.or_else(by_text).map(|item| (task, *item)).ok_or(unknown)
+}
+
 /// `progress reopen`
 fn progress_reopen(stage: &mut dyn Stage, c: &ProgressReopen) -> Result<Subject> {
-    let (task, item) = stage.part(&Ref(c.id.0.clone()), Part::Progress)?;
+    let (task, item) = step(stage, &Ref(c.id.0.clone()))?;
     let permit = permit_id(stage, task, &c.guard, Verb::Comment)?;
     if stage.task(task)?.progress.get(&item).is_some_and(|i| i.completed) {
         permit.emit(stage, Payload::ProgressItemReopened(ProgressItemReopened { item }))?;

@@ -65,8 +65,16 @@ fn broadcast(stage: &mut dyn Stage, c: &Broadcast) -> Result<Subject> {
             stage.warn(format!("no agent {} is registered here; agentpm agent list shows the agents", quoted(to)));
         }
     }
+    if let Some(role) = &c.role
+        && !stage.has_role(role)?
+    {
+        stage.warn(format!(
+            "no agent is registered here with the role {}; agentpm agent list shows the agents",
+            quoted(role)
+        ));
+    }
     let sender = stage.me().agent.clone();
-    let sent = payload::Broadcast { body: words(&c.body.0, "a message")?, to: c.to.clone(), role: c.role.clone() };
+    let sent = payload::Broadcast { body: words(&c.body.0.0, "a message")?, to: c.to.clone(), role: c.role.clone() };
     let draft = Draft {
         entity: Entity::Agent(sender.clone()),
         payload: Payload::Broadcast(sent.clone()),

@@ -13,7 +13,7 @@ use super::guard::{Permit, permit_id};
 use super::put::{PutOptions, put, verb};
 use super::status::cancel;
 use super::undo::{EffectiveEvents, revert_edge, seen_by};
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::command::Guard;
 use crate::model::event::{Author, Entry, Event, Stamp};
 use crate::model::id::Id;
@@ -43,6 +43,14 @@ impl Origin {
     pub fn id(&self) -> &str {
         match self {
             Origin::Request(id) | Origin::Plan(id) => id,
+        }
+    }
+
+    /// The option of `undo` that names it.
+    pub fn option(&self) -> &'static str {
+        match self {
+            Origin::Request(_) => "--correlation-id",
+            Origin::Plan(_) => "--plan-id",
         }
     }
 
@@ -121,13 +129,28 @@ struct TaskPlan {
     cancels: bool,
 }
 
-/// Undoes the events of a request on these tasks. What cannot be undone is among the verdicts and is not touched.
+/// Tasks to leave, each with the refusal of its earlier values.
+pub type Refusals = BTreeMap<Id, String>;
+
+/// Undoes the events of a request on these tasks. What cannot be undone is among the verdicts and is not touched. Where a rule
+/// refuses the earlier values of a task, it is added to `refused`; the caller throws the stage away and decides again.
 ///
 /// Errors: `ERR_UNAUTHORIZED`, and what refuses an earlier value.
-pub fn undo_all(stage: &mut dyn Stage, origin: &Origin, tasks: &[Id], why: Option<&str>) -> Result<Vec<SagaEvent>> {
+pub fn undo_all(
+    stage: &mut dyn Stage,
+    origin: &Origin,
+    tasks: &[Id],
+    why: Option<&str>,
+    refused: &mut Refusals,
+) -> Result<Vec<SagaEvent>> {
     let mut plans = Vec::new();
     for task in tasks {
         plans.extend(plan_of(stage, origin, *task)?);
+    }
+    for plan in &mut plans {
+        if let Some(why) = refused.get(&plan.task) {
+            plan.leave_all(why);
+        }
     }
     plans.sort_by_key(|plan| Reverse(plan.newest));
     leave_what_others_need(stage, &mut plans)?;
@@ -137,14 +160,14 @@ pub fn undo_all(stage: &mut dyn Stage, origin: &Origin, tasks: &[Id], why: Optio
     };
     let why = format!("undo of {kind} {}{}", origin.id(), why.map(|why| format!(": {why}")).unwrap_or_default());
     for plan in &mut plans {
-        carry_out(stage, plan, &why)?;
+        carry_out(stage, plan, &why).inspect_err(|e| plan.refuse(e, refused))?;
     }
     // Parts were created after their parents, or are not open any more.
     plans.sort_by_key(|plan| Reverse(plan.creation));
     for plan in plans.iter_mut().filter(|plan| plan.cancels) {
         stage.require(Verb::Cancel)?;
         let Some(permit) = held_permit(stage, plan, Verb::Cancel, &why)? else { continue };
-        cancel(stage, &permit, None)?;
+        cancel(stage, &permit, None).inspect_err(|e| plan.refuse(e, refused))?;
     }
     let mut events: Vec<SagaEvent> = plans.into_iter().flat_map(|plan| plan.events).collect();
     events.sort_by_key(|event| Reverse(event.stamp));
@@ -186,6 +209,27 @@ impl TaskPlan {
         for event in self.events.iter_mut().filter(|event| event.verdict == Verdict::Undone) {
             event.verdict = Verdict::Left(why.to_owned());
         }
+    }
+
+    /// As [`TaskPlan::leave`]; nothing of the task changes.
+    fn leave_all(&mut self, why: &str) {
+        self.leave(why);
+        self.values.clear();
+        self.edges.clear();
+        self.cancels = false;
+    }
+
+    /// Notes that a rule refuses the earlier values of the task. Other errors refuse the whole undo.
+    fn refuse(&self, e: &Error, refused: &mut Refusals) {
+        if matches!(e.code, Code::InvalidState | Code::Validation | Code::Conflict | Code::NotFound) {
+            refused.insert(self.task, e.message.clone());
+        }
+    }
+
+    /// The earlier status that the task gets, if it gets one.
+    fn status(&self) -> Option<Status> {
+        let value = self.values.iter().find(|(name, _)| name == "status");
+        value.and_then(|(_, value)| value.as_str()).and_then(Status::from_word)
     }
 
     /// Sets the verdict of an event, unless it has a stronger one: what is left stays left, what is undone is not already so.
@@ -270,12 +314,9 @@ impl Log<'_> {
 
     /// The request created the task: it is cancelled, and its other changes of the task with it.
     fn plan_cancelling(&self, creation: Id, plan: &mut TaskPlan) {
-        let undone_before = self.effective.events.iter().rev().find_map(|event| match &event.payload {
-            Payload::TaskStatusChanged(p) if p.to == Status::Cancelled => self.origin.depth(event).filter(|n| *n > 0),
-            Payload::TaskReopened(_) => self.origin.depth(event).filter(|n| *n > 0),
-            _ => None,
-        });
-        if undone_before.is_some_and(|depth| depth % 2 == 1) || self.now.cancelled_at.is_some() {
+        let moved = self.effective.counting_writer("status");
+        let is_undone = moved.and_then(|event| self.origin.depth(event)).is_some_and(|depth| depth % 2 == 1);
+        if is_undone || self.now.cancelled_at.is_some() {
             return;
         }
         let changes: Vec<Id> = plan.events.iter().map(|event| event.event).collect();
@@ -296,14 +337,10 @@ impl Log<'_> {
 
     /// Whether another request changed a value with an event, beyond what follows from the blockers of the task.
     fn is_of_others(&self, event: &Event) -> bool {
-        let follows = match &event.payload {
-            Payload::TaskStatusChanged(p) => {
-                matches!((p.from, p.to), (Status::Blocked, Status::Open) | (Status::Open, Status::Blocked))
-            }
-            _ => false,
-        };
+        let follows = matches!(&event.payload, Payload::TaskStatusChanged(p)
+            if matches!((p.from, p.to), (Status::Blocked, Status::Open) | (Status::Open, Status::Blocked)));
         let changes = matches!(EventRules::of(&event.payload).undo, UndoRule::With(_));
-        changes && !follows && self.origin.depth(event).is_none() && !is_undo(event)
+        changes && !follows && self.origin.depth(event).is_none() && undo_with(event).is_none()
     }
 
     fn plan_edges(&self, plan: &mut TaskPlan) {
@@ -328,10 +365,12 @@ impl Log<'_> {
                 let (agent, id) = (&other.author.agent, other.id);
                 Verdict::Left(format!("the relationship was changed again by {agent} (event {id})"))
             } else {
-                let reverted = events.iter().rev().find(|event| match &event.payload {
-                    Payload::RelationshipAdded(_) => self.now.relationships.contains_key(&event.id),
-                    _ => !is,
-                });
+                let adds = |event: &Event| matches!(event.payload, Payload::RelationshipAdded(_));
+                let is_current = |event: &Event| match adds(event) {
+                    true => self.now.relationships.contains_key(&event.id),
+                    false => !is,
+                };
+                let reverted = events.iter().rev().find(|event| is_current(event));
                 plan.edges.extend(reverted.map(|event| ((*event).clone(), self.before(event))));
                 Verdict::Undone
             };
@@ -342,12 +381,10 @@ impl Log<'_> {
 
     /// The edge that an event adds or removes, other than a parent, which is a register.
     fn edge_of(&self, event: &Event) -> Option<Ends> {
-        let added = match &event.payload {
-            Payload::RelationshipAdded(_) => event,
-            Payload::RelationshipRemoved(p) => {
-                self.history.iter().map(|entry| &entry.event).find(|event| event.id == p.relationship)?
-            }
-            _ => return None,
+        let added = if let Payload::RelationshipRemoved(p) = &event.payload {
+            self.history.iter().map(|entry| &entry.event).find(|event| event.id == p.relationship)?
+        } else {
+            event
         };
         let Payload::RelationshipAdded(p) = &added.payload else { return None };
         (p.kind != RelationType::ParentOf).then_some((p.kind.as_str(), p.from, p.to))
@@ -389,8 +426,7 @@ impl Log<'_> {
     /// What becomes of a register that the request wrote, and the first event of its last run of writes: later than any other
     /// writer. What undid the request earlier counts as its own.
     fn judge_register<'e>(&'e self, name: &str, befores: &mut BTreeMap<Id, Task>) -> (Option<&'e Event>, Verdict) {
-        let written: Vec<&Event> =
-            self.effective.events.iter().copied().filter(|event| self.effective.has_written(event, name)).collect();
+        let written = self.effective.counting_writers(name);
         let depth = |event: &Event| self.origin.depth(event);
         let Some(last) = written.iter().rposition(|event| depth(event) == Some(0)) else {
             return (None, Verdict::Already);
@@ -436,13 +472,15 @@ fn ends_of(edge: &Relationship) -> Ends {
     (edge.kind.as_str(), edge.from, edge.to)
 }
 
-/// Whether an event is part of the undo of some request or plan.
-fn is_undo(event: &Event) -> bool {
-    let ids = [&event.author.correlation_id, &event.author.plan_id];
-    ids.into_iter().flatten().any(|id| id.starts_with(UNDO))
+/// The undo of a request or a plan that an event is part of; undoing it brings back what was undone.
+pub fn undo_with(event: &Event) -> Option<Origin> {
+    let is_undo = |id: &String| id.starts_with(UNDO);
+    let (request, plan) = (event.author.correlation_id.clone(), event.author.plan_id.clone());
+    request.filter(is_undo).map(Origin::Request).or_else(|| plan.filter(is_undo).map(Origin::Plan))
 }
 
-/// Leaves created tasks that open tasks of others need: parts that stay open, tasks that wait for them; and so on upwards.
+/// Leaves what others have built on: created tasks that open tasks of others need, as parts or as blockers, and finished tasks
+/// that would be open again although tasks that waited for them have begun; and so on upwards.
 fn leave_what_others_need(stage: &mut dyn Stage, plans: &mut [TaskPlan]) -> Result<()> {
     let own: BTreeSet<Id> = plans.iter().flat_map(|plan| plan.events.iter().map(|event| event.event)).collect();
     loop {
@@ -462,8 +500,33 @@ fn leave_what_others_need(stage: &mut dyn Stage, plans: &mut [TaskPlan]) -> Resu
                 }
             }
         }
+        if needed.is_none() {
+            needed = built_on(stage, plans)?;
+        }
         let Some((n, why)) = needed else { return Ok(()) };
-        plans[n].leave(&why);
-        plans[n].cancels = false;
+        plans[n].leave_all(&why);
     }
+}
+
+/// A finished task that would be open again, although a task that waited for it has begun or its parent is completed, and why.
+fn built_on(stage: &mut dyn Stage, plans: &[TaskPlan]) -> Result<Option<(usize, String)>> {
+    let moved: BTreeSet<Id> =
+        plans.iter().filter(|plan| plan.cancels || plan.status().is_some()).map(|plan| plan.task).collect();
+    for (n, plan) in plans.iter().enumerate() {
+        let task = stage.task(plan.task)?;
+        if !task.status.is_finished() || plan.status().is_none_or(Status::is_finished) {
+            continue;
+        }
+        for other in stage.dependents(plan.task)?.into_iter().filter(|other| !moved.contains(other)) {
+            let waiting = stage.task(other)?;
+            if waiting.status == Status::InProgress || waiting.completed_at.is_some() {
+                return Ok(Some((n, format!("task {other} waited for it and is {}", waiting.status))));
+            }
+        }
+        let Some(parent) = task.parent().filter(|parent| !moved.contains(parent)) else { continue };
+        if stage.exists(parent)? && stage.task(parent)?.completed_at.is_some() {
+            return Ok(Some((n, format!("task {parent}, of which it is a part, is completed"))));
+        }
+    }
+    Ok(None)
 }

@@ -12,7 +12,7 @@ use super::{Subject, decides};
 use crate::error::{Code, Error, Result};
 use crate::model::args::{Ref, Text};
 use crate::model::command::{ChildrenOfCancelled, Guard, TaskArchive, TaskReopen, TaskTransition, TaskVerify};
-use crate::model::event::Entity;
+use crate::model::event::{Entity, Entry};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{AcceptanceMet, Payload, TaskArchived, TaskReopened, TaskStatusChanged, TaskVerified};
 use crate::model::task::{Status, Task};
@@ -21,9 +21,12 @@ use crate::rules::copies::HAND_EDIT;
 use crate::rules::event_rules::{rights_to, verb_for};
 use crate::rules::moves;
 use crate::rules::readiness::waits_words;
-use crate::rules::review::{Unfit, unfit};
+use crate::rules::review::{Unfit, met_words, unfit};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
+
+/// What a completion overrides where children are unfinished.
+const CHILDREN: &str = "children";
 
 decides! {
     TaskTransition => transition,
@@ -162,7 +165,7 @@ pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: 
     let unmet: Vec<&str> = task.unmet().collect();
     let mut forced = Vec::new();
     for (name, empty) in
-        [("blockers", blockers.is_empty()), ("children", children.is_empty()), ("acceptance", unmet.is_empty())]
+        [("blockers", blockers.is_empty()), (CHILDREN, children.is_empty()), ("acceptance", unmet.is_empty())]
     {
         if !empty {
             forced.push(name.to_owned());
@@ -181,11 +184,7 @@ pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: 
     } else {
         let left = [
             (!blockers.is_empty()).then(|| format!("it {}", waits_words(&blockers))),
-            match children.len() {
-                0 => None,
-                1 => Some("1 unfinished child".to_owned()),
-                n => Some(format!("{n} unfinished children")),
-            },
+            (!children.is_empty()).then(|| children_words(stage, &children)).transpose()?,
             (!unmet.is_empty()).then(|| unmet_criteria(unmet.len())),
         ];
         let left = left.into_iter().flatten().collect::<Vec<_>>().join(", ");
@@ -380,8 +379,13 @@ fn review(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
         let review = judgement(stage, &task, false)?;
         permit.emit(stage, Payload::TaskVerified(review))?;
         open_again(stage, &permit)?;
+        if let Some(words) = met_words(&task) {
+            let unmark = format!("agentpm task verify {} --criterion N --unmet", stage.handle(task.id)?);
+            stage.warn(format!("{words}; {unmark} unmarks one"));
+        }
     } else if task.is_unreviewed() {
         refuse_unmet(&task, "or reject it: --reject --why TEXT")?;
+        refuse_open_children(stage, &task)?;
         let review = judgement(stage, &task, true)?;
         permit.emit(stage, Payload::TaskVerified(review))?;
         free_dependents(stage, task.id)?;
@@ -412,6 +416,45 @@ fn refuse_reviewer(stage: &mut dyn Stage, task: &Task) -> Result<()> {
         }
     };
     Err(error.with(json!({ "task": task.id, "completed_by": task.completed_by })))
+}
+
+/// Refuses to accept a task whose parts are unfinished or await review, unless its completion overrode that.
+fn refuse_open_children(stage: &mut dyn Stage, task: &Task) -> Result<()> {
+    let children = unfinished_children(stage, task.id)?;
+    if children.is_empty() {
+        return Ok(());
+    }
+    let completion = task.completion();
+    let overrides = |entry: &Entry| {
+        let Payload::TaskStatusChanged(p) = &entry.event.payload else { return false };
+        Some(entry.event.id) == completion && p.forced.iter().any(|what| what == CHILDREN)
+    };
+    if stage.history(task.id)?.iter().any(overrides) {
+        return Ok(());
+    }
+    let count = children_words(stage, &children)?;
+    Err(Error::state(format!("task {} has {count}", task.id))
+        .with(json!({ "task": task.id, "children": children }))
+        .hint(format!("judge them first, or reject it: agentpm task verify {} --reject --why TEXT", task.id)))
+}
+
+/// The numbers of unfinished children and of those that await review, as text.
+fn children_words(stage: &mut dyn Stage, children: &[Id]) -> Result<String> {
+    let mut unreviewed = 0;
+    for child in children {
+        unreviewed += usize::from(stage.task(*child)?.status.is_finished());
+    }
+    let unfinished = match children.len() - unreviewed {
+        0 => None,
+        1 => Some("1 unfinished child".to_owned()),
+        n => Some(format!("{n} unfinished children")),
+    };
+    let unreviewed = match unreviewed {
+        0 => None,
+        1 => Some("1 child that awaits review".to_owned()),
+        n => Some(format!("{n} children that await review")),
+    };
+    Ok(unfinished.into_iter().chain(unreviewed).collect::<Vec<_>>().join(", "))
 }
 
 /// Refuses to pass a task with unmet criteria.

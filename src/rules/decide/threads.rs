@@ -34,8 +34,8 @@ decides! {
 /// `thread open`
 fn open(stage: &mut dyn Stage, c: &ThreadOpen) -> Result<Subject> {
     stage.require(Verb::Discuss)?;
-    let id = held_task(stage, &c.task_id)?;
-    let body = words(&c.body.0, "a thread")?;
+    let id = held_task(stage, &c.what.task_id)?;
+    let body = words(&c.what.body.0, "a thread")?;
     let needs = [("need_perm", json!(c.need_perm)), ("need_precedence", json!(c.need_precedence))];
     fields::check(&needs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())?;
     let ttl = c.ttl.unwrap_or(stage.settings().thread.ttl);
@@ -101,10 +101,10 @@ fn thread_of(task: &Task, id: Id) -> Result<&Thread> {
 /// `thread reply`
 fn reply(stage: &mut dyn Stage, c: &ThreadReply) -> Result<Subject> {
     stage.require(Verb::Reply)?;
-    let (id, thread_id) = open_thread(stage, &c.thread.0)?;
+    let (id, thread_id) = open_thread(stage, &c.what.thread.0)?;
     let task = stage.task(id)?;
     let thread = thread_of(&task, thread_id)?;
-    let body = words(&c.body.0, "a message")?;
+    let body = words(&c.what.body.0, "a message")?;
     let parent = c.parent.as_ref().map(|parent| message_of(stage, thread, parent)).transpose()?;
     let patch = proposed(&task, &c.proposal)?;
     let message =
@@ -114,24 +114,25 @@ fn reply(stage: &mut dyn Stage, c: &ThreadReply) -> Result<Subject> {
 
 /// `thread resolve`
 fn resolve(stage: &mut dyn Stage, c: &ThreadResolve) -> Result<Subject> {
-    let accepts = c.resolution == Resolution::Accept;
+    let resolution = c.resolution.0;
+    let accepts = resolution == Resolution::Accept;
     if !accepts && (c.message.is_some() || c.patch.is_some()) {
         return Err(Error::usage("--message and --patch belong to --resolution accept"));
     }
-    if (c.resolution == Resolution::Supersede) != c.by.is_some() {
+    if (resolution == Resolution::Supersede) != c.by.is_some() {
         return Err(Error::usage("--by names the thread that takes its place, with --resolution supersede only"));
     }
     let (id, thread_id) = open_thread(stage, &c.thread.0)?;
     let task = stage.task(id)?;
     let thread = thread_of(&task, thread_id)?;
-    let authority = authority(stage, &task, thread, c.resolution)?;
+    let authority = authority(stage, &task, thread, resolution)?;
     let by = c.by.as_ref().map(|by| stage.part(by, Part::Thread)).transpose()?.map(|(_, by)| by);
     if by == Some(thread_id) {
         return Err(Error::validation("a thread cannot take its own place"));
     }
     let named = c.message.as_ref().map(|message| message_of(stage, thread, message)).transpose()?;
     let why = c.why.as_ref().map(|why| why.0.clone());
-    let mut resolved = ThreadResolved { by, ..ThreadResolved::new(thread_id, c.resolution) };
+    let mut resolved = ThreadResolved { by, ..ThreadResolved::new(thread_id, resolution) };
     let mut fence = None;
     if accepts {
         if let Authority::Decider(verb) = authority {
@@ -164,7 +165,8 @@ fn accept(task: &Task, resolved: &mut ThreadResolved, named: Option<Id>, other: 
 
 /// As whom an agent resolves a thread.
 enum Authority {
-    /// As the one whose decision it is, with this right: the lease holder, else the owner, else anyone.
+    /// As the one whose decision it is, with this right: the lease holder, else the owner, else an agent with the right to
+    /// resolve.
     Decider(Verb),
     /// As an agent that stands above the holder, or as the author of the thread.
     Other,
@@ -185,18 +187,20 @@ fn authority(stage: &mut dyn Stage, task: &Task, thread: &Thread, resolution: Re
         return Err(unauthorized(task, thread, format!("it needs precedence {least}, which {name} lacks")));
     }
     let decider = match lease::standing(&stage.lease(task.id)?, &me, now) {
-        Standing::Mine(_) | Standing::MineExpired(_) => None,
+        Standing::Mine(_) | Standing::MineExpired(_) => Some(me.agent.clone()),
         Standing::Others(other) | Standing::OthersExpired(other) if !task.status.is_finished() => Some(other.agent),
-        _ => task.owner.clone().filter(|owner| *owner != me.agent),
+        Standing::Others(_) | Standing::OthersExpired(_) | Standing::Free => task.owner.clone(),
     };
-    let Some(decider) = decider else {
+    if decider.as_ref() == Some(&me.agent) {
         let verb = if stage.require(Verb::Resolve).is_ok() { Verb::Resolve } else { Verb::Update };
         return match stage.require(verb) {
             Ok(()) => Ok(Authority::Decider(verb)),
             Err(_) => stage.require(Verb::Resolve).map(|()| Authority::Other),
         };
-    };
+    }
     stage.require(Verb::Resolve)?;
+    // Where no agent holds or owns the task, the right suffices.
+    let Some(decider) = decider else { return Ok(Authority::Decider(Verb::Resolve)) };
     let their_role = stage.agent(&decider)?.role;
     let weight = |agent: &str, role: Option<&str>| viewer.rights.precedence(agent, role);
     if weight(name, role) > weight(&decider, their_role.as_deref()) {

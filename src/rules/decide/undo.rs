@@ -23,7 +23,7 @@ use crate::model::task::{Status, Task};
 use crate::rules::event_rules::{EventRules, UndoRule, writes};
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
-use crate::rules::writers::Effect;
+use crate::rules::writers::{Contest, Effect, Registers, contests};
 use crate::rules::{fold, register};
 
 decides! {
@@ -85,15 +85,20 @@ pub(super) struct EffectiveEvents<'a> {
     pub events: Vec<&'a Event>,
     parents: BTreeSet<Id>,
     copies: BTreeMap<Id, Id>,
+    /// The writers that count of the registers with several.
+    winners: BTreeMap<String, Id>,
 }
 
 impl<'a> EffectiveEvents<'a> {
     pub fn of(id: Id, history: &'a [Entry]) -> Self {
         let folding = fold::Folding::of(id, &fold::order(&Entity::Task(id), history).events);
-        let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
-        let events = counts.map(|one| one.event).collect();
+        let taken = folding.taken().to_vec();
+        let events = taken.iter().filter(|one| one.effect == Effect::Counts).map(|one| one.event).collect();
         let parents = register::parent_edges(history.iter().map(|e| &e.event));
-        EffectiveEvents { task: id, events, parents, copies: folding.finish().copies }
+        let task = folding.finish();
+        let winner = |contest: Contest| Some((contest.register, taken[contest.winner?.place].event.id));
+        let winners = contests(&taken, &task, Registers::All).into_iter().filter_map(winner).collect();
+        EffectiveEvents { task: id, events, parents, copies: task.copies, winners }
     }
 
     fn effective(&self, id: Id) -> Result<&'a Event> {
@@ -113,7 +118,7 @@ impl<'a> EffectiveEvents<'a> {
         }
         for (name, written) in writes(event, &self.parents, &self.copies) {
             let prior = register::value(before, &name);
-            let again = self.last_writer(&name).filter(|last| last.id != event.id);
+            let again = self.counting_writer(&name).filter(|last| last.id != event.id);
             if let Some(last) = again {
                 let (agent, id) = (&last.author.agent, last.id);
                 left.push(format!("{name} was written again by {agent} (event {id}) and is skipped"));
@@ -144,8 +149,18 @@ impl<'a> EffectiveEvents<'a> {
         writes(event, &self.parents, &self.copies).iter().any(|(other, _)| register::overlap(name, other))
     }
 
-    fn last_writer(&self, name: &str) -> Option<&'a Event> {
-        self.events.iter().rev().find(|event| self.has_written(event, name)).copied()
+    /// The writers of a register in order, up to the one that counts. Those after it had not seen it, and lost.
+    pub fn counting_writers(&self, name: &str) -> Vec<&'a Event> {
+        let mut written: Vec<&Event> =
+            self.events.iter().copied().filter(|event| self.has_written(event, name)).collect();
+        let winner = self.winners.get(name).and_then(|id| written.iter().position(|event| event.id == *id));
+        written.truncate(winner.map_or(written.len(), |place| place + 1));
+        written
+    }
+
+    /// The writer of a register that counts.
+    pub fn counting_writer(&self, name: &str) -> Option<&'a Event> {
+        self.counting_writers(name).pop()
     }
 }
 

@@ -25,6 +25,7 @@ use crate::rules::held::{NamedTask, only_one};
 use crate::rules::lease::{self, Standing};
 use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::{self, Blocker, Reason, waits_words, withheld};
+use crate::rules::review::{is_worked_on_since, met_words, rejection};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Grant, Stage};
 
@@ -238,17 +239,18 @@ fn refuse_owned(stage: &mut dyn Stage, task: &Task, agent: &str) -> Result<()> {
             ));
             Ok(())
         }
-        Some(owner) if stage.lease(task.id)?.lease.is_none() => {
-            Err(Error::new(Code::LeaseHeld, format!("task {} belongs to {owner}", task.id))
-                .with(json!({ "task": task.id, "holder": owner }))
-                .hint(match task.status {
-                    Status::InProgress => "take other work with agentpm next --claim, or let its owner release it".into(),
-                    _ => format!(
-                        "take other work with agentpm next --claim, or clear its owner first: agentpm task update {} --clear owner",
-                        task.id
-                    ),
-                }))
-        }
+        Some(owner) if stage.lease(task.id)?.lease.is_none() => Err(Error::new(
+            Code::LeaseHeld,
+            format!("task {} belongs to {owner}", task.id),
+        )
+        .with(json!({ "task": task.id, "holder": owner }))
+        .hint(match task.status {
+            Status::InProgress => "take other work with agentpm next --claim, or let its owner release it".into(),
+            _ => format!(
+                "take other work with agentpm next --claim, or ask {owner}: agentpm thread open {} --no-hold TEXT",
+                task.id
+            ),
+        })),
         _ => Ok(()),
     }
 }
@@ -348,7 +350,10 @@ fn next_fence(task: Id, last: u64) -> Result<u64> {
 
 /// Gives a lease that the remote confirmed late the confirmed fence, above all that was granted in the meantime. The holder
 /// then takes the task again under it.
+///
+/// Errors: `ERR_LEASE_LOST` or `ERR_LEASE_HELD` if the lease is not in force any more; no new one is acquired.
 pub fn confirm_again(stage: &mut dyn Stage, task: Id, ttl: Duration) -> Result<Subject> {
+    own_lease(stage, &Ref(task.to_string()))?;
     let me = stage.me().clone();
     take_again(stage, task, &me, ttl)?;
     Ok(Subject::Lease(task))
@@ -457,8 +462,20 @@ fn done(stage: &mut dyn Stage, c: &Done) -> Result<Subject> {
         };
         note(stage, id, Payload::ContextAdded(event), None)?;
     }
+    warn_of_rejection(stage, id)?;
     complete(stage, &permit, c.force.as_ref())?;
     Ok(Subject::Task(id))
+}
+
+/// Warns of a completion that repeats a rejected one: nothing was recorded on the task since a reviewer sent it back.
+fn warn_of_rejection(stage: &mut dyn Stage, id: Id) -> Result<()> {
+    let (task, history) = (stage.task(id)?, stage.history(id)?);
+    let rejected = rejection(&history).filter(|event| !is_worked_on_since(&history, event));
+    let Some(rejected) = rejected.filter(|_| !task.status.is_finished()) else { return Ok(()) };
+    let (by, why) = (&rejected.author.agent, rejected.why.as_deref().unwrap_or_default());
+    let met = met_words(&task).map(|words| format!("; {words} from before")).unwrap_or_default();
+    stage.warn(format!("{by} sent this task back ({why}), and nothing was recorded on it since{met}"));
+    Ok(())
 }
 
 /// Starts a task here that the actor holds by a lease from another worktree, whose files have it in progress already.

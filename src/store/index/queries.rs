@@ -217,6 +217,13 @@ impl Index {
         })
     }
 
+    /// Those of them below an unfinished parent, each with its parent.
+    pub fn unreviewed_children(&self) -> Result<Vec<(Id, Id)>> {
+        let sql = "SELECT t.id, t.parent FROM task t JOIN task p ON p.id = t.parent AND p.finished = 0
+                   WHERE t.unreviewed ORDER BY t.id";
+        select(self.whole()?, sql, [], |row| Ok((id_of(row, 0)?, id_of(row, 1)?)))
+    }
+
     /// When the completed tasks were completed, those archived since included.
     pub fn completions(&self) -> Result<BTreeMap<Id, Time>> {
         let sql = "SELECT id, completed_at FROM task WHERE finished = 1 AND completed_at IS NOT NULL";
@@ -268,10 +275,11 @@ impl Index {
         Ok(edges.into_iter().flatten().collect())
     }
 
-    /// The numbers of finished and of all children, by parent.
-    pub fn child_progress(&self) -> Result<BTreeMap<Id, (u64, u64)>> {
-        let sql = "SELECT parent, sum(finished), count(*) FROM task WHERE parent IS NOT NULL GROUP BY parent";
-        select(self.whole()?, sql, [], |row| Ok((id_of(row, 0)?, (count_of(row, 1)?, count_of(row, 2)?))))
+    /// The numbers of finished and of all children, by parent. With `reviewed` a child that awaits review is not finished.
+    pub fn child_progress(&self, reviewed: bool) -> Result<BTreeMap<Id, (u64, u64)>> {
+        let done = if reviewed { "finished AND NOT unreviewed" } else { "finished" };
+        let sql = format!("SELECT parent, sum({done}), count(*) FROM task WHERE parent IS NOT NULL GROUP BY parent");
+        select(self.whole()?, &sql, [], |row| Ok((id_of(row, 0)?, (count_of(row, 1)?, count_of(row, 2)?))))
     }
 
     /// The greatest Lamport time in any log.

@@ -343,6 +343,15 @@ impl Stage for Transaction<'_> {
         Ok(agent)
     }
 
+    fn has_role(&mut self, role: &str) -> Result<bool> {
+        for name in read::agent_names(self.ws)? {
+            if self.agent(&name)?.role.as_deref() == Some(role) {
+                return Ok(true);
+            }
+        }
+        Ok(self.agents.values().any(|(agent, _)| agent.role.as_deref() == Some(role)))
+    }
+
     fn session(&mut self, reference: &Ref) -> Result<Session> {
         let unknown = || {
             Error::not_found(format!("there is no session {}", quoted(&reference.0)))

@@ -125,8 +125,11 @@ pub(super) fn children(ws: &Workspace, draft: &mut Draft, task: &Task, index: &I
     let (mut open, mut finished) = (Vec::new(), Vec::new());
     for id in index.children(task.id)? {
         let status = index.status(id)?;
-        let list = if status.is_some_and(Status::is_finished) { &mut finished } else { &mut open };
-        list.push((id, status.map_or("not here", Status::as_str)));
+        match status.is_some_and(Status::is_finished) {
+            true if read::is_open_child(ws, index, id)? => open.push((id, "completed, awaits review")),
+            true => finished.push((id, status_words(index, id)?)),
+            false => open.push((id, status_words(index, id)?)),
+        }
     }
     listed(ws, draft, OPEN_CHILDREN, &open, index)?;
     finished.reverse();

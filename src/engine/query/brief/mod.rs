@@ -95,7 +95,7 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<BriefPage> {
     let (lost_edits, lost_total) = own::lost_edits(ws, task, entries);
 
     let mut draft = Draft::new((q.max_tokens.unwrap_or(DEFAULT_TOKENS) as f64 * BYTES_PER_TOKEN) as usize);
-    own::aim(&mut draft, task, &shown);
+    own::aim(&mut draft, task, entries, &shown);
     own::holder(&mut draft, task, &hold);
     if wants("parents") {
         around::parents(ws, &mut draft, task, &index)?;

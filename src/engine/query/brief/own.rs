@@ -1,5 +1,6 @@
 //! What the log of the task itself gives: what to do, progress, context, history and lost edits.
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
@@ -14,11 +15,12 @@ use crate::model::event::Entry;
 use crate::model::id::HANDLE_MIN;
 use crate::model::plain::{code_block, code_span, escape};
 use crate::model::task::Task;
-use crate::model::thread::Thread;
+use crate::model::thread::{Resolved, Thread};
 use crate::reports::event_words::{deed, shortened};
 use crate::reports::extent::beginning;
 use crate::reports::view::{self, TaskView};
 use crate::rules::lost::{Counts, Lost, lost};
+use crate::rules::review::{met_words, rejection};
 
 const TASK: Kind = Kind { name: "task", heading: "", rank: 0 };
 const FIELDS: Kind = Kind { name: "fields", heading: "", rank: 2 };
@@ -30,6 +32,7 @@ const DONE_STEPS: Kind = Kind { rank: 7, ..OPEN_STEPS };
 const LASTING: Kind = Kind { name: "context", heading: "\n## Context\n", rank: 3 };
 const NOTES: Kind = Kind { rank: 6, ..LASTING };
 const THREADS: Kind = Kind { name: "threads", heading: "\n## Open threads\n", rank: 2 };
+const RESOLVED: Kind = Kind { name: "threads", heading: "\n## Resolved threads\n", rank: 6 };
 const EVENTS: Kind = Kind { name: "events", heading: "\n## History, newest first\n\n", rank: 10 };
 const EXPLAINED_EVENTS: Kind = Kind { rank: 9, ..EVENTS };
 const LOST: Kind =
@@ -54,12 +57,17 @@ pub struct LostEdit {
 }
 
 /// What to do.
-pub(super) fn aim(draft: &mut Draft, task: &Task, shown: &TaskView) {
+pub(super) fn aim(draft: &mut Draft, task: &Task, entries: &[Entry], shown: &TaskView) {
     let f = &task.fields;
     let kind = line_of(f.kind.as_str(), 100);
     let mut text = format!("# {}\n\n", line_of(&f.title, (draft.room / 8).clamp(40, 1_000)));
     let (id, handle, status) = (task.id, &shown.handle, shown.status);
     let _ = writeln!(text, "task {id} ({handle}), {kind}, {status}, priority {}", f.priority);
+    if let Some(rejected) = rejection(entries).filter(|_| !task.status.is_finished()) {
+        let (by, why) = (line_of(&rejected.author.agent, 100), line(rejected.why.as_deref().unwrap_or_default()));
+        let met = met_words(task).map(|words| format!(" ({words})")).unwrap_or_default();
+        let _ = writeln!(text, "\n**sent back by {by}**: {why}{met}");
+    }
     draft.push(Section { kind: TASK, text, cut: 0 });
     let mut fields = String::new();
     for (name, list) in [("labels", &f.labels), ("files", &f.files)] {
@@ -161,25 +169,42 @@ pub(super) fn counts(entry: &ContextEntry) -> bool {
     entry.superseded_by.is_none() && !entry.redacted
 }
 
-/// What is being discussed, with its answers.
+/// What is being discussed, with its answers; then what was discussed, the last resolved first.
 pub(super) fn threads(draft: &mut Draft, task: &Task) {
     for thread in task.threads.values().filter(|thread| thread.is_open()) {
-        let Thread { id, author, body, patch, replies, .. } = thread;
-        let mut said = format!("{}: {body}\n", line(author));
-        let propose = |patch: &Value, said: &mut String| {
-            if !patch.is_null() {
-                said.push_str(&format!("proposes {patch}\n"));
-            }
-        };
-        propose(patch, &mut said);
-        for reply in replies.values() {
-            said.push_str(&format!("{}: {}\n", line(&reply.author), reply.body));
-            propose(&reply.patch, &mut said);
-        }
-        let (said, cut) = short(&said, draft.room / 4);
+        let (id, messages) = (thread.id, messages(thread));
+        let (said, cut) = short(&messages, draft.room / 4);
         let text = format!("\nthread {id}; answer: agentpm thread reply {id} --body TEXT\n\n{}", code_block(&said));
         draft.push(Section { kind: THREADS, text, cut });
     }
+    let mut resolved: Vec<(&Thread, &Resolved)> =
+        task.threads.values().filter_map(|thread| Some((thread, thread.resolved.as_ref()?))).collect();
+    resolved.sort_by_key(|(thread, resolution)| Reverse((resolution.at, thread.id)));
+    let (room, most) = (draft.room / 3, draft.room / 8);
+    draft.list(resolved.into_iter(), room, |(thread, resolution)| {
+        let messages = messages(thread);
+        let (said, cut) = short(&messages, most);
+        let (handle, status) = (thread.id.handle(HANDLE_MIN), resolution.resolution.status().as_str());
+        let text = format!("\nthread {handle}, {status} by {}:\n\n{}", line(&resolution.by), code_block(&said));
+        Section { kind: RESOLVED, text, cut }
+    });
+}
+
+/// The messages of a thread, with what they propose and why it was resolved.
+fn messages(thread: &Thread) -> String {
+    let mut said = String::new();
+    let mut add = |author: &str, body: &str, patch: &Value| {
+        let _ = writeln!(said, "{}: {body}", line(author));
+        if !patch.is_null() {
+            let _ = writeln!(said, "proposes {patch}");
+        }
+    };
+    add(&thread.author, &thread.body, &thread.patch);
+    thread.replies.values().for_each(|reply| add(&reply.author, &reply.body, &reply.patch));
+    if let Some(Resolved { by, why: Some(why), .. }) = &thread.resolved {
+        add(by, why, &Value::Null);
+    }
+    said
 }
 
 /// What happened, newest first, with the reasons that were given.
