@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use super::metrics::Metrics;
 use super::rate::Rate;
+use super::reply::failed_inside;
 use crate::engine::{self, Options, Request, Workspace};
 use crate::env::files::{self, Mark};
 use crate::error::{Code, Error, Result};
@@ -124,6 +126,16 @@ impl App {
             let _place = place;
             work(&app)
         });
-        done.await.unwrap_or_else(|_| Err(Error::new(Code::Io, "the operation failed inside the server").into()))
+        result_of(done).await
     }
+}
+
+/// The result of work on another thread.
+///
+/// Errors: those of the work, and `ERR_IO` where it panicked.
+pub async fn result_of<T, E: From<Error>>(work: JoinHandle<Result<T, E>>) -> Result<T, E> {
+    work.await.unwrap_or_else(|e| match e.try_into_panic() {
+        Ok(panic) => Err(failed_inside(&*panic).into()),
+        Err(_) => Err(Error::new(Code::Busy, "the server is stopping").into()),
+    })
 }

@@ -83,8 +83,7 @@ pub fn serve(env: Env, options: Options, serving: Serving, ready: impl FnOnce(&A
         .map_err(|e| Error::new(Code::Io, format!("could not start the threads of the server: {e}")))?;
     let served = runtime.block_on(async {
         let listeners = Listeners::new(listener, tcp)?;
-        ready(&addresses);
-        listeners.serve(&app).await
+        listeners.serve(&app, || ready(&addresses)).await
     });
     runtime.shutdown_timeout(PATIENCE);
     drop(bound);
@@ -128,11 +127,12 @@ impl Listeners {
         })
     }
 
-    /// Accepts connections until a signal, and then waits for those that are in use.
-    async fn serve(self, app: &Arc<App>) -> Result<()> {
+    /// Accepts connections until a signal, and then waits for those that are in use. Calls `ready` once a signal stops it so.
+    async fn serve(self, app: &Arc<App>, ready: impl FnOnce()) -> Result<()> {
         let failed = |e: std::io::Error| Error::new(Code::Io, format!("could not listen for signals: {e}"));
         let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupted = signal(SignalKind::interrupt()).map_err(failed)?;
+        ready();
         let router = routes::router(Arc::clone(app));
         let (stop, stopping) = watch::channel(false);
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -156,7 +156,7 @@ impl Listeners {
                     }
                     Err(e) => connection::rest(&e).await,
                 },
-                Some(_) = connections.join_next() => {}
+                Some(ended) = connections.join_next() => connection::report_panic(ended),
                 _ = due.tick() => app.keep_house(),
                 _ = terminated.recv() => break,
                 _ = interrupted.recv() => break,
@@ -166,7 +166,11 @@ impl Listeners {
         app.stopping.store(true, Ordering::SeqCst);
         // Without a receiver no connection is left.
         let _ = stop.send(true);
-        let end = async { while connections.join_next().await.is_some() {} };
+        let end = async {
+            while let Some(ended) = connections.join_next().await {
+                connection::report_panic(ended);
+            }
+        };
         if tokio::time::timeout(PATIENCE, end).await.is_err() {
             tracing::warn!(connections = connections.len(), "closed while requests were still running");
         }

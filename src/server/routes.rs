@@ -13,7 +13,7 @@ use axum::http::{Response, StatusCode, header};
 use axum::routing::{MethodFilter, get, on, post};
 use serde_json::{Map, Value, json};
 
-use super::app::App;
+use super::app::{App, result_of};
 use super::arguments as args;
 use super::events;
 use super::guard::{self, MAX_BODY, Peer};
@@ -268,10 +268,9 @@ async fn wait(
             let ws = workspace_for(&state, operation, &headers, peer, asked)?;
             let done = perform(&ws, operation, args)?;
             let is_over = !done.data.is_nothing() || left <= SLICE || state.is_stopping();
-            Ok(is_over.then(|| reply(&ws, operation, done, asked)))
+            Ok::<_, Refusal>(is_over.then(|| reply(&ws, operation, done, asked)))
         });
-        let failed = |_| Err(Refusal::from(Error::new(Code::Io, "the operation failed inside the server")));
-        if let Some(response) = slice.await.unwrap_or_else(failed)? {
+        if let Some(response) = result_of(slice).await? {
             return Ok(response);
         }
     }

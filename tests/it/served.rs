@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::operations::{Plan, asked, copy_folder, shape};
-use crate::sandbox::{Answer, Sandbox, wait_for};
+use crate::sandbox::{Answer, Sandbox, rounds, wait_for};
 use crate::server::{Server, exchange, read_reply, request, serve};
 
 /// The request of an operation at its own route.
@@ -268,6 +268,39 @@ fn the_socket_is_private_and_has_one_server() {
     next.signal(Signal::TERM);
     assert_eq!(next.wait(), Some(0));
     assert!(!next.socket.exists());
+}
+
+#[test]
+fn a_signal_right_after_the_start_ends_the_server_in_order() {
+    let room = Sandbox::new();
+    for _ in 0..rounds(100) {
+        let mut server = Server::start(&room, &[]);
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait(), Some(0), "{}", server.printed());
+        assert!(!server.socket.exists());
+    }
+}
+
+#[test]
+fn requests_that_find_a_copied_index_at_once_are_all_answered() {
+    let room = Sandbox::new();
+    for n in 0..20 {
+        room.task(&format!("task {n}"), &[]);
+    }
+    room.run(&["ready"]).data();
+    for n in 0..rounds(200) {
+        // The index of a copy is replaced by whichever request finds it first.
+        let copy = room.beside(&format!("copy-{n}"));
+        copy_folder(&room.repo(), &copy);
+        let server = Server::start_in(&room, &copy, &[]);
+        let ready = thread::scope(|scope| {
+            let asked: Vec<_> = (0..8).map(|_| scope.spawn(|| server.ask("GET", "/ready?limit=1", None))).collect();
+            asked.into_iter().map(|reply| reply.join().unwrap().data()).collect::<Vec<_>>()
+        });
+        assert!(ready.iter().all(|ready| ready["total"] == 20), "{ready:?}");
+        drop(server);
+        std::fs::remove_dir_all(copy).unwrap();
+    }
 }
 
 #[test]
