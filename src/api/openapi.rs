@@ -36,6 +36,7 @@ pub fn document() -> Value {
             "text/event-stream",
         ),
         ("/metrics", "Measurements of the server and the plan, as Prometheus text", "text/plain"),
+        ("/diagnostics/bundle", "The files of diagnostics.export as an archive, tar.gz", "application/gzip"),
         ("/openapi.json", "This document", "application/json"),
         ("/healthz", "Whether the server can read the store", "application/json"),
     ] {

@@ -5,11 +5,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::metrics::Metrics;
 use super::rate::Rate;
 use super::reply::failed_inside;
 use crate::engine::{self, Options, Request, Workspace};
@@ -31,7 +31,6 @@ pub struct App {
     /// The token of the server, where it answers over TCP.
     pub token: Option<String>,
     pub rate: Rate,
-    pub metrics: Metrics,
     pub work: Arc<Semaphore>,
     pub waiting: Arc<Semaphore>,
     /// The server is about to end.
@@ -63,7 +62,6 @@ impl App {
             own_agent,
             token,
             rate: Rate::new(rate),
-            metrics: Metrics::default(),
             work: Arc::new(Semaphore::new(MAX_WORK)),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             stopping: AtomicBool::new(false),
@@ -90,6 +88,12 @@ impl App {
             *store = (opened, marks);
         }
         Ok(store.0.for_request(request))
+    }
+
+    /// Counts a request that was answered.
+    pub fn count(&self, operation: &'static str, status: u16, took: Duration) {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        store.0.env.meter().count_request(operation, status, took);
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -9,7 +9,6 @@ mod arguments;
 mod connection;
 mod events;
 mod guard;
-mod metrics;
 mod rate;
 mod reply;
 mod routes;
@@ -35,7 +34,7 @@ use crate::error::{Code, Error, Result};
 
 /// Requests per second of one agent, where nothing else is asked for.
 pub const RATE: u32 = 1_000;
-/// Connections at once.
+/// Connections at once, on the socket and over TCP each: idle ones of strangers take no place of an agent on the socket.
 const MAX_CONNECTIONS: usize = 64;
 /// How long a stopping server waits for the requests that it began.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -135,7 +134,8 @@ impl Listeners {
         ready();
         let router = routes::router(Arc::clone(app));
         let (stop, stopping) = watch::channel(false);
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = || Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let (socket_places, tcp_places) = (places(), places());
         let mut connections = JoinSet::new();
         let mut due = tokio::time::interval(HOUSEKEEPING);
         loop {
@@ -143,7 +143,7 @@ impl Listeners {
                 accepted = self.unix.accept() => match accepted {
                     Ok((stream, _)) if is_ours(&stream) => {
                         let attend = connection::attend(stream, Peer::Socket, router.clone(), stopping.clone());
-                        connection::admit(&places, &mut connections, attend);
+                        connection::admit(&socket_places, &mut connections, attend);
                     }
                     Ok(_) => {}
                     Err(e) => connection::rest(&e).await,
@@ -152,7 +152,7 @@ impl Listeners {
                     Ok((stream, _)) => {
                         let peer = Peer::Tcp(self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok()));
                         let attend = connection::attend(stream, peer, router.clone(), stopping.clone());
-                        connection::admit(&places, &mut connections, attend);
+                        connection::admit(&tcp_places, &mut connections, attend);
                     }
                     Err(e) => connection::rest(&e).await,
                 },

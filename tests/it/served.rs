@@ -9,7 +9,7 @@ use agentpm::api::{Kind, Method, OPERATIONS, Operation};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::operations::{Plan, asked, copy_folder, shape};
+use crate::operations::{Plan, asked, copy_folder, is_of_a_place, shape};
 use crate::sandbox::{Answer, Sandbox, rounds, wait_for};
 use crate::server::{Server, exchange, read_reply, request, serve};
 
@@ -61,7 +61,7 @@ fn every_operation_answers_over_http_as_on_the_command_line() {
             if operation.name == "agent.register" {
                 assert!(data.as_object_mut().unwrap().remove("token").is_some(), "{reply:?}");
             }
-            let same = operation.kind == Kind::Query && !matches!(operation.name, "task.path" | "doctor");
+            let same = operation.kind == Kind::Query && !is_of_a_place(operation.name);
             if reply.status != 200 || shape(&data) != shape(&by_line) || (same && data != by_line) {
                 wrong.push(format!("{method} {path}: {reply:?} and {by_line}"));
             }
@@ -632,8 +632,11 @@ fn the_metrics_count_requests_and_tasks() {
     has("agentpm_request_seconds_bucket{op=\"task.create\",le=\"+Inf\"} 4");
     has("agentpm_request_seconds_count{op=\"task.create\"} 4");
     has("agentpm_tasks{status=\"open\"} 3");
-    has("agentpm_ready_tasks 3");
-    has("agentpm_open_threads 0");
+    for (queue, depth) in [("ready", 3), ("blocked", 0), ("in_progress", 0), ("threads", 0)] {
+        has(&format!("agentpm_queue_depth{{queue=\"{queue}\"}} {depth}"));
+    }
+    has("agentpm_active_leases 0");
+    has("agentpm_lock_wait_seconds_count 3");
     for line in page.body.lines() {
         let is_number = |text: &str| text.parse::<f64>().is_ok();
         assert!(line.starts_with("# ") || line.rsplit_once(' ').is_some_and(|(_, value)| is_number(value)), "{line}");

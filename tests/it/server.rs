@@ -166,6 +166,15 @@ impl Server {
         String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
     }
 
+    /// A request over the socket as `ada`; nothing where none is answered.
+    pub fn try_ask(&self, method: &str, path: &str) -> Option<Reply> {
+        try_exchange(&mut self.connect(), &request(method, path, "localhost", &["X-Agentpm-Agent: ada"], None)).ok()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).expect("the server runs");
