@@ -26,6 +26,8 @@ mod concurrent_saves;
 mod contract;
 mod crash;
 mod daily_loop;
+#[cfg(feature = "server")]
+mod described;
 mod driver;
 mod durability;
 mod edit_cases;
