@@ -27,6 +27,8 @@ pub fn played() -> bool {
         (Some("append"), [file]) => append(Path::new(file)),
         (Some("read"), [folder]) => read(Path::new(folder)),
         (Some("files"), [list, folder]) => files(Path::new(list), Path::new(folder)),
+        #[cfg(feature = "server")]
+        (Some("constant"), [socket, bytes]) => crate::http::constant(Path::new(socket), bytes.into()),
         (Some("peak"), [to, program, args @ ..]) => peak(Path::new(to), program, args),
         (Some("writer"), [to, name, from, until, shared @ ..]) => {
             writer(Path::new(to), name, from.parse().expect("a number")..until.parse().expect("a number"), shared);

@@ -18,6 +18,8 @@ mod branches;
 mod conflicts;
 mod crowd;
 mod floor;
+#[cfg(feature = "server")]
+mod http;
 mod judging;
 mod memory;
 mod page;
@@ -70,7 +72,11 @@ fn of_one_size(room: &Room, tasks: usize, report: &mut Report) {
     let middle = tasks == asked.middle() && asked.wants_any(&[whole::NAMES, judging::NAMES, conflicts::NAMES]);
     let largest = tasks == asked.largest() && asked.wants("memory");
     let bytes = asked.wants("bytes") && (tasks == asked.middle() || tasks == asked.largest());
-    if !asked.wants_any(&[reads::NAMES, writes::NAMES]) && !middle && !largest && !bytes {
+    #[cfg(feature = "server")]
+    let serves = tasks == asked.middle() && asked.wants_any(&[http::NAMES]);
+    #[cfg(not(feature = "server"))]
+    let serves = false;
+    if !asked.wants_any(&[reads::NAMES, writes::NAMES]) && !middle && !largest && !bytes && !serves {
         return;
     }
     let repo = room.standard(tasks);
@@ -82,6 +88,10 @@ fn of_one_size(room: &Room, tasks: usize, report: &mut Report) {
         whole::measure(room, &repo, report);
         conflicts::measure(room, &repo, report);
         judging::measure(room, &repo, report);
+    }
+    #[cfg(feature = "server")]
+    if serves {
+        http::measure(room, &repo, report);
     }
     writes::measure(room, &repo, report);
     if largest {

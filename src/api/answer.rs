@@ -11,6 +11,7 @@ use crate::engine::import::ImportReport;
 use crate::engine::query::TaskFile;
 use crate::engine::query::brief::BriefPage;
 use crate::engine::query::check::FileCheck;
+use crate::engine::query::diagnostics::Bundle;
 use crate::engine::query::diff::PlanDiff;
 use crate::engine::query::doctor::{Health, Stats};
 use crate::engine::query::history::BlameList;
@@ -51,6 +52,7 @@ pub enum Answer {
     PlanPage(PlanPage),
     Graph(Drawing),
     Exported(Exported),
+    Diagnostics(Bundle),
     Stale(List<StaleTask>),
     Sessions(List<SessionView>),
     Threads(List<ThreadLine>),
@@ -164,6 +166,7 @@ impl Answer {
             | Answer::Acknowledged(_)
             | Answer::Graph(_)
             | Answer::Exported(_)
+            | Answer::Diagnostics(_)
             | Answer::PlanPage(_)
             | Answer::Overview(_)
             | Answer::Stats(_)

@@ -11,6 +11,8 @@ pub mod prime;
 mod steps;
 mod table;
 
+use std::time::Instant;
+
 use serde_json::Value;
 
 pub use self::answer::{Answer, without_nulls};
@@ -22,8 +24,8 @@ use crate::engine::commit::{keys, plan, saga, sessions, tokens, write};
 use crate::engine::feed::stream;
 use crate::engine::lint::{self, base, fix};
 use crate::engine::query::{
-    board, brief, check, conflicts, diff, doctor, graph, history, leases, lists, liveness, log, names, plan_page,
-    retry_on_damaged_index, review, status, threads, unreachable_events,
+    board, brief, check, conflicts, diagnostics, diff, doctor, graph, history, leases, lists, liveness, log, metrics,
+    names, plan_page, retry_on_damaged_index, review, status, threads, unreachable_events,
 };
 use crate::engine::repair::lost_events;
 use crate::engine::repair::recover::{self, Selection};
@@ -113,21 +115,41 @@ impl Call {
 ///
 /// Errors: those of the operation, with tasks by handle and title; a change that is refused wrote nothing.
 pub fn call(ws: &Workspace, call: &Call) -> Result<Answered> {
-    with_names(ws, at_most_once(ws, call))
+    with_names(ws, logged(ws, call.name(), || at_most_once(ws, call)))
 }
 
 /// The next task; see [`Query::Next`].
 ///
 /// Errors: as [`call`].
 pub fn next(ws: &Workspace, asked: &Next) -> Result<Answered> {
-    with_names(ws, next::show(ws, asked))
+    with_names(ws, logged(ws, "next", || next::show(ws, asked)))
 }
 
 /// Claims a task; with `explain` the reasons are those of each task, if nothing is ready.
 ///
 /// Errors: as [`call`].
 pub fn claim(ws: &Workspace, asked: &Claim, explain: bool) -> Result<Answered> {
-    with_names(ws, next::claim(ws, asked, explain))
+    with_names(ws, logged(ws, "claim", || next::claim(ws, asked, explain)))
+}
+
+/// Carries out an operation and logs how it ended, with the ids that its caller gave.
+fn logged<T>(ws: &Workspace, name: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let start = Instant::now();
+    let done = work();
+    if tracing::enabled!(tracing::Level::INFO) {
+        tracing::info!(
+            op = name,
+            outcome = done.as_ref().map_or_else(|e| e.code.as_str(), |_| "ok"),
+            milliseconds = start.elapsed().as_secs_f64() * 1e3,
+            lock_wait_ms = ws.lock_wait_ms(),
+            agent = ws.author().ok().map(|author| author.agent),
+            correlation_id = ws.said("correlation_id"),
+            plan_id = ws.said("plan_id"),
+            session_id = ws.said("session_id"),
+            "carried out"
+        );
+    }
+    done
 }
 
 /// Names tasks by handle and title in warnings and in the error.
@@ -156,8 +178,17 @@ fn once(
 ) -> Result<Answered> {
     let Some(key) = &ws.request.idempotency_key else { return work() };
     let key = Key::new(key, name, &args())?;
-    let done = idempotency::once(ws, &key, work, |done| done.data.to_json(false))?;
-    Ok(done.unwrap_or_else(|receipt| Answered::of(Answer::Changed(Changed::Repeated(receipt)))))
+    let receipt = |done: &Answered| match &done.data {
+        Answer::Token(issued) => Answer::Token(issued.receipt()).to_json(false),
+        data => data.to_json(false),
+    };
+    let done = idempotency::once(ws, &key, work, receipt)?;
+    Ok(done.unwrap_or_else(|receipt| {
+        let is_token = name == "agent.token" && receipt["revoked"] == false;
+        let warning = is_token.then(|| "the token was shown once; a new idempotency key issues another one".to_owned());
+        let warnings = warning.into_iter().collect();
+        Answered { warnings, ..Answered::of(Answer::Changed(Changed::Repeated(receipt))) }
+    }))
 }
 
 fn carry_out(ws: &Workspace, call: &Call, key: Option<&str>) -> Result<Answered> {
@@ -186,9 +217,15 @@ fn carry_out(ws: &Workspace, call: &Call, key: Option<&str>) -> Result<Answered>
 /// Errors: those of the operation; items that were given already are void then.
 pub fn stream(ws: &Workspace, call: &Call, take: &mut dyn FnMut(Item)) -> Option<Result<Rest>> {
     let rest = match call {
-        Call::Query(Query::TaskList(q)) => lists::list(ws, q, &mut |task, text| take(Item::Task(Box::new(task), text))),
-        Call::Query(Query::Log(q)) => log::log(ws, q, &mut |entry: Entry| take(Item::Event(entry.line))),
-        Call::Job(Job::SyncPull(q)) => stream::pull_events(ws, q, |entry: Entry| take(Item::Event(entry.line))),
+        Call::Query(Query::TaskList(q)) => {
+            logged(ws, call.name(), || lists::list(ws, q, &mut |task, text| take(Item::Task(Box::new(task), text))))
+        }
+        Call::Query(Query::Log(q)) => {
+            logged(ws, call.name(), || log::log(ws, q, &mut |entry: Entry| take(Item::Event(entry.line))))
+        }
+        Call::Job(Job::SyncPull(q)) => {
+            logged(ws, call.name(), || stream::pull_events(ws, q, |entry: Entry| take(Item::Event(entry.line))))
+        }
         _ => return None,
     };
     Some(rest.map_err(|e| names::name_tasks(ws, e)))
@@ -209,6 +246,13 @@ pub fn notices(ws: &Workspace, changed: bool) -> Vec<String> {
 /// Errors: `ERR_IO` if the store cannot be read.
 pub fn board(ws: &Workspace, live: bool) -> Result<String> {
     retry_on_damaged_index(ws, || board::board(ws, live)).map(|page| page.text)
+}
+
+/// The measurements of this process and of the plan, as Prometheus text.
+///
+/// Errors: `ERR_IO` if the store cannot be read.
+pub fn metrics(ws: &Workspace) -> Result<String> {
+    retry_on_damaged_index(ws, || metrics::metrics(ws))
 }
 
 impl Answered {
@@ -261,6 +305,7 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
         Query::PlanShow(q) => Answer::PlanPage(plan_page::plan_show(ws, q)?),
         Query::Graph(q) => Answer::Graph(graph::graph(ws, q)?),
         Query::Export(q) => Answer::Exported(board::export(ws, q)?),
+        Query::Diagnostics(q) => Answer::Diagnostics(diagnostics::diagnostics(ws, q)?),
         Query::Stale(q) => Answer::Stale(liveness::stale(ws, q)?),
         Query::SessionList(q) => Answer::Sessions(liveness::sessions(ws, q)?),
         Query::ThreadList(q) => Answer::Threads(threads::threads(ws, q)?),

@@ -36,12 +36,11 @@ pub fn document() -> Value {
             "text/event-stream",
         ),
         ("/metrics", "Measurements of the server and the plan, as Prometheus text", "text/plain"),
+        ("/diagnostics/bundle", "The files of diagnostics.export as an archive, tar.gz", "application/gzip"),
         ("/openapi.json", "This document", "application/json"),
         ("/healthz", "Whether the server can read the store", "application/json"),
     ] {
-        let content = json!({ kind: { "schema": {} } });
-        let described =
-            json!({ "summary": summary, "responses": { "200": { "description": "OK", "content": content } } });
+        let described = json!({ "summary": summary, "responses": responses(kind, json!({})) });
         add(&mut paths, path.to_owned(), Method::Get, described);
     }
     shared.insert("Error".into(), error_schema());
@@ -96,8 +95,8 @@ fn describe(operation: &Operation, route: Route, id: &str, shared: &mut Map<Stri
             properties.shift_remove(named);
         }
     }
-    let mut described =
-        json!({ "operationId": id, "summary": operation.summary(), "responses": responses(operation, shared) });
+    let answers = responses("application/json", envelope(operation, shared));
+    let mut described = json!({ "operationId": id, "summary": operation.summary(), "responses": answers });
     if matches!(route.method, Method::Get | Method::Delete) {
         for (name, schema) in arguments["properties"].as_object().into_iter().flatten() {
             let about = schema["description"].as_str().unwrap_or_default();
@@ -114,13 +113,14 @@ fn parameter(name: &str, place: &str, about: &str, required: bool, schema: Value
     json!({ "name": name, "in": place, "description": about, "required": required, "schema": schema })
 }
 
-fn responses(operation: &Operation, shared: &mut Map<String, Value>) -> Value {
+/// The schema of the answer of an operation.
+fn envelope(operation: &Operation, shared: &mut Map<String, Value>) -> Value {
     let mut answer = json!((operation.answer)());
     hoist(&mut answer, &format!("{}.answer", operation.name), shared);
     if let Some(map) = answer.as_object_mut() {
         map.remove("$schema");
     }
-    let envelope = json!({
+    json!({
         "type": "object",
         "properties": {
             "ok": { "const": true },
@@ -130,9 +130,13 @@ fn responses(operation: &Operation, shared: &mut Map<String, Value>) -> Value {
             "warnings": { "type": "array", "items": { "type": "string" } },
         },
         "required": ["ok", "data", "error"],
-    });
+    })
+}
+
+/// A success of this content, and all refusals.
+fn responses(kind: &str, schema: Value) -> Value {
     let mut all = Map::new();
-    all.insert("200".into(), json!({ "description": "OK", "content": { "application/json": { "schema": envelope } } }));
+    all.insert("200".into(), json!({ "description": "OK", "content": { kind: { "schema": schema } } }));
     let mut statuses: Vec<u16> = Code::ALL.iter().map(|code| code.status()).chain([401, 413]).collect();
     statuses.sort_unstable();
     statuses.dedup();

@@ -14,6 +14,7 @@ use crate::engine::import::ImportReport;
 use crate::engine::query::TaskFile;
 use crate::engine::query::brief::BriefPage;
 use crate::engine::query::check::FileCheck;
+use crate::engine::query::diagnostics::Bundle;
 use crate::engine::query::diff::PlanDiff;
 use crate::engine::query::doctor::{Health, Stats};
 use crate::engine::query::history::BlameList;
@@ -258,6 +259,7 @@ fn row_of(name: &str) -> Option<Row> {
         "plan.show" => row::<PlanPage>(None, None, Some("find")),
         "graph" => row::<Drawing>(None, None, None),
         "export" => row::<Exported>(None, None, None),
+        "diagnostics.export" => row::<Bundle>(None, None, None),
         "stale" => row::<List<StaleTask>>(None, None, Some("find")),
         "session.list" => row::<List<SessionView>>(None, None, None),
         "thread.list" => row::<List<ThreadLine>>(None, None, Some("discuss")),

@@ -34,7 +34,8 @@ pub struct Global {
     /// Print one JSON document, for success and for errors (default: if stdout is no terminal)
     #[arg(long, overrides_with = "json", hide = true)]
     pub json: bool,
-    /// Format: json, jsonl, table or md; graph also tree, mermaid, dot or svg; lint also text, github or sarif; export html
+    /// Format: json, jsonl, table or md; graph also tree, mermaid, dot or svg; lint also text, github or sarif; export html;
+    /// stats also prometheus
     #[arg(long, value_name = "FORMAT", hide = true)]
     pub format: Option<String>,
     /// Print only the id
@@ -196,12 +197,15 @@ pub enum Verb {
     #[command(after_help = "Example:\n  agentpm status")]
     Status(Deferred<q::Overview>),
     /// Show counts of tasks and events
-    #[command(after_help = "Example:\n  agentpm stats")]
+    #[command(after_help = "Examples:\n  agentpm stats\n  agentpm stats --format prometheus")]
     Stats(Deferred<q::Stats>),
+    /// Diagnostics for a report of a fault: export
+    #[command(subcommand)]
+    Diagnostics(Deferred<super::diagnostics::DiagnosticsVerb>),
     /// Serve the operations over HTTP, on a Unix socket and if asked for on loopback; ends on SIGTERM
     #[cfg(feature = "server")]
     #[command(
-        after_help = "Examples:\n  agentpm serve\n  agentpm serve --tcp 127.0.0.1:0\n  agentpm serve --print-token"
+        after_help = "Examples:\n  agentpm serve\n  agentpm serve --foreground --tcp 127.0.0.1:0\n  agentpm serve --print-token"
     )]
     Serve(Deferred<Serve>),
     /// Serve the plan to an MCP client on standard input and output
@@ -622,6 +626,9 @@ pub struct Serve {
     /// Maximum number of requests per second of one agent
     #[arg(long, value_name = "N", default_value_t = crate::server::RATE)]
     pub rate: u32,
+    /// Log in words on standard error, at the level info unless AGENTPM_LOG_LEVEL names another
+    #[arg(long)]
+    pub foreground: bool,
     /// Print the token that requests over TCP need, and end
     #[arg(long)]
     pub print_token: bool,

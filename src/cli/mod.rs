@@ -7,6 +7,7 @@
 mod args;
 mod changes;
 mod deferred;
+mod diagnostics;
 mod exchange;
 mod export;
 mod help;

@@ -36,10 +36,10 @@ pub fn form(global: &Global, is_lint: bool) -> Result<Form> {
         Some("github" | "sarif") if is_lint => Ok(Form::Human),
         Some(other) if is_lint => Err(Error::usage(format!("lint has no format {other:?}"))
             .hint("use text, json, github or sarif; or jsonl, table, md")),
-        Some("tree" | "mermaid" | "dot" | "svg" | "html") => Ok(Form::Human),
+        Some("tree" | "mermaid" | "dot" | "svg" | "html" | "prometheus") => Ok(Form::Human),
         Some(other) => Err(Error::usage(format!("there is no format {other:?}")).hint(
             "use json, jsonl, table or md; for graph also tree, mermaid, dot or svg; for lint also github or sarif; \
-                   for export html",
+                   for export html; for stats also prometheus",
         )),
         None if std::io::stdout().is_terminal() => Ok(Form::Human),
         None => Ok(Form::Json),

@@ -18,7 +18,7 @@ use super::deferred::Deferred;
 use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
 #[cfg(feature = "server")]
 use super::serve;
-use super::{exchange, export, help, lint, words, work};
+use super::{diagnostics, exchange, export, help, lint, words, work};
 use crate::api::{self, Answer, Call, Item};
 use crate::engine::commit::plan::read_tasks;
 use crate::engine::{self, Options, Request, Workspace};
@@ -47,7 +47,7 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
     // Standard output belongs to the command that is run.
     let out = if matches!(cli.verb, Verb::Work(_)) { Out::Stderr } else { Out::Stdout };
     let answered = Env::from_process().and_then(|env| {
-        start_log(&env);
+        start_log(&env, is_foreground(&cli.verb));
         answer(cli.verb, &cli.global, env)
     });
     match answered {
@@ -111,13 +111,23 @@ fn foreign(e: &clap::Error) -> Option<Error> {
     Some(Error::usage(format!("there is no command {}", quoted(word))).hint(format!("use {ours}")))
 }
 
-/// Logs go to stderr as JSON, and only where AGENTPM_LOG_LEVEL asks for them.
-fn start_log(env: &Env) {
-    let Some(level) = env.var("AGENTPM_LOG_LEVEL") else { return };
+/// Whether a person watches the log.
+fn is_foreground(verb: &Verb) -> bool {
+    match verb {
+        #[cfg(feature = "server")]
+        Verb::Serve(Deferred(args)) => args.foreground,
+        _ => false,
+    }
+}
+
+/// Logs go to stderr: as JSON where AGENTPM_LOG_LEVEL asks for them, and in words for a person who watches.
+fn start_log(env: &Env, in_words: bool) {
+    let Some(level) = env.var("AGENTPM_LOG_LEVEL").or(in_words.then_some("info")) else { return };
     let filter =
         tracing_subscriber::EnvFilter::try_new(level).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start within one process keeps the first log.
-    let _ = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = if in_words { log.with_target(false).try_init() } else { log.json().try_init() };
 }
 
 fn answer(verb: Verb, global: &Global, env: Env) -> Result<Output> {
@@ -133,6 +143,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Output> {
             plan_id: link(&global.plan_id),
             full: global.full,
             idempotency_key: global.idempotency_key.clone(),
+            authenticated: false,
         },
     };
     match verb {
@@ -213,6 +224,8 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         #[cfg(feature = "server")]
         Verb::Serve(_) => return serve::token(ws),
         Verb::Export(Deferred(args)) => return export::export(ws, &args, global),
+        Verb::Diagnostics(Deferred(verb)) => return diagnostics::diagnostics(ws, verb),
+        Verb::Stats if global.format.as_deref() == Some("prometheus") => return api::metrics(ws).map(document),
         Verb::Task(Deferred(verb)) => task_call(verb, global)?,
         Verb::Add(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
         Verb::Cancel(Deferred(Cancel { id, children, guard })) => {

@@ -88,9 +88,12 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Blame(list) => blame(list, md),
         Answer::Conflicts(list) => conflicts(list, md),
         Answer::Diff(diff) => changes::diff(diff, md),
-        Answer::Review(_) | Answer::Lint(_) | Answer::Graph(_) | Answer::PlanPage(_) | Answer::Exported(_) => {
-            String::new()
-        }
+        Answer::Review(_)
+        | Answer::Lint(_)
+        | Answer::Graph(_)
+        | Answer::PlanPage(_)
+        | Answer::Exported(_)
+        | Answer::Diagnostics(_) => String::new(),
         Answer::Stale(list) => table(list, STALE, md),
         Answer::Sessions(list) => table(list, SESSIONS, md),
         Answer::Threads(list) => table(list, THREADS, md),

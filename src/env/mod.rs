@@ -7,17 +7,19 @@
 
 pub mod child;
 pub mod files;
+pub mod meter;
 pub mod parallel;
 pub mod process;
 pub mod progress;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
+use self::meter::Meter;
 use crate::error::{Code, Error, Result};
 use crate::model::id::Id;
 use crate::model::time::Time;
@@ -29,6 +31,8 @@ pub struct Env {
     vars: BTreeMap<String, String>,
     cwd: PathBuf,
     boot: String,
+    /// Shared by all copies.
+    meter: Arc<Meter>,
 }
 
 enum Clock {
@@ -81,7 +85,7 @@ impl Env {
             Some(seed) => Chance::Seeded { seed: seed.clone(), count: 0 },
         };
         let boot = files::boot_id();
-        Ok(Env { clock, ids: Mutex::new(Ids { last: None, chance }), vars, cwd, boot })
+        Ok(Env { clock, ids: Mutex::new(Ids { last: None, chance }), vars, cwd, boot, meter: Arc::default() })
     }
 
     /// The environment without some variables.
@@ -103,7 +107,13 @@ impl Env {
             Some(seed) => Chance::Seeded { seed: format!("{seed}, tried"), count: 0 },
         };
         let ids = Mutex::new(Ids { last: None, chance });
-        Env { clock, ids, vars: self.vars.clone(), cwd: self.cwd.clone(), boot: self.boot.clone() }
+        let meter = Arc::clone(&self.meter);
+        Env { clock, ids, vars: self.vars.clone(), cwd: self.cwd.clone(), boot: self.boot.clone(), meter }
+    }
+
+    /// The measurements of this process.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// The time now.

@@ -384,8 +384,7 @@ impl JsonSchema for Patch {
 }
 
 /// A span of time: a number of seconds, or a number with `ms`, `s`, `m`, `h` or `d`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "String")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Duration {
     /// Its length in milliseconds.
     pub millis: i64,
@@ -424,6 +423,20 @@ impl fmt::Display for Duration {
 impl Serialize for Duration {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Duration {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": ["string", "integer"], "minimum": 0, "maximum": u32::MAX })
     }
 }
 

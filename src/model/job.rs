@@ -231,9 +231,9 @@ impl Job {
             | Job::LintFix(_)
             | Job::Import(_)
             | Job::InboxAck(_)
-            | Job::NewKey(_) => true,
-            // A token is issued each time: only its hash is kept, so it cannot be given out again.
-            Job::AgentToken(_) | Job::NextWait(_) | Job::InboxWait(_) | Job::SyncPull(_) | Job::LintSince(_) => false,
+            | Job::NewKey(_)
+            | Job::AgentToken(_) => true,
+            Job::NextWait(_) | Job::InboxWait(_) | Job::SyncPull(_) | Job::LintSince(_) => false,
         }
     }
 }

@@ -52,6 +52,9 @@ pub struct TaskList {
     /// Only children of this task
     #[arg(long, value_name = "ID")]
     pub parent: Option<Ref>,
+    /// With --parent, include the children of its children, at every depth
+    #[arg(long)]
+    pub include_children: bool,
     /// Only tasks with this label (repeatable; a task must have all)
     #[arg(long = "label", value_name = "WORD", allow_hyphen_values = true)]
     pub labels: Vec<String>,
@@ -305,6 +308,18 @@ pub enum ExportFormat {
     Html,
 }
 
+/// Collect what helps to find a fault: versions, the last events, settings, measurements, doctor and lint; without texts, names and paths
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Diagnostics {
+    /// Number of events, the last that arrived (default: 200)
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
+    /// Include texts, names and paths; passwords of URLs and tokens are left out all the same
+    #[arg(long)]
+    pub with_texts: bool,
+}
+
 /// Print a plan as a file for plan apply
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -462,6 +477,7 @@ operations! {
         PlanShow = "plan.show",
         Graph = "graph",
         Export = "export",
+        Diagnostics = "diagnostics.export",
         Stale = "stale",
         SessionList = "session.list",
         ThreadList = "thread.list",

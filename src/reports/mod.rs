@@ -9,6 +9,7 @@ pub mod inbox;
 pub mod list;
 pub mod next;
 pub mod ready;
+pub mod redact;
 pub mod review;
 pub mod schema;
 pub mod thread;

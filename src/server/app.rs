@@ -5,11 +5,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
-use super::metrics::Metrics;
 use super::rate::Rate;
+use super::reply::failed_inside;
 use crate::engine::{self, Options, Request, Workspace};
 use crate::env::files::{self, Mark};
 use crate::error::{Code, Error, Result};
@@ -29,7 +31,6 @@ pub struct App {
     /// The token of the server, where it answers over TCP.
     pub token: Option<String>,
     pub rate: Rate,
-    pub metrics: Metrics,
     pub work: Arc<Semaphore>,
     pub waiting: Arc<Semaphore>,
     /// The server is about to end.
@@ -61,7 +62,6 @@ impl App {
             own_agent,
             token,
             rate: Rate::new(rate),
-            metrics: Metrics::default(),
             work: Arc::new(Semaphore::new(MAX_WORK)),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             stopping: AtomicBool::new(false),
@@ -88,6 +88,12 @@ impl App {
             *store = (opened, marks);
         }
         Ok(store.0.for_request(request))
+    }
+
+    /// Counts a request that was answered.
+    pub fn count(&self, operation: &'static str, status: u16, took: Duration) {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        store.0.env.meter().count_request(operation, status, took);
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -124,6 +130,16 @@ impl App {
             let _place = place;
             work(&app)
         });
-        done.await.unwrap_or_else(|_| Err(Error::new(Code::Io, "the operation failed inside the server").into()))
+        result_of(done).await
     }
+}
+
+/// The result of work on another thread.
+///
+/// Errors: those of the work, and `ERR_IO` where it panicked.
+pub async fn result_of<T, E: From<Error>>(work: JoinHandle<Result<T, E>>) -> Result<T, E> {
+    work.await.unwrap_or_else(|e| match e.try_into_panic() {
+        Ok(panic) => Err(failed_inside(&*panic).into()),
+        Err(_) => Err(Error::new(Code::Busy, "the server is stopping").into()),
+    })
 }

@@ -59,7 +59,7 @@ pub fn of_query(operation: &Operation, pairs: Vec<(String, String)>) -> Result<M
                 "false" | "0" => json!(false),
                 _ => return Err(Error::usage(format!("{name} is true or false, not {}", quoted(&text)))),
             }
-        } else if is_a(property, "integer") || is_a(property, "number") {
+        } else if !is_a(property, "string") && (is_a(property, "integer") || is_a(property, "number")) {
             let number = text.parse::<i64>();
             json!(number.map_err(|_| Error::usage(format!("{name} is a number, not {}", quoted(&text))))?)
         } else {

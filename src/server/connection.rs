@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,10 +21,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Sleep;
 
 use super::guard::Peer;
+use super::reply::{Refusal, failed_inside, message_of, refused};
 
 /// How long the headers of a request may take, and how long a connection may be idle.
 const HEADERS: Duration = Duration::from_secs(10);
@@ -94,11 +96,7 @@ pub fn attend<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             let router = TowerToHyperService::new(router);
             let answer = service_fn(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(peer);
-                let answer = router.call(request);
-                async move {
-                    let response: Response<Body> = answer.await?;
-                    Ok::<_, Infallible>(response)
-                }
+                unless_it_panics(router.call(request))
             });
             let io = TokioIo::new(Hurried { stream, unread: None });
             let connection = http1::Builder::new()
@@ -124,6 +122,30 @@ pub fn attend<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         })
     };
     Accepted { stream, serve }
+}
+
+/// The answer of a handler; a refusal where it panics, so that the client gets an answer then too.
+async fn unless_it_panics(
+    answer: impl Future<Output = Result<Response<Body>, Infallible>>,
+) -> Result<Response<Body>, Infallible> {
+    let mut answer = std::pin::pin!(answer);
+    let caught = std::future::poll_fn(|cx| {
+        // After a panic the handler is not polled again, and what requests share stands behind locks that bear one.
+        match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    });
+    caught.await.unwrap_or_else(|panic| Ok(refused(Refusal::from(failed_inside(&*panic)).closing())))
+}
+
+/// Logs a task that ended by a panic.
+pub fn report_panic(ended: Result<(), JoinError>) {
+    if let Err(e) = ended
+        && let Ok(panic) = e.try_into_panic()
+    {
+        tracing::error!(panic = message_of(&*panic), "a connection failed inside the server");
+    }
 }
 
 /// Attends to a connection where there is a place for it, and refuses it otherwise.
@@ -154,4 +176,34 @@ where
 pub async fn rest(e: &io::Error) {
     tracing::warn!(error = %e, "a connection was not accepted");
     tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    async fn begins_to_wait() {
+        tokio::task::yield_now().await;
+        panic!("planted");
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_as_a_failure() {
+        let router = Router::new().route("/", get(begins_to_wait));
+        let (_stop, stopping) = watch::channel(false);
+        let (mut client, stream) = tokio::io::duplex(4_096);
+        let Accepted { stream, serve } = attend(stream, Peer::Socket, router, stopping);
+        let served = tokio::spawn(serve(stream));
+        client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        served.await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!((&body["ok"], &body["error"]["code"]), (&false.into(), &"ERR_IO".into()), "{body}");
+    }
 }

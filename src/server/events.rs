@@ -35,6 +35,8 @@ pub async fn stream(State(app): State<Arc<App>>, request: Request) -> Response<B
     let (parts, _) = request.into_parts();
     let answer = async {
         let peer = peer_of(&parts)?;
+        let headers = parts.headers.clone();
+        let ws = app.run(move |app| Ok::<_, Refusal>(app.workspace(guard::caller(app, peer, &headers)?)?)).await?;
         let mut since = guard::text_of(&parts.headers, "last-event-id")?;
         for (name, value) in pairs(parts.uri.query())? {
             match name.as_str() {
@@ -43,8 +45,6 @@ pub async fn stream(State(app): State<Arc<App>>, request: Request) -> Response<B
             }
         }
         let since = since.map(|id| id.parse::<Id>()).transpose()?;
-        let headers = parts.headers.clone();
-        let ws = app.run(move |app| Ok::<_, Refusal>(app.workspace(guard::caller(app, peer, &headers)?)?)).await?;
         let busy = || Error::new(Code::RateLimit, "too many clients listen already").hint("wait a second");
         let place = Arc::clone(&app.waiting).try_acquire_owned().map_err(|_| busy())?;
         let (send, events) = mpsc::channel(WAITING);

@@ -98,6 +98,7 @@ pub fn caller(app: &App, peer: Peer, headers: &HeaderMap) -> Result<Request, Ref
         plan_id: header("x-plan-id")?,
         idempotency_key: header("idempotency-key")?,
         full: false,
+        authenticated: false,
     };
     let ws = app.workspace(request.clone())?;
     let unknown = || unauthenticated("the authorization is no Bearer token");
@@ -113,7 +114,7 @@ pub fn caller(app: &App, peer: Peer, headers: &HeaderMap) -> Result<Request, Ref
             let message = format!("this token is {owner}'s; it cannot act as {}", quoted(&other));
             return Err(Error::new(Code::Unauthorized, message).into());
         }
-        return Ok(Request { agent: Some(owner), ..request });
+        return Ok(Request { agent: Some(owner), authenticated: true, ..request });
     }
     if !app.token.as_ref().is_some_and(|own| is_equal(own, &token)) {
         return Err(unauthenticated("the token is not known here; it may have been revoked"));

@@ -9,7 +9,6 @@ mod arguments;
 mod connection;
 mod events;
 mod guard;
-mod metrics;
 mod rate;
 mod reply;
 mod routes;
@@ -35,7 +34,7 @@ use crate::error::{Code, Error, Result};
 
 /// Requests per second of one agent, where nothing else is asked for.
 pub const RATE: u32 = 1_000;
-/// Connections at once.
+/// Connections at once, on the socket and over TCP each: idle ones of strangers take no place of an agent on the socket.
 const MAX_CONNECTIONS: usize = 64;
 /// How long a stopping server waits for the requests that it began.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -83,8 +82,7 @@ pub fn serve(env: Env, options: Options, serving: Serving, ready: impl FnOnce(&A
         .map_err(|e| Error::new(Code::Io, format!("could not start the threads of the server: {e}")))?;
     let served = runtime.block_on(async {
         let listeners = Listeners::new(listener, tcp)?;
-        ready(&addresses);
-        listeners.serve(&app).await
+        listeners.serve(&app, || ready(&addresses)).await
     });
     runtime.shutdown_timeout(PATIENCE);
     drop(bound);
@@ -128,14 +126,16 @@ impl Listeners {
         })
     }
 
-    /// Accepts connections until a signal, and then waits for those that are in use.
-    async fn serve(self, app: &Arc<App>) -> Result<()> {
+    /// Accepts connections until a signal, and then waits for those that are in use. Calls `ready` once a signal stops it so.
+    async fn serve(self, app: &Arc<App>, ready: impl FnOnce()) -> Result<()> {
         let failed = |e: std::io::Error| Error::new(Code::Io, format!("could not listen for signals: {e}"));
         let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupted = signal(SignalKind::interrupt()).map_err(failed)?;
+        ready();
         let router = routes::router(Arc::clone(app));
         let (stop, stopping) = watch::channel(false);
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = || Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let (socket_places, tcp_places) = (places(), places());
         let mut connections = JoinSet::new();
         let mut due = tokio::time::interval(HOUSEKEEPING);
         loop {
@@ -143,7 +143,7 @@ impl Listeners {
                 accepted = self.unix.accept() => match accepted {
                     Ok((stream, _)) if is_ours(&stream) => {
                         let attend = connection::attend(stream, Peer::Socket, router.clone(), stopping.clone());
-                        connection::admit(&places, &mut connections, attend);
+                        connection::admit(&socket_places, &mut connections, attend);
                     }
                     Ok(_) => {}
                     Err(e) => connection::rest(&e).await,
@@ -152,11 +152,11 @@ impl Listeners {
                     Ok((stream, _)) => {
                         let peer = Peer::Tcp(self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok()));
                         let attend = connection::attend(stream, peer, router.clone(), stopping.clone());
-                        connection::admit(&places, &mut connections, attend);
+                        connection::admit(&tcp_places, &mut connections, attend);
                     }
                     Err(e) => connection::rest(&e).await,
                 },
-                Some(_) = connections.join_next() => {}
+                Some(ended) = connections.join_next() => connection::report_panic(ended),
                 _ = due.tick() => app.keep_house(),
                 _ = terminated.recv() => break,
                 _ = interrupted.recv() => break,
@@ -166,7 +166,11 @@ impl Listeners {
         app.stopping.store(true, Ordering::SeqCst);
         // Without a receiver no connection is left.
         let _ = stop.send(true);
-        let end = async { while connections.join_next().await.is_some() {} };
+        let end = async {
+            while let Some(ended) = connections.join_next().await {
+                connection::report_panic(ended);
+            }
+        };
         if tokio::time::timeout(PATIENCE, end).await.is_err() {
             tracing::warn!(connections = connections.len(), "closed while requests were still running");
         }

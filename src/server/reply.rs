@@ -1,5 +1,7 @@
 //! Answers in HTTP: the envelope of the command line, with the status that belongs to its code.
 
+use std::any::Any;
+
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -34,6 +36,19 @@ impl Refusal {
     pub fn closing(self) -> Self {
         Refusal { closes: true, ..self }
     }
+}
+
+/// The error where a panic ended what a request asked for, which is logged.
+pub fn failed_inside(panic: &(dyn Any + Send)) -> Error {
+    tracing::error!(panic = message_of(panic), "a request failed inside the server");
+    Error::new(Code::Io, "the operation failed inside the server")
+        .hint("the server prints why on standard error; AGENTPM_LOG_LEVEL=error logs it")
+}
+
+/// The message of a panic.
+pub fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
 }
 
 /// The answer to a request that was refused.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{Response, StatusCode, header};
 use axum::routing::{MethodFilter, get, on, post};
 use serde_json::{Map, Value, json};
 
-use super::app::App;
+use super::app::{App, result_of};
 use super::arguments as args;
 use super::events;
 use super::guard::{self, MAX_BODY, Peer};
@@ -53,6 +53,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/openapi.json", get(document))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
+        .route("/diagnostics/bundle", get(bundle))
         .route("/", get(board))
         .fallback(|State(app): State<Arc<App>>, request: Request| no_route(app, request, StatusCode::NOT_FOUND))
         .method_not_allowed_fallback(|State(app): State<Arc<App>>, request: Request| {
@@ -93,7 +94,7 @@ async fn respond(
         // Where a body ends that has a length too is a matter of opinion: what follows it is not read.
         response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
-    measured.metrics.count(name, response.status().as_u16(), start.elapsed());
+    measured.count(name, response.status().as_u16(), start.elapsed());
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     tracing::info!(
         op = name,
@@ -116,7 +117,6 @@ async fn carry_out(
     id: Option<String>,
 ) -> Result<Response<Body>, Refusal> {
     let peer = peer_of(parts)?;
-    let operation = operation?;
     let read = tokio::time::timeout(BODY, to_bytes(body, MAX_BODY)).await;
     let late = || Refusal::from(Error::usage("the body of the request did not arrive in time")).closing();
     let body = read.map_err(|_| late())?.map_err(|e| {
@@ -127,17 +127,29 @@ async fn carry_out(
             Refusal::from(Error::usage("the body of the request is cut off")).closing()
         }
     })?;
-    let (args, options) = arguments(operation, parts, &body, id)?;
-    let headers = parts.headers.clone();
-    if operation.name == "next.wait" {
-        return wait(app, operation, headers, peer, args, options).await;
+    let asking = Arc::new(Asking { parts: parts.clone(), peer, body, id });
+    let waits = matches!(operation, Ok(operation) if operation.name == "next.wait");
+    if waits {
+        return wait(app, operation?, asking).await;
     }
     app.run(move |app| {
-        let ws = workspace_for(app, operation, &headers, peer, options)?;
+        let request = admit(app, peer, &asking.parts.headers)?;
+        let operation = operation?;
+        let (args, asked) = arguments(operation, &asking)?;
+        let ws = workspace_for(app, operation, request, asked)?;
         let done = perform(&ws, operation, args)?;
-        Ok(reply(&ws, operation, done, options))
+        Ok(reply(&ws, operation, done, asked))
     })
     .await
+}
+
+/// A request that was read, and not yet understood.
+struct Asking {
+    parts: Parts,
+    peer: Peer,
+    body: Bytes,
+    /// The id in its path.
+    id: Option<String>,
 }
 
 /// What a request asks for besides the arguments of its operation.
@@ -149,12 +161,8 @@ struct Asked {
     offset: usize,
 }
 
-fn arguments(
-    operation: &Operation,
-    parts: &Parts,
-    body: &[u8],
-    id: Option<String>,
-) -> Result<(Map<String, Value>, Asked), Refusal> {
+fn arguments(operation: &Operation, asking: &Asking) -> Result<(Map<String, Value>, Asked), Refusal> {
+    let Asking { parts, body, id, .. } = asking;
     let content = guard::text_of(&parts.headers, "content-type")?;
     let is_json =
         content.as_deref().is_some_and(|kind| kind.split(';').next().unwrap_or_default().trim().ends_with("json"));
@@ -181,7 +189,7 @@ fn arguments(
     }
     let mut args = args::in_our_names(operation, args);
     if let Some(id) = id {
-        args::put_id(&mut args, operation.id_argument(), id)?;
+        args::put_id(&mut args, operation.id_argument(), id.clone())?;
     }
     let property = |name: &str| operation.arguments.get("properties").is_some_and(|all| all.get(name).is_some());
     if let Some(version) = guard::text_of(&parts.headers, "if-match")?.filter(|text| text != "*") {
@@ -201,25 +209,26 @@ fn arguments(
     Ok((args, asked))
 }
 
-/// The store as the caller sees it.
-fn workspace_for(
-    app: &App,
-    operation: &Operation,
-    headers: &axum::http::HeaderMap,
-    peer: Peer,
-    asked: Asked,
-) -> Result<Workspace, Refusal> {
+/// Who asks, where it may ask now. Comes before anything that the request says is judged.
+///
+/// Errors: 401, 403 and 429.
+fn admit(app: &App, peer: Peer, headers: &axum::http::HeaderMap) -> Result<engine::Request, Refusal> {
     let request = guard::caller(app, peer, headers)?;
     if !app.rate.take(request.agent.as_deref().unwrap_or_default()) {
         let who = request.agent.as_deref().unwrap_or("a caller without a name");
         return Err(Error::new(Code::RateLimit, format!("{who} makes too many requests")).hint("wait a second").into());
     }
+    Ok(request)
+}
+
+/// The store as the caller sees it.
+fn workspace_for(app: &App, operation: &Operation, request: engine::Request, asked: Asked) -> Result<Workspace> {
     if operation.changes() && request.agent.is_none() {
-        return Err(Error::usage("the agent is not known")
-            .hint("name it in the header X-Agentpm-Agent, or send its token")
-            .into());
+        return Err(
+            Error::usage("the agent is not known").hint("name it in the header X-Agentpm-Agent, or send its token")
+        );
     }
-    Ok(app.workspace(engine::Request { full: asked.full, ..request })?)
+    app.workspace(engine::Request { full: asked.full, ..request })
 }
 
 fn perform(ws: &Workspace, operation: &Operation, args: Map<String, Value>) -> Result<Answered> {
@@ -235,6 +244,7 @@ fn reply(ws: &Workspace, operation: &Operation, done: Answered, asked: Asked) ->
     let mut notices = api::notices(ws, is_change);
     if let ("agent.register", Some(name)) = (operation.name, data["name"].as_str())
         && !engine::commit::tokens::has_token(ws, name)
+        && is_for_caller(ws, name)
     {
         let issue = Call::Job(Job::AgentToken(AgentToken { name: name.to_owned(), revoke: false }));
         match api::call(ws, &issue).map(|issued| issued.data) {
@@ -246,15 +256,16 @@ fn reply(ws: &Workspace, operation: &Operation, done: Answered, asked: Asked) ->
     answered(&done, data, notices)
 }
 
+/// Whether a caller may be given the token of a new agent: one with a token of its own is its agent alone.
+fn is_for_caller(ws: &Workspace, name: &str) -> bool {
+    !ws.request.authenticated || ws.request.agent.as_deref() == Some(name)
+}
+
 /// Waits for work in slices: between them a client that is gone ends the wait, and so does the end of the server.
-async fn wait(
-    app: Arc<App>,
-    operation: &'static Operation,
-    headers: axum::http::HeaderMap,
-    peer: Peer,
-    mut args: Map<String, Value>,
-    asked: Asked,
-) -> Result<Response<Body>, Refusal> {
+async fn wait(app: Arc<App>, operation: &'static Operation, asking: Arc<Asking>) -> Result<Response<Body>, Refusal> {
+    let first = Arc::clone(&asking);
+    app.run(move |app| admit(app, first.peer, &first.parts.headers)).await?;
+    let (mut args, asked) = arguments(operation, &asking)?;
     let span = serde_json::from_value::<Span>(args.get("wait").cloned().unwrap_or_default());
     let span = span.map_err(|e| Error::validation(format!("wait: {e}")))?;
     let until = Instant::now() + Duration::from_millis(span.millis.unsigned_abs());
@@ -263,15 +274,16 @@ async fn wait(
     loop {
         let left = until.saturating_duration_since(Instant::now());
         args.insert("wait".into(), json!(format!("{}s", left.min(SLICE).as_secs_f64().ceil())));
-        let (args, headers, state) = (args.clone(), headers.clone(), Arc::clone(&app));
+        let (args, asking, state) = (args.clone(), Arc::clone(&asking), Arc::clone(&app));
         let slice = tokio::task::spawn_blocking(move || {
-            let ws = workspace_for(&state, operation, &headers, peer, asked)?;
+            // A token may be revoked during the wait.
+            let request = guard::caller(&state, asking.peer, &asking.parts.headers)?;
+            let ws = workspace_for(&state, operation, request, asked)?;
             let done = perform(&ws, operation, args)?;
             let is_over = !done.data.is_nothing() || left <= SLICE || state.is_stopping();
-            Ok(is_over.then(|| reply(&ws, operation, done, asked)))
+            Ok::<_, Refusal>(is_over.then(|| reply(&ws, operation, done, asked)))
         });
-        let failed = |_| Err(Refusal::from(Error::new(Code::Io, "the operation failed inside the server")));
-        if let Some(response) = slice.await.unwrap_or_else(failed)? {
+        if let Some(response) = result_of(slice).await? {
             return Ok(response);
         }
     }
@@ -295,11 +307,38 @@ async fn metrics(State(app): State<Arc<App>>, request: Request) -> Response<Body
         let headers = parts.headers.clone();
         let read = move |app: &App| {
             let ws = app.workspace(guard::caller(app, peer, &headers)?)?;
-            Ok::<_, Refusal>(app.metrics.text(&ws)?)
+            Ok::<_, Refusal>(api::metrics(&ws)?)
         };
         let mut response = Response::new(Body::from(app.run(read).await?));
         let kind = header::HeaderValue::from_static("text/plain; version=0.0.4");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        Ok(response)
+    };
+    answer.await.unwrap_or_else(refused)
+}
+
+/// The archive of `diagnostics.export`.
+async fn bundle(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let (parts, _) = request.into_parts();
+    let answer = async {
+        let peer = peer_of(&parts)?;
+        let headers = parts.headers.clone();
+        let pack = move |app: &App| {
+            let ws = app.workspace(guard::caller(app, peer, &headers)?)?;
+            let operation = find("diagnostics.export").ok_or_else(|| Error::not_found("there are no diagnostics"))?;
+            let args = args::of_query(operation, args::pairs(parts.uri.query())?)?;
+            let call = Call::from_json(operation.name, Value::Object(args))?;
+            match api::call(&ws, &call)?.data {
+                Answer::Diagnostics(bundle) => Ok::<_, Refusal>(bundle.archive()?),
+                _ => Err(Error::new(Code::Io, "diagnostics have no other answer").into()),
+            }
+        };
+        let mut response = Response::new(Body::from(app.run(pack).await?));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/gzip"));
+        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+        let name = header::HeaderValue::from_static("attachment; filename=\"agentpm-diagnostics.tar.gz\"");
+        headers.insert(header::CONTENT_DISPOSITION, name);
         Ok(response)
     };
     answer.await.unwrap_or_else(refused)

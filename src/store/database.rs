@@ -5,6 +5,7 @@
 //! Leaves to others: what it stores.
 
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
@@ -17,6 +18,13 @@ const APPLICATION: i64 = 0x6167_706d;
 
 /// The largest write-ahead log that is not worth a checkpoint, in bytes.
 const MIN_CHECKPOINT: u64 = 256 << 10;
+
+/// Held to read while a cache is opened, to write while one is removed.
+///
+/// SQLite opens the files next to a database by their names, and shortens the shared memory that it finds unlocked. Locks of files do
+/// not count within a process: a thread that opened the old database and then the new one's shared memory would shorten it under
+/// another thread, and the system would kill the process.
+static OPENING: RwLock<()> = RwLock::new(());
 
 /// The contents of a cache.
 pub struct Form {
@@ -57,6 +65,11 @@ fn is_worthless(e: &rusqlite::Error) -> bool {
 
 /// Removes a damaged cache; the next open rebuilds it. A file of another program stays.
 pub fn discard(path: &Path) {
+    let _alone = OPENING.write().unwrap_or_else(PoisonError::into_inner);
+    remove(path);
+}
+
+fn remove(path: &Path) {
     if !is_ours(path) {
         return;
     }
@@ -83,17 +96,29 @@ pub fn open(path: Option<&Path>, boot: &str, form: &Form) -> Result<Connection> 
 }
 
 fn open_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Connection> {
-    match try_file(path, boot, form) {
-        Ok(Some(db)) => Ok(db),
-        Err(e) if !is_worthless(&e) => Err(e),
-        Ok(None) | Err(_) => {
-            discard(path);
-            try_file(path, boot, form)?.ok_or(rusqlite::Error::InvalidQuery)
-        }
+    let usable = |opened| match opened {
+        Ok(Some(db)) => Some(Ok(db)),
+        Err(e) if !is_worthless(&e) => Some(Err(e)),
+        Ok(None) | Err(_) => None,
+    };
+    let opened = {
+        let _opening = OPENING.read().unwrap_or_else(PoisonError::into_inner);
+        usable(try_file(path, boot, form))
+    };
+    if let Some(opened) = opened {
+        return opened;
     }
+    let _alone = OPENING.write().unwrap_or_else(PoisonError::into_inner);
+    // Another thread may have been first.
+    if let Some(opened) = usable(try_file(path, boot, form)) {
+        return opened;
+    }
+    remove(path);
+    try_file(path, boot, form)?.ok_or(rusqlite::Error::InvalidQuery)
 }
 
-/// `None` for a copy of a cache: the files that SQLite keeps next to it may belong to another.
+/// `None` for a copy of a cache, or for one that another process replaced meanwhile: the files that SQLite keeps next to it may belong
+/// to another.
 fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Connection>> {
     // SQLite would create it, and the files next to it, for its user alone.
     if files::metadata(path).is_err()
@@ -102,6 +127,7 @@ fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Con
     {
         tracing::debug!(path = %path.display(), error = %e, "the cache file cannot be made");
     }
+    let identity = files::identity_outside(path);
     let mut db = Connection::open(path)?;
     db.busy_handler(Some(wait_a_little))?;
     db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -110,9 +136,9 @@ fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Con
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=200;
          PRAGMA cache_size=-16384;",
     )?;
-    let identity = crate::env::files::identity_outside(path);
     prepare(&db, boot, &identity, form)?;
-    Ok((meta(&db, "identity")?.as_deref() == Some(&identity)).then_some(db))
+    let is_its_own = meta(&db, "identity")?.as_deref() == Some(&identity) && files::identity_outside(path) == identity;
+    Ok(is_its_own.then_some(db))
 }
 
 /// Creates the tables, replacing those of another version or of another boot of the machine.

@@ -26,6 +26,8 @@ mod concurrent_saves;
 mod contract;
 mod crash;
 mod daily_loop;
+#[cfg(feature = "server")]
+mod described;
 mod driver;
 mod durability;
 mod edit_cases;
@@ -50,6 +52,8 @@ mod imports;
 mod inbox;
 mod index_truth;
 mod index_updates;
+#[cfg(all(feature = "mcp", feature = "server"))]
+mod interfaces;
 mod landed;
 mod laws;
 mod lint_forms;
@@ -61,6 +65,8 @@ mod merging;
 mod names;
 mod new_files;
 mod notices;
+#[cfg(feature = "server")]
+mod observing;
 mod offline;
 mod operations;
 mod overlaps;
@@ -92,6 +98,8 @@ mod schemas;
 #[cfg(feature = "server")]
 mod served;
 #[cfg(feature = "server")]
+mod served_callers;
+#[cfg(feature = "server")]
 mod server;
 mod sessions;
 mod signed;
@@ -99,6 +107,8 @@ mod staged;
 #[path = "../../benches/speed/store.rs"]
 mod standard_store;
 mod stopped_holders;
+#[cfg(all(feature = "client", feature = "server"))]
+mod stress;
 mod sync;
 mod sync_crash;
 mod sync_edits;

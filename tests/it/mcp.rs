@@ -1,6 +1,7 @@
 //! `agentpm mcp`, by messages written here and by the official Python clients of both generations.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use crate::machine::needs;
 use crate::sandbox::{Answer, Sandbox};
 
 /// A client that has written `initialize`, or that says the revision with each request.
-struct Client {
+pub struct Client {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
@@ -21,7 +22,13 @@ const MODERN: &str = "2026-07-28";
 
 impl Client {
     fn start(sandbox: &Sandbox, modern: bool) -> Self {
-        let mut command = sandbox.agentpm_in(&sandbox.repo());
+        Self::start_as(sandbox, &sandbox.repo(), "ada", modern)
+    }
+
+    /// A client in another folder, of this agent.
+    pub fn start_as(sandbox: &Sandbox, dir: &Path, agent: &str, modern: bool) -> Self {
+        let mut command = sandbox.agentpm_in(dir);
+        command.env("AGENTPM_AGENT", agent);
         command.arg("mcp").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().expect("agentpm starts");
         let input = child.stdin.take();
@@ -78,7 +85,7 @@ impl Client {
     }
 
     /// The envelope that a tool answers with.
-    fn tool(&mut self, name: &str, arguments: Value) -> Value {
+    pub fn tool(&mut self, name: &str, arguments: Value) -> Value {
         let answer = self.ask("tools/call", json!({ "name": name, "arguments": arguments }));
         let result = &answer["result"];
         assert!(result["structuredContent"].is_object(), "{answer}");

@@ -61,6 +61,11 @@ impl Plan {
     pub fn name(&self, name: &str) -> &str {
         &self.names[name]
     }
+
+    /// The ids of all that it holds.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.values().map(String::as_str)
+    }
 }
 
 /// How an operation is asked for: the words of the command line, and the arguments by name.
@@ -151,6 +156,7 @@ pub fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
         "review" => (vec!["review", "HEAD..HEAD"], json!({ "range": "HEAD..HEAD" })),
         "graph" => (vec!["graph"], json!({})),
         "export" => (vec!["export", "--format", "html", "--json"], json!({ "format": "html" })),
+        "diagnostics.export" => (vec!["diagnostics", "export", "--last", "3", "--json"], json!({ "last": 3 })),
         "stale" => (vec!["stale"], json!({})),
         "session.list" => (vec!["session", "list"], json!({})),
         "agent.list" => (vec!["agent", "list"], json!({})),
@@ -183,6 +189,11 @@ pub fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
         other => panic!("no call of {other} is known"),
     };
     (words.into_iter().map(str::to_owned).collect(), args)
+}
+
+/// Whether an operation answers with paths, or with what its own process measured.
+pub fn is_of_a_place(operation: &str) -> bool {
+    matches!(operation, "task.path" | "doctor" | "diagnostics.export")
 }
 
 pub fn copy_folder(from: &Path, to: &Path) {
@@ -231,7 +242,7 @@ fn every_operation_answers_alike_from_the_command_line_and_by_its_name() {
         if let Err(e) = jsonschema::draft202012::validate(&schema, &by_line) {
             wrong.push(format!("{}: {e}: {by_line}", operation.name));
         }
-        let same = operation.kind == Kind::Query && !matches!(operation.name, "task.path" | "doctor");
+        let same = operation.kind == Kind::Query && !is_of_a_place(operation.name);
         if shape(&by_name) != shape(&by_line) || (same && by_name != by_line) {
             wrong.push(format!("{}: {by_name} and {by_line}", operation.name));
         }

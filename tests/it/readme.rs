@@ -28,6 +28,7 @@ pages! {
     leases = "docs/leases.md",
     machine_contract = "docs/machine-contract.md",
     mcp = "docs/mcp.md",
+    observing = "docs/observing.md",
     queries = "docs/queries.md",
     roles = "docs/roles.md",
     roles_and_threads = "docs/roles-and-threads.md",

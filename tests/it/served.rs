@@ -9,8 +9,8 @@ use agentpm::api::{Kind, Method, OPERATIONS, Operation};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::operations::{Plan, asked, copy_folder, shape};
-use crate::sandbox::{Answer, Sandbox, wait_for};
+use crate::operations::{Plan, asked, copy_folder, is_of_a_place, shape};
+use crate::sandbox::{Answer, Sandbox, rounds, wait_for};
 use crate::server::{Server, exchange, read_reply, request, serve};
 
 /// The request of an operation at its own route.
@@ -61,7 +61,7 @@ fn every_operation_answers_over_http_as_on_the_command_line() {
             if operation.name == "agent.register" {
                 assert!(data.as_object_mut().unwrap().remove("token").is_some(), "{reply:?}");
             }
-            let same = operation.kind == Kind::Query && !matches!(operation.name, "task.path" | "doctor");
+            let same = operation.kind == Kind::Query && !is_of_a_place(operation.name);
             if reply.status != 200 || shape(&data) != shape(&by_line) || (same && data != by_line) {
                 wrong.push(format!("{method} {path}: {reply:?} and {by_line}"));
             }
@@ -268,6 +268,39 @@ fn the_socket_is_private_and_has_one_server() {
     next.signal(Signal::TERM);
     assert_eq!(next.wait(), Some(0));
     assert!(!next.socket.exists());
+}
+
+#[test]
+fn a_signal_right_after_the_start_ends_the_server_in_order() {
+    let room = Sandbox::new();
+    for _ in 0..rounds(100) {
+        let mut server = Server::start(&room, &[]);
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait(), Some(0), "{}", server.printed());
+        assert!(!server.socket.exists());
+    }
+}
+
+#[test]
+fn requests_that_find_a_copied_index_at_once_are_all_answered() {
+    let room = Sandbox::new();
+    for n in 0..20 {
+        room.task(&format!("task {n}"), &[]);
+    }
+    room.run(&["ready"]).data();
+    for n in 0..rounds(200) {
+        // The index of a copy is replaced by whichever request finds it first.
+        let copy = room.beside(&format!("copy-{n}"));
+        copy_folder(&room.repo(), &copy);
+        let server = Server::start_in(&room, &copy, &[]);
+        let ready = thread::scope(|scope| {
+            let asked: Vec<_> = (0..8).map(|_| scope.spawn(|| server.ask("GET", "/ready?limit=1", None))).collect();
+            asked.into_iter().map(|reply| reply.join().unwrap().data()).collect::<Vec<_>>()
+        });
+        assert!(ready.iter().all(|ready| ready["total"] == 20), "{ready:?}");
+        drop(server);
+        std::fs::remove_dir_all(copy).unwrap();
+    }
 }
 
 #[test]
@@ -599,8 +632,11 @@ fn the_metrics_count_requests_and_tasks() {
     has("agentpm_request_seconds_bucket{op=\"task.create\",le=\"+Inf\"} 4");
     has("agentpm_request_seconds_count{op=\"task.create\"} 4");
     has("agentpm_tasks{status=\"open\"} 3");
-    has("agentpm_ready_tasks 3");
-    has("agentpm_open_threads 0");
+    for (queue, depth) in [("ready", 3), ("blocked", 0), ("in_progress", 0), ("threads", 0)] {
+        has(&format!("agentpm_queue_depth{{queue=\"{queue}\"}} {depth}"));
+    }
+    has("agentpm_active_leases 0");
+    has("agentpm_lock_wait_seconds_count 3");
     for line in page.body.lines() {
         let is_number = |text: &str| text.parse::<f64>().is_ok();
         assert!(line.starts_with("# ") || line.rsplit_once(' ').is_some_and(|(_, value)| is_number(value)), "{line}");

@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 
 use crate::sandbox::{Answer, Sandbox, WAIT, wait_for};
@@ -17,6 +18,7 @@ pub struct Server {
     child: Child,
     pub socket: PathBuf,
     pub tcp: Option<SocketAddr>,
+    stderr: Arc<Mutex<Vec<u8>>>,
     /// Open, so that the server may print.
     _stdout: BufReader<ChildStdout>,
 }
@@ -105,7 +107,8 @@ impl Server {
             return Err(Answer { stdout: line, ..Answer::from(output) });
         };
         let tcp = answer["data"]["tcp"].as_str().map(|address| address.parse().unwrap());
-        Ok(Server { child, socket, tcp, _stdout: stdout })
+        let stderr = collect(child.stderr.take().expect("a pipe"));
+        Ok(Server { child, socket, tcp, stderr, _stdout: stdout })
     }
 
     pub fn connect(&self) -> UnixStream {
@@ -127,13 +130,49 @@ impl Server {
 
     /// A request over the socket with these headers.
     pub fn ask_with(&self, method: &str, path: &str, headers: &[&str], body: Option<&Value>) -> Reply {
-        exchange(&mut self.connect(), &request(method, path, "localhost", headers, body))
+        let bytes = request(method, path, "localhost", headers, body);
+        self.answered(&bytes, try_exchange(&mut self.connect(), &bytes))
     }
 
     /// A request over TCP with these headers.
     pub fn ask_tcp(&self, method: &str, path: &str, headers: &[&str], body: Option<&Value>) -> Reply {
         let host = self.tcp.unwrap().to_string();
-        exchange(&mut self.connect_tcp(), &request(method, path, &host, headers, body))
+        let bytes = request(method, path, &host, headers, body);
+        self.answered(&bytes, try_exchange(&mut self.connect_tcp(), &bytes))
+    }
+
+    /// The answer to a request; where there is none, what became of the server.
+    #[track_caller]
+    fn answered(&self, request: &str, reply: Result<Reply, String>) -> Reply {
+        reply.unwrap_or_else(|why| {
+            let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+            // The process stays to be waited for. Its end may be seen later than that of its connections.
+            let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            let state = || waitid(WaitId::Pid(pid), look).expect("the server is our child");
+            let states = (0..20).map(|_| {
+                state().or_else(|| {
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                    None
+                })
+            });
+            let state = states.flatten().next();
+            let head = request.lines().next().unwrap_or_default();
+            panic!("{head}: {why}; the server ended: {state:?}; it printed: {}", self.printed())
+        })
+    }
+
+    /// What it printed on standard error.
+    pub fn printed(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
+    }
+
+    /// A request over the socket as `ada`; nothing where none is answered.
+    pub fn try_ask(&self, method: &str, path: &str) -> Option<Reply> {
+        try_exchange(&mut self.connect(), &request(method, path, "localhost", &["X-Agentpm-Agent: ada"], None)).ok()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -177,26 +216,52 @@ pub fn request(method: &str, path: &str, host: &str, headers: &[&str], body: Opt
 }
 
 /// Sends bytes and reads the answer.
+#[track_caller]
 pub fn exchange(stream: &mut (impl Stream + ?Sized), bytes: &str) -> Reply {
+    try_exchange(stream, bytes).unwrap_or_else(|why| panic!("{why}"))
+}
+
+fn try_exchange(stream: &mut (impl Stream + ?Sized), bytes: &str) -> Result<Reply, String> {
     // A server that refuses a request may close before it has all of it.
     let _ = stream.write_all(bytes.as_bytes());
-    read_reply(stream)
+    try_reply(stream)
 }
 
 /// Reads an answer until the server closes the connection.
+#[track_caller]
 pub fn read_reply(stream: &mut (impl Stream + ?Sized)) -> Reply {
+    try_reply(stream).unwrap_or_else(|why| panic!("{why}"))
+}
+
+fn try_reply(stream: &mut (impl Stream + ?Sized)) -> Result<Reply, String> {
     let mut bytes = Vec::new();
     let mut part = [0; 65536];
     loop {
         match stream.read(&mut part) {
             Ok(0) => break,
             Ok(n) => bytes.extend_from_slice(&part[..n]),
-            Err(e) if bytes.is_empty() => panic!("no answer: {e}"),
+            Err(e) if bytes.is_empty() => return Err(format!("no answer: {e}")),
             Err(_) => break,
         }
+    }
+    if bytes.is_empty() {
+        return Err("the connection was closed without an answer".into());
     }
     let text = String::from_utf8(bytes).expect("an answer is UTF-8");
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    Reply { status, head: head.to_owned(), body: body.to_owned() }
+    Ok(Reply { status, head: head.to_owned(), body: body.to_owned() })
+}
+
+/// What arrives through a pipe, which is never full.
+fn collect(mut pipe: impl Read + Send + 'static) -> Arc<Mutex<Vec<u8>>> {
+    let collected = Arc::<Mutex<Vec<u8>>>::default();
+    let all = Arc::clone(&collected);
+    std::thread::spawn(move || {
+        let mut part = [0; 4096];
+        while let Ok(n @ 1..) = pipe.read(&mut part) {
+            all.lock().unwrap().extend_from_slice(&part[..n]);
+        }
+    });
+    collected
 }

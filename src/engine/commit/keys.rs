@@ -7,6 +7,7 @@
 
 use serde_json::json;
 
+use super::tokens;
 use super::write::{self, Reply};
 use crate::engine::context::Workspace;
 use crate::env::files::{self, Dir};
@@ -63,6 +64,12 @@ fn read_key(agent: &str, text: &str) -> Result<SecretKey> {
 pub fn register_with_new_key(ws: &Workspace, what: AgentRegister) -> Result<Reply> {
     let name = what.name.clone().map_or_else(|| ws.author().map(|me| me.agent), Ok)?;
     check_agent_name(&name)?;
+    if ws.request.authenticated {
+        let me = ws.author()?.agent;
+        if me != name {
+            tokens::require_other(ws, &me, &name)?;
+        }
+    }
     let runtime = ws.runtime_to_write()?;
     let key = SecretKey::new(ws.env.secret()?);
     keys::write(&runtime, &name_of(&name, &key.public()), &key.to_text())?;

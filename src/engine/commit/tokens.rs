@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::id::{check_agent_name, quoted};
 use crate::model::job::AgentToken;
 use crate::rules::roles::Verb;
@@ -26,6 +26,13 @@ pub struct IssuedToken {
     pub revoked: bool,
 }
 
+impl IssuedToken {
+    /// What is kept of it for a repeated call: not the token.
+    pub fn receipt(&self) -> Self {
+        IssuedToken { token: None, ..self.clone() }
+    }
+}
+
 /// Issues a token for an agent, or revokes it.
 ///
 /// Errors: `ERR_NOT_FOUND` for an agent that is not registered, `ERR_UNAUTHORIZED` without the right to register agents.
@@ -34,8 +41,7 @@ pub fn issue(ws: &Workspace, asked: &AgentToken) -> Result<IssuedToken> {
     ws.check_safe_to_change()?;
     let me = ws.author()?.agent;
     if me != asked.name {
-        let role = read::agent_record(ws, &me)?.role;
-        ws.rights.require(&me, role.as_deref(), Verb::Register)?;
+        require_other(ws, &me, &asked.name)?;
     }
     let runtime = ws.runtime_to_write()?;
     if asked.revoke {
@@ -48,6 +54,20 @@ pub fn issue(ws: &Workspace, asked: &AgentToken) -> Result<IssuedToken> {
     }
     let token = tokens::issue(&runtime, &asked.name, ws.env.secret()?)?;
     Ok(IssuedToken { agent: asked.name.clone(), token: Some(token), revoked: false })
+}
+
+/// Checks that an agent may get the token or the key of another one. Without `roles.yml` any local program may name any agent, and get
+/// them so; a caller with a token of its own is its agent alone.
+///
+/// Errors: `ERR_UNAUTHORIZED`.
+pub(crate) fn require_other(ws: &Workspace, me: &str, other: &str) -> Result<()> {
+    if ws.request.authenticated && ws.rights.0.is_none() {
+        let message = format!("{me} asks with its own token, which gives it nothing of {}", quoted(other));
+        return Err(Error::new(Code::Unauthorized, message)
+            .hint("ask without that token, or give the agent the permission register in roles.yml"));
+    }
+    let role = read::agent_record(ws, me)?.role;
+    ws.rights.require(me, role.as_deref(), Verb::Register)
 }
 
 /// The agent whose token this is.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -182,7 +182,7 @@ fn execute_once(
         elsewhere.read_ahead();
     }
     let holder = format!("{} ({})", author.agent, command.op());
-    let lock = Lock::take(&runtime, Duration::from_millis(ws.settings.lock.wait_ms.into()), &holder)?;
+    let lock = take_lock(ws, &runtime, &holder)?;
     let mut journal = Journal::open(&runtime, ws.env.boot())?;
     project::finish_projection(ws, &mut journal, &runtime)?;
     (ws.after_git)(ws, &mut journal, &runtime)?;
@@ -215,15 +215,6 @@ fn execute_once(
             .warnings
             .extend(warning.unwrap_or_else(|e| Some(format!("files were not compared with git: {}", e.message))));
     }
-    tracing::info!(
-        op = command.op(),
-        agent = holder,
-        correlation_id = ws.said("correlation_id"),
-        plan_id = ws.said("plan_id"),
-        session_id = ws.said("session_id"),
-        events = written.events.len(),
-        "acknowledged"
-    );
     reply(ws, written)
 }
 
@@ -257,11 +248,18 @@ pub(crate) fn under_lock<T>(
     act: impl FnOnce(&Dir, &Lock, &mut Journal<'_>) -> Result<T>,
 ) -> Result<T> {
     let runtime = ws.runtime_to_write()?;
-    let wait = Duration::from_millis(ws.settings.lock.wait_ms.into());
-    let lock = Lock::take(&runtime, wait, who)?;
+    let lock = take_lock(ws, &runtime, who)?;
     let mut journal = Journal::open(&runtime, ws.env.boot())?;
     project::finish_projection(ws, &mut journal, &runtime)?;
     act(&runtime, &lock, &mut journal)
+}
+
+/// Takes the lock of the store, and counts how long that took.
+fn take_lock(ws: &Workspace, runtime: &Dir, holder: &str) -> Result<Lock> {
+    let start = Instant::now();
+    let taken = Lock::take(runtime, Duration::from_millis(ws.settings.lock.wait_ms.into()), holder);
+    ws.count_lock_wait(start.elapsed());
+    taken
 }
 
 /// The index, updated before the lock so that other writers need not wait for it; `None` if the command needs none.

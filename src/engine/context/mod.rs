@@ -9,7 +9,9 @@ pub(crate) mod runtime_place;
 
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use crate::env::Env;
 use crate::env::files::Dir;
@@ -70,6 +72,8 @@ pub struct Request {
     pub full: bool,
     /// A change that is repeated with the same key happens once.
     pub idempotency_key: Option<String>,
+    /// The caller proved with a token to be the agent, and is no other one.
+    pub authenticated: bool,
 }
 
 /// An open store as one request sees it.
@@ -78,6 +82,8 @@ pub struct Workspace {
     pub(crate) request: Request,
     /// What was repaired by the way, which the answer says whatever came of the request.
     notices: Mutex<Vec<String>>,
+    /// How long the request has waited for the lock, in microseconds.
+    lock_wait: Arc<AtomicU64>,
 }
 
 impl Deref for Workspace {
@@ -90,17 +96,30 @@ impl Deref for Workspace {
 
 impl Workspace {
     pub(crate) fn new(open: OpenStore, request: Request) -> Self {
-        Workspace { open: Arc::new(open), request, notices: Mutex::default() }
+        Workspace { open: Arc::new(open), request, notices: Mutex::default(), lock_wait: Arc::default() }
     }
 
     /// The same store for another request, which may run at the same time in another thread.
     pub fn for_request(&self, request: Request) -> Self {
-        Workspace { open: Arc::clone(&self.open), request, notices: Mutex::default() }
+        let open = Arc::clone(&self.open);
+        Workspace { open, request, notices: Mutex::default(), lock_wait: Arc::default() }
     }
 
     /// The same request under this correlation id.
     pub(crate) fn linked(&self, correlation_id: Option<String>) -> Self {
-        self.for_request(Request { correlation_id, ..self.request.clone() })
+        let request = Request { correlation_id, ..self.request.clone() };
+        Workspace { lock_wait: Arc::clone(&self.lock_wait), ..self.for_request(request) }
+    }
+
+    /// Counts a wait for the lock.
+    pub(crate) fn count_lock_wait(&self, took: Duration) {
+        self.env.meter().count_lock_wait(took);
+        self.lock_wait.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long the request has waited for the lock, in milliseconds.
+    pub(crate) fn lock_wait_ms(&self) -> f64 {
+        self.lock_wait.load(Ordering::Relaxed) as f64 / 1e3
     }
 
     /// The same store under other settings and roles; `None` while another request uses it.

@@ -71,6 +71,15 @@ pub fn pull_events(ws: &Workspace, q: &SyncPull, mut show: impl FnMut(Entry)) ->
     Ok(Rest { total: total as u64, truncated: shown < total, next_cursor: next.map(|id| id.to_string()) })
 }
 
+/// The last events that arrived here, oldest first. Notes nothing in the journal.
+///
+/// Errors: `ERR_IO` where the journal or the logs cannot be read.
+pub fn last_events(ws: &Workspace, most: usize) -> Result<Vec<Entry>> {
+    let arrivals = arrivals(ws, None, PendingEvents::Shown)?;
+    let first = arrivals.order.len().saturating_sub(most);
+    arrivals.order[first..].iter().map(|one| arrivals.read(one)).collect()
+}
+
 /// What was done with events of another replica.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Pushed {

@@ -43,7 +43,11 @@ impl Finder<'_> {
             must(Test::Owner(vec![self.owner(&Owner::from(owner))?]));
         }
         if let Some(parent) = &q.parent {
-            must(Test::Parent(vec![Some(read::resolve(self.ws, parent)?)]));
+            let parent = read::resolve(self.ws, parent)?;
+            must(match q.include_children {
+                true => Test::Among(self.index.descendants(parent)?),
+                false => Test::Parent(vec![Some(parent)]),
+            });
         }
         for label in &q.labels {
             must(Test::Label(vec![composed(label).into_owned()]));

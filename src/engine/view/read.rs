@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -119,7 +120,7 @@ fn index_as_it_is(ws: &Workspace) -> Result<Index> {
     let mut index = Index::open(ws.index_path().as_deref(), ws.env.boot())?;
     let now = marker(ws);
     let pending = tasks_of(pending(ws)?);
-    if index.refresh(&ws.store, &pending, tick())?
+    if folding(ws, || index.refresh(&ws.store, &pending, tick()))?
         && let Some(now) = now
     {
         index.save_change_marker(&now.to_string());
@@ -145,19 +146,28 @@ pub(crate) fn index_for_write(ws: &Workspace) -> Result<Index> {
             let ids: Vec<Id> = ids.iter().copied().chain(known).collect();
             // Writing the index costs about as much as the rest of a change.
             if ids.len() <= MOST_LAID {
-                index.overlay(&ws.store, &ids, &pending, tick())?;
+                folding(ws, || index.overlay(&ws.store, &ids, &pending, tick()))?;
             } else {
-                index.refresh_some(&ws.store, &ids, &pending, tick())?;
+                folding(ws, || index.refresh_some(&ws.store, &ids, &pending, tick()))?;
                 index.save_change_marker(&now.to_string());
             }
             Ok(index)
         }
         None => {
-            index.refresh(&ws.store, &tasks_of(pending(ws)?), tick())?;
+            let pending = tasks_of(pending(ws)?);
+            folding(ws, || index.refresh(&ws.store, &pending, tick()))?;
             index.save_change_marker(&now.to_string());
             Ok(index)
         }
     }
+}
+
+/// Reads and folds logs, and counts how long that took.
+fn folding<T>(ws: &Workspace, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let done = work();
+    ws.env.meter().count_fold(start.elapsed());
+    done
 }
 
 /// Reports that logs were written without the journal and git, so that the next change checks every file.
@@ -193,7 +203,7 @@ pub(crate) fn discard_index(ws: &Workspace, why: &Error) {
 /// Errors: `ERR_NOT_FOUND` if there is none.
 pub fn load_task(ws: &Workspace, id: Id) -> Result<LoadedTask> {
     let pending = pending(ws)?.remove(&Entity::Task(id)).unwrap_or_default();
-    let loaded = entity::load_task(&ws.store, id, &pending)?;
+    let loaded = folding(ws, || entity::load_task(&ws.store, id, &pending))?;
     if let Some(odd) = loaded.findings.iter().find(|f| f.rule == Rule::OddFile) {
         let path = odd.path.clone().unwrap_or_default();
         return Err(Error::new(Code::Corrupt, format!("{path}: {}", odd.message))

@@ -31,7 +31,7 @@ use crate::store::fulltext;
 use crate::store::layout::{Store, task_dir};
 
 /// Changes with every change of the tables, and by itself with the fields and event types, since folded tasks are kept.
-const SCHEMA: i64 = {
+pub const SCHEMA: i64 = {
     let mut sum: i64 = 19;
     let known: [&[&str]; 2] = [NAMES, KINDS];
     let (mut list, mut name, mut byte) = (0, 0, 0);

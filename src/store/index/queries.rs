@@ -2,7 +2,7 @@
 //!
 //! Leaves to others: what follows from the answers (`rules::readiness`, `engine::query`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params_from_iter};
 use serde_json::value::RawValue;
@@ -55,6 +55,18 @@ impl Index {
     pub fn children(&self, id: Id) -> Result<Vec<Id>> {
         let found = self.ids("SELECT id FROM task WHERE parent = ?1 ORDER BY id", &id.to_string())?;
         Ok(self.with_overlaid(found, |task| task.parent() == Some(id)))
+    }
+
+    /// The tasks below `id`: its children, and theirs. A cycle, which a merge can leave, ends where it closes.
+    ///
+    /// Errors: as [`Index::children`].
+    pub fn descendants(&self, id: Id) -> Result<Vec<Id>> {
+        let mut found = BTreeSet::new();
+        let mut left = vec![id];
+        while let Some(one) = left.pop() {
+            left.extend(self.children(one)?.into_iter().filter(|child| found.insert(*child)));
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// The tasks that `id` blocks, by id.

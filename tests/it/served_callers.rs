@@ -1,0 +1,125 @@
+//! Who asks a server: what a token is good for, what is judged first, and whose places others cannot take.
+
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Sandbox, wait_for};
+use crate::server::Server;
+
+/// A server on both of its addresses, and the token of the agent `bob` in a header.
+fn with_bob(room: &Sandbox) -> (Server, String) {
+    let server = Server::start(room, &["--tcp", "127.0.0.1:0"]);
+    for name in ["bob", "eve"] {
+        room.run(&["agent", "register", "--name", name, "--role", "executor"]).data();
+    }
+    let token = room.run(&["agent", "token", "bob", "--quiet"]).text().to_owned();
+    (server, format!("Authorization: Bearer {token}"))
+}
+
+#[test]
+fn a_token_gives_nothing_of_another_agent() {
+    let room = Sandbox::new();
+    let (server, bob) = with_bob(&room);
+    let ask = |path: &str, body: Value| server.ask_tcp("POST", path, &[&bob], Some(&body));
+    ask("/ops/agent.token", json!({ "name": "eve" })).error(403, "ERR_UNAUTHORIZED");
+    ask("/ops/agent.token", json!({ "name": "eve", "revoke": true })).error(403, "ERR_UNAUTHORIZED");
+    ask("/ops/agent.new_key", json!({ "name": "eve" })).error(403, "ERR_UNAUTHORIZED");
+    let made = ask("/agents/register", json!({ "name": "mia", "role": "executor" })).data();
+    assert!(made.get("token").is_none(), "{made}");
+    // On the socket too: who sends a token is its agent.
+    let over_socket = server.ask_with("POST", "/ops/agent.token", &[&bob], Some(&json!({ "name": "eve" })));
+    over_socket.error(403, "ERR_UNAUTHORIZED");
+    // Without one, a program of this user may name any agent, as at the command line.
+    assert!(server.ask("POST", "/ops/agent.token", Some(&json!({ "name": "eve" }))).data()["token"].is_string());
+    let roles = "agents:\n  bob:\n    perms: [register]\n  eve:\n    perms: [create]\n";
+    std::fs::write(room.store().join("roles.yml"), roles).unwrap();
+    assert!(
+        ask("/ops/agent.token", json!({ "name": "eve" })).data()["token"].is_string(),
+        "roles decide where there are any"
+    );
+    std::fs::remove_file(room.store().join("roles.yml")).unwrap();
+    let own = ask("/ops/agent.token", json!({ "name": "bob" })).data();
+    assert!(own["token"].as_str().unwrap().starts_with("bob."));
+    ask("/ops/agent.token", json!({ "name": "bob" })).error(401, "ERR_UNAUTHORIZED");
+}
+
+#[test]
+fn a_token_is_issued_once_under_its_key_and_kept_nowhere() {
+    let room = Sandbox::new();
+    let (server, _) = with_bob(&room);
+    let ask = |name: &str| {
+        let headers = ["X-Agentpm-Agent: ada", "Idempotency-Key: k"];
+        server.ask_with("POST", "/ops/agent.token", &headers, Some(&json!({ "name": name })))
+    };
+    let token = ask("bob").data()["token"].as_str().unwrap().to_owned();
+    let again = ask("bob");
+    assert_eq!((&again.data()["agent"], again.data().get("token")), (&json!("bob"), None), "{again:?}");
+    assert!(again.json()["warnings"][0].as_str().unwrap().contains("shown once"), "{again:?}");
+    ask("eve").error(409, "ERR_CONFLICT");
+    let bearer = format!("Authorization: Bearer {token}");
+    server.ask_tcp("GET", "/ready", &[&bearer], None).data();
+    for file in
+        walkdir::WalkDir::new(room.repo()).into_iter().filter_map(Result::ok).filter(|f| f.file_type().is_file())
+    {
+        let bytes = std::fs::read(file.path()).unwrap();
+        let has = bytes.windows(token.len()).any(|part| part == token.as_bytes());
+        assert!(!has, "{} holds the token", file.path().display());
+    }
+}
+
+#[test]
+fn without_a_token_nothing_of_a_request_is_judged() {
+    let room = Sandbox::new();
+    let (server, bob) = with_bob(&room);
+    for (method, path, body) in [
+        ("POST", "/ops/next.wait", json!({ "wait": "soon" })),
+        ("POST", "/ops/next.wait", json!({ "wait": "1s", "titel": 1 })),
+        ("POST", "/ops/nothing", json!({})),
+        ("POST", "/tasks", json!({ "titel": "x" })),
+        ("GET", "/tasks?limit=many", Value::Null),
+        ("GET", "/events/stream?sinse=x", Value::Null),
+        ("GET", "/diagnostics/bundle?lst=x", Value::Null),
+        ("GET", "/nowhere", Value::Null),
+    ] {
+        let body = (!body.is_null()).then_some(&body);
+        server.ask_tcp(method, path, &[], body).error(401, "ERR_UNAUTHORIZED");
+        let known = server.ask_tcp(method, path, &[&bob], body);
+        assert!(matches!(known.status, 400 | 404 | 422), "{method} {path}: {known:?}");
+    }
+}
+
+#[test]
+fn idle_connections_over_tcp_take_no_place_on_the_socket() {
+    let room = Sandbox::new();
+    let (server, bob) = with_bob(&room);
+    let idle: Vec<TcpStream> = (0..64).map(|_| server.connect_tcp()).collect();
+    wait_for("no place over TCP is left", || server.ask_tcp("GET", "/ready", &[&bob], None).status == 503);
+    for _ in 0..8 {
+        server.ask("GET", "/ready", None).data();
+    }
+    drop(idle);
+    wait_for("a place over TCP is free again", || server.ask_tcp("GET", "/ready", &[&bob], None).status == 200);
+}
+
+#[test]
+fn a_list_below_a_task_has_its_children_or_all_that_descend_from_it() {
+    let room = Sandbox::new();
+    let top = room.task("top", &[]);
+    let child = room.task("child", &["--parent", &top]);
+    room.task("grandchild", &["--parent", &child]);
+    room.task("other", &[]);
+    let server = Server::start(&room, &[]);
+    let titles = |query: &str| {
+        let listed = server.ask("GET", &format!("/tasks?parent_id={top}{query}"), None).data();
+        let items = listed["items"].as_array().unwrap();
+        let mut titles: Vec<String> = items.iter().map(|task| task["title"].as_str().unwrap().to_owned()).collect();
+        titles.sort();
+        titles
+    };
+    assert_eq!(titles(""), ["child"]);
+    assert_eq!(titles("&include_children=false"), ["child"]);
+    assert_eq!(titles("&include_children=true"), ["child", "grandchild"]);
+    let listed = room.run(&["ls", "--parent", &top, "--include-children", "--all"]).data();
+    assert_eq!(listed["total"], 2);
+}
