@@ -10,6 +10,7 @@ mod deferred;
 mod exchange;
 mod export;
 mod help;
+mod import;
 mod lint;
 mod output;
 mod review;

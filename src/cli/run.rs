@@ -18,7 +18,7 @@ use super::deferred::Deferred;
 use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
 #[cfg(feature = "server")]
 use super::serve;
-use super::{exchange, export, help, lint, words, work};
+use super::{exchange, export, help, import, lint, words, work};
 use crate::api::{self, Answer, Call, Item};
 use crate::engine::commit::plan::read_tasks;
 use crate::engine::{self, Options, Request, Workspace};
@@ -43,6 +43,9 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
         Ok(form) => form,
         Err(e) => return print_error(&e, Form::Json, Out::Stdout),
     };
+    // The format of an export is that of its document: a failure must not look like one where it is redirected.
+    let is_document = matches!(cli.verb, Verb::Export(_)) && cli.global.format.is_some() && !cli.global.json;
+    let form = if is_document { Form::Human } else { form };
     // Standard output belongs to the command that is run.
     let out = if matches!(cli.verb, Verb::Work(_)) { Out::Stderr } else { Out::Stdout };
     let answered = Env::from_process().and_then(|env| {
@@ -299,9 +302,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Doctor => Call::Query(Query::Doctor(query::Doctor {})),
         Verb::Status => Call::Query(Query::Overview(query::Overview {})),
         Verb::Stats => Call::Query(Query::Stats(query::Stats {})),
-        Verb::Import(Deferred(args)) => {
-            Call::Job(Job::Import(job::Import { from: args.from, text: read_input(&args.file)? }))
-        }
+        Verb::Import(Deferred(args)) => return import::import(ws, args, global),
         Verb::Resolve(Deferred(args)) => Call::Job(Job::Resolve(args)),
         Verb::Recover(Deferred(args)) => exchange::recover(args),
         Verb::Sync(Deferred(args)) => exchange::sync(args)?,
