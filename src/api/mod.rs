@@ -11,6 +11,7 @@ pub mod prime;
 mod steps;
 mod table;
 
+use std::io::{Read, Seek};
 use std::time::Instant;
 
 use serde_json::Value;
@@ -22,10 +23,12 @@ use crate::engine::commit::hand_edits::record;
 use crate::engine::commit::idempotency::{self, Key};
 use crate::engine::commit::{keys, plan, saga, sessions, tokens, write};
 use crate::engine::feed::stream;
+use crate::engine::import::ImportReport;
 use crate::engine::lint::{self, base, fix};
+use crate::engine::query::export::{ExportEnd, Take};
 use crate::engine::query::{
-    board, brief, check, conflicts, diagnostics, diff, doctor, graph, history, leases, lists, liveness, log, metrics,
-    names, plan_page, retry_on_damaged_index, review, status, threads, unreachable_events,
+    board, brief, check, conflicts, diagnostics, diff, doctor, export, graph, history, leases, lists, liveness, log,
+    metrics, names, plan_page, retry_on_damaged_index, review, status, threads, unreachable_events,
 };
 use crate::engine::repair::lost_events;
 use crate::engine::repair::recover::{self, Selection};
@@ -38,7 +41,7 @@ use crate::model::finding::{Rule, SkippedFix};
 use crate::model::id::Id;
 use crate::model::job::{Job, Recover};
 use crate::model::operation::unknown;
-use crate::model::query::{Next, Query};
+use crate::model::query::{ExportFormat, Next, Query};
 use crate::reports::changed::Changed;
 use crate::reports::list::{List, Rest};
 use crate::reports::next::NotReady;
@@ -241,6 +244,24 @@ pub fn notices(ws: &Workspace, changed: bool) -> Vec<String> {
     notices
 }
 
+/// Imports an export of agentpm of any size, which is read twice; see [`Job::Import`].
+///
+/// Errors: those of the import.
+pub fn import_export(ws: &Workspace, source: &mut (impl Read + Seek), dry_run: bool) -> Result<Answered> {
+    with_names(ws, import::import_export(ws, source, dry_run).map(imported))
+}
+
+fn imported(report: ImportReport) -> Answered {
+    Answered { warnings: report.warnings.clone(), ..Answered::of(Answer::Imported(report)) }
+}
+
+/// Writes the plan in another format: gives `take` the document piece by piece.
+///
+/// Errors: those of `take`, and `ERR_IO` if the store cannot be read; the pieces that were given are void then.
+pub fn export(ws: &Workspace, format: ExportFormat, take: Take<'_>) -> Result<ExportEnd> {
+    export::export_to(ws, format, take)
+}
+
 /// The board as one HTML page. A live one follows `/events/stream` of the server that it comes from.
 ///
 /// Errors: `ERR_IO` if the store cannot be read.
@@ -275,6 +296,7 @@ fn warnings(ws: &Workspace, answer: &Answer) -> Vec<String> {
         Answer::Task(task) => task.id,
         Answer::Brief(page) => page.task.named.id,
         Answer::Ready(ready) => return ready.warnings.clone(),
+        Answer::Exported(document) => return document.warnings.clone(),
         Answer::LostEvents(events) => return events.warnings.clone(),
         _ => return Vec::new(),
     };
@@ -304,8 +326,8 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
         Query::Review(q) => Answer::Review(Box::new(review::review(ws, q)?)),
         Query::PlanShow(q) => Answer::PlanPage(plan_page::plan_show(ws, q)?),
         Query::Graph(q) => Answer::Graph(graph::graph(ws, q)?),
-        Query::Export(q) => Answer::Exported(board::export(ws, q)?),
         Query::Diagnostics(q) => Answer::Diagnostics(diagnostics::diagnostics(ws, q)?),
+        Query::Export(q) => Answer::Exported(export::export(ws, q)?),
         Query::Stale(q) => Answer::Stale(liveness::stale(ws, q)?),
         Query::SessionList(q) => Answer::Sessions(liveness::sessions(ws, q)?),
         Query::ThreadList(q) => Answer::Threads(threads::threads(ws, q)?),
@@ -360,11 +382,7 @@ fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
             Answer::Lint(fix::lint_fix(ws, Fix { comments, deleted: q.deleted })?)
         }
         Job::LintSince(q) => Answer::Lint(base::lint_since(ws, &q.base)?),
-        Job::Import(q) => {
-            let report = import::import(ws, &q.from, &q.text)?;
-            let warnings = report.warnings.clone();
-            return Ok(Answered { warnings, ..Answered::of(Answer::Imported(report)) });
-        }
+        Job::Import(q) => return import::import(ws, q).map(imported),
         Job::PlanApply(q) => {
             let report = plan::plan_apply(ws, q)?;
             let warnings = report.warnings.clone();

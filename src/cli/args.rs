@@ -34,8 +34,8 @@ pub struct Global {
     /// Print one JSON document, for success and for errors (default: if stdout is no terminal)
     #[arg(long, overrides_with = "json", hide = true)]
     pub json: bool,
-    /// Format: json, jsonl, table or md; graph also tree, mermaid, dot or svg; lint also text, github or sarif; export html;
-    /// stats also prometheus
+    /// Format: json, jsonl, table or md; graph also tree, mermaid, dot or svg; lint also text, github or sarif; export also csv,
+    /// markdown, beads or html; stats also prometheus
     #[arg(long, value_name = "FORMAT", hide = true)]
     pub format: Option<String>,
     /// Print only the id
@@ -84,8 +84,10 @@ pub enum Verb {
     /// Show the graph of the plan: parents and blockers
     #[command(after_help = "Examples:\n  agentpm graph\n  agentpm graph --format svg > plan.svg")]
     Graph(Deferred<q::Graph>),
-    /// Print the plan in another format: html (a board)
-    #[command(after_help = "Example:\n  agentpm export --format html --output board.html")]
+    /// Export the plan: json or jsonl (lossless), csv, markdown, beads, or html (a board)
+    #[command(
+        after_help = "Examples:\n  agentpm export --format html --output board.html\n  agentpm export --format jsonl > plan.jsonl"
+    )]
     Export(Deferred<Export>),
     /// Progress items of a task: add, complete, reopen
     #[command(subcommand)]
@@ -215,8 +217,10 @@ pub enum Verb {
     /// Print the OpenAPI description of the HTTP interface
     #[command(after_help = "Example:\n  agentpm openapi > openapi.json")]
     Openapi(Deferred<NoArguments>),
-    /// Import the plan of another tool
-    #[command(after_help = "Example:\n  agentpm import --from beads .beads/issues.jsonl")]
+    /// Import the plan of another tool, or an export of agentpm
+    #[command(
+        after_help = "Examples:\n  agentpm import --from beads .beads/issues.jsonl\n  agentpm import --from backlog backlog --dry-run\n  agentpm export --format jsonl | agentpm --store ../copy/.agentpm import --from jsonl -"
+    )]
     Import(Deferred<Import>),
     /// Print JSON Schemas of files, operations, answers and errors
     #[command(after_help = super::help::SCHEMA)]
@@ -644,12 +648,15 @@ pub struct Mcp {
 
 #[derive(Args, Debug)]
 pub struct Import {
-    /// Format: arbeit, taskmaster or beads
+    /// Format: arbeit, taskmaster, beads, backlog, github or jsonl
     #[arg(long, value_name = "FORMAT")]
     pub from: String,
-    /// File to import, or - for standard input
+    /// File to import, or - for standard input; for backlog the folder
     #[arg(value_name = "FILE")]
     pub file: String,
+    /// Show what would change; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Args, Debug)]

@@ -11,6 +11,7 @@ mod diagnostics;
 mod exchange;
 mod export;
 mod help;
+mod import;
 mod lint;
 mod output;
 mod page;

@@ -36,10 +36,12 @@ pub fn form(global: &Global, is_lint: bool) -> Result<Form> {
         Some("github" | "sarif") if is_lint => Ok(Form::Human),
         Some(other) if is_lint => Err(Error::usage(format!("lint has no format {other:?}"))
             .hint("use text, json, github or sarif; or jsonl, table, md")),
-        Some("tree" | "mermaid" | "dot" | "svg" | "html" | "prometheus") => Ok(Form::Human),
+        Some("tree" | "mermaid" | "dot" | "svg" | "csv" | "markdown" | "beads" | "html" | "prometheus") => {
+            Ok(Form::Human)
+        }
         Some(other) => Err(Error::usage(format!("there is no format {other:?}")).hint(
             "use json, jsonl, table or md; for graph also tree, mermaid, dot or svg; for lint also github or sarif; \
-                   for export html; for stats also prometheus",
+                   for export csv, markdown, beads or html; for stats also prometheus",
         )),
         None if std::io::stdout().is_terminal() => Ok(Form::Human),
         None => Ok(Form::Json),
@@ -100,6 +102,8 @@ pub struct Output {
     pub markdown: bool,
     /// Its bytes matter: they are printed as they are.
     pub exact: bool,
+    /// It went to standard output piece by piece: nothing is left to print.
+    pub is_printed: bool,
 }
 
 impl Output {
@@ -129,6 +133,9 @@ fn cut(answer: &Output) -> Vec<String> {
 /// Prints an answer and gives the exit code.
 pub fn print(answer: &Output, global: &Global, form: Form, out: Out) -> ExitCode {
     warn(&answer.warnings);
+    if answer.is_printed {
+        return ExitCode::from(answer.exit);
+    }
     if global.quiet || form == Form::Lines {
         warn(&cut(answer));
     }

@@ -18,7 +18,7 @@ use super::deferred::Deferred;
 use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
 #[cfg(feature = "server")]
 use super::serve;
-use super::{diagnostics, exchange, export, help, lint, words, work};
+use super::{diagnostics, exchange, export, help, import, lint, words, work};
 use crate::api::{self, Answer, Call, Item};
 use crate::engine::commit::plan::read_tasks;
 use crate::engine::{self, Options, Request, Workspace};
@@ -44,6 +44,9 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
         Ok(form) => form,
         Err(e) => return print_error(&e, Form::Json, Out::Stdout),
     };
+    // The format of an export is that of its document: a failure must not look like one where it is redirected.
+    let is_document = matches!(cli.verb, Verb::Export(_)) && cli.global.format.is_some() && !cli.global.json;
+    let form = if is_document { Form::Human } else { form };
     // Standard output belongs to the command that is run.
     let out = if matches!(cli.verb, Verb::Work(_)) { Out::Stderr } else { Out::Stdout };
     let answered = Env::from_process().and_then(|env| {
@@ -225,7 +228,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Serve(_) => return serve::token(ws),
         Verb::Export(Deferred(args)) => return export::export(ws, &args, global),
         Verb::Diagnostics(Deferred(verb)) => return diagnostics::diagnostics(ws, verb),
-        Verb::Stats if global.format.as_deref() == Some("prometheus") => return api::metrics(ws).map(document),
+        Verb::Stats(_) if global.format.as_deref() == Some("prometheus") => return api::metrics(ws).map(document),
         Verb::Task(Deferred(verb)) => task_call(verb, global)?,
         Verb::Add(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
         Verb::Cancel(Deferred(Cancel { id, children, guard })) => {
@@ -324,9 +327,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Doctor(Deferred(args)) => Call::Query(Query::Doctor(args)),
         Verb::Status(Deferred(args)) => Call::Query(Query::Overview(args)),
         Verb::Stats(Deferred(args)) => Call::Query(Query::Stats(args)),
-        Verb::Import(Deferred(args)) => {
-            Call::Job(Job::Import(job::Import { from: args.from, text: read_input(&args.file)? }))
-        }
+        Verb::Import(Deferred(args)) => return import::import(ws, args, global),
         Verb::Resolve(Deferred(args)) => Call::Job(Job::Resolve(args)),
         Verb::Recover(Deferred(args)) => exchange::recover(args),
         Verb::Sync(Deferred(args)) => exchange::sync(args)?,

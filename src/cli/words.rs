@@ -695,6 +695,8 @@ fn planned(report: &PlanReport) -> String {
                 KeptBecause::BothChanged => "changed in the store too; --force takes the file's value",
                 KeptBecause::NoRecord => "changed in the store; --force takes the file's value",
                 KeptBecause::Closed => "the task is closed",
+                KeptBecause::Held => "another agent holds the task",
+                KeptBecause::NotAllowed => "the state of the plan does not allow it",
             };
             out.push_str(&escape(&format!("  kept {}: {} (file: {}): {why}", kept.field, kept.store, kept.file)));
             out.push('\n');

@@ -171,6 +171,17 @@ pub fn slug(name: &str) -> Option<String> {
         return (!cut.is_empty()).then(|| cut.to_owned());
     }
     // The slug omits part of the name: a digest of it distinguishes two such names.
+    marked(name, cut)
+}
+
+/// As [`slug`], with a digest of the name, which distinguishes it from every other spelling.
+pub fn marked_slug(name: &str) -> Option<String> {
+    let slug = slug(name)?;
+    let cut: String = slug.chars().take(MAX_SLUG).collect();
+    marked(name, cut.trim_end_matches('-'))
+}
+
+fn marked(name: &str, cut: &str) -> Option<String> {
     let digest = Sha256::digest(name.trim().as_bytes());
     let mark: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let is_name = name.chars().any(|c| !c.is_whitespace() && !matches!(c, '-' | '.' | '_'));

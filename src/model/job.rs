@@ -3,6 +3,8 @@
 //! As with [`crate::model::command`], the arguments of every interface are these fields, and the doc comments are the help texts.
 
 use clap::{Args, ValueEnum};
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -100,13 +102,20 @@ pub struct LintSince {
     pub base: String,
 }
 
-/// Import the plan of another tool
+/// Import the plan of another tool, or an export of agentpm
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Import {
-    /// Format: arbeit, taskmaster or beads
+    /// Format: arbeit, taskmaster, beads, backlog, github or jsonl
     pub from: String,
     /// The plan, in the format of that tool
+    #[serde(default)]
     pub text: String,
+    /// The files of a plan that is a folder, by their paths within it (backlog)
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// Show what would change; change nothing
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// Create the tasks of a plan; applying it again changes only what changed in the file since

@@ -304,6 +304,17 @@ pub struct Export {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportFormat {
+    /// One JSON document with the state and the events of each task, which agentpm import restores
+    Json,
+    /// The same, one task on each line
+    Jsonl,
+    /// A table for a spreadsheet, one task a row
+    Csv,
+    /// A page to read: a list that nests as the tasks do
+    #[value(alias = "md")]
+    Markdown,
+    /// The issues of Beads
+    Beads,
     /// A page that shows the plan as a board
     Html,
 }

@@ -4,6 +4,7 @@ pub mod board;
 pub mod change;
 pub mod changed;
 pub mod event_words;
+pub mod export;
 pub mod extent;
 pub mod inbox;
 pub mod list;

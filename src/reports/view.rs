@@ -373,7 +373,8 @@ impl Done {
     }
 }
 
-fn criteria(task: &Task) -> impl Iterator<Item = Criterion> {
+/// The criteria of a task with their state.
+pub(crate) fn criteria(task: &Task) -> impl Iterator<Item = Criterion> {
     task.fields.acceptance.iter().map(|criterion| {
         let met = task.met.get(criterion);
         Criterion {

@@ -260,7 +260,11 @@ impl<'a> RightsCheck<'a> {
 
     /// Whether an event bypasses what must be finished or met first, whether it says so or not.
     fn forces(&self, event: &Event) -> bool {
-        let before = self.before.get(&event.id).filter(|_| !self.command(event).imports);
+        // A task arrives from its source as it was there: nothing here is bypassed.
+        if self.command(event).imports {
+            return false;
+        }
+        let before = self.before.get(&event.id);
         if let Payload::TaskVerified(p) = &event.payload {
             return p.passed && before.is_some_and(|before| before.unmet);
         }

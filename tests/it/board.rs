@@ -149,8 +149,8 @@ fn the_same_plan_gives_the_same_page_on_standard_output_and_in_a_file() {
     assert_eq!(wrote, json!({ "format": "html", "total": ids.len(), "output": "board.html" }));
     assert_eq!(std::fs::read_to_string(room.repo().join("board.html")).unwrap(), page);
     assert_eq!(room.run_short(&["export", "--format", "html", "--json"]).data()["text"], page.as_str());
-    room.run_short(&["export"]).error("ERR_USAGE", 2);
-    room.run_short(&["export", "--format", "jsonl"]).error("ERR_USAGE", 2);
+    room.run_short(&["export", "--json"]).error("ERR_USAGE", 2);
+    room.run_short(&["export", "--format", "tree", "--json"]).error("ERR_USAGE", 2);
     room.run_short(&["export", "--format", "html", "--output", "none/board.html", "--json"]).error("ERR_IO", 10);
 }
 

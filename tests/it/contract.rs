@@ -674,9 +674,10 @@ fn a_plan_leaves_work_that_was_done_since_alone() {
 #[test]
 fn an_import_adds_each_thing_once() {
     let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/import");
-    for format in ["taskmaster", "beads", "arbeit"] {
-        for file in fs::read_dir(fixtures.join(format)).unwrap() {
-            let path = file.unwrap().path();
+    for format in ["taskmaster", "beads", "arbeit", "github", "backlog"] {
+        let inside = fs::read_dir(fixtures.join(format)).unwrap().map(|file| file.unwrap().path());
+        let sources = if format == "backlog" { vec![fixtures.join(format)] } else { inside.collect() };
+        for path in sources {
             let room = Sandbox::new();
             let args = ["import", "--from", format, path.to_str().unwrap()];
             let first = room.run(&args).data();
@@ -696,6 +697,8 @@ fn an_import_adds_each_thing_once() {
     let room = Sandbox::new();
     room.feed(&["import", "--from", "jira", "-"], b"{}").error("ERR_USAGE", 2);
     room.feed(&["import", "--from", "beads", "-"], b"not json").error("ERR_VALIDATION", 4);
+    room.feed(&["import", "--from", "backlog", "-"], b"---\nid: a\n---\n").error("ERR_USAGE", 2);
+    room.run(&["import", "--from", "beads", fixtures.join("backlog").to_str().unwrap()]).error("ERR_USAGE", 2);
     room.run(&["import", "--from", "beads", "missing"]).error("ERR_NOT_FOUND", 3);
 }
 

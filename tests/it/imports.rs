@@ -136,3 +136,112 @@ fn a_task_that_is_closed_here_stays_closed() {
     let view = room.get(&ids[2]);
     assert_eq!((&view["status"], &view["title"]), (&json!("cancelled"), &json!("Buy a scanner")));
 }
+
+fn on(id: &str, other: &str, kind: &str) -> Value {
+    json!({ "issue_id": id, "depends_on_id": other, "type": kind })
+}
+
+fn issue(id: &str, status: &str, dependencies: &[Value]) -> Value {
+    json!({ "id": id, "title": id, "status": status, "priority": 2, "issue_type": "task", "dependencies": dependencies })
+}
+
+#[test]
+fn what_a_plan_forbids_is_kept_as_metadata() {
+    let room = Sandbox::new();
+    let tracker = Tracker(vec![
+        issue("whole", "closed", &[on("whole", "later", "blocks")]),
+        issue(
+            "part",
+            "open",
+            &[on("part", "whole", "parent-child"), on("part", "whole", "blocks"), on("part", "other", "parent-child")],
+        ),
+        issue(
+            "other",
+            "open",
+            &[on("other", "gone", "blocks"), on("other", "one", "blocks"), on("other", "one", "blocks")],
+        ),
+        issue("one", "open", &[on("one", "two", "blocks")]),
+        issue("two", "open", &[on("two", "three", "blocks")]),
+        issue("three", "open", &[on("three", "one", "blocks"), on("three", "up", "parent-child")]),
+        issue("up", "open", &[on("up", "three", "parent-child")]),
+        issue("later", "open", &[]),
+    ]);
+    let report = tracker.import(&room);
+    let warnings: Vec<&str> = report["warnings"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
+    let expected = [
+        ("whole", "part", "it would close a cycle, because \"whole\" waits for \"part\""),
+        ("other", "part", "\"whole\" is the parent of \"part\" already"),
+        ("gone", "other", "\"gone\" is not among the imported tasks"),
+        ("one", "other", "it was there before"),
+        ("one", "three", "it would close a cycle, because \"one\" waits for \"two\", then \"three\""),
+        ("three", "up", "it would close a cycle, because \"up\" waits for \"three\""),
+    ];
+    for (from, to, reason) in expected {
+        let words =
+            [format!("\"{from}\" "), format!(" \"{to}\" is left out: {reason}; it is kept in the metadata of ")];
+        assert!(warnings.iter().any(|w| words.iter().all(|part| w.contains(part))), "{words:?}: {warnings:#?}");
+    }
+    assert_eq!(warnings.len(), expected.len(), "{warnings:#?}");
+    assert!(room.findings().is_empty(), "{:#?}", room.findings());
+    let id = |origin: &str| {
+        let items = report["items"].as_array().unwrap();
+        items.iter().find(|item| item["origin"] == origin).unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(room.get(&id("part"))["metadata"]["dependencies"].as_array().unwrap().len(), 2);
+    let log = room.run(&["log", &id("whole"), "--type", "TaskStatusChanged"]).data();
+    assert_eq!(log["items"][0]["payload"]["forced"], json!(["blockers", "children"]), "{log}");
+    assert_eq!(log["items"][0]["why"], "it was completed in the source of the import");
+    let before = events(&room);
+    let again = tracker.import(&room);
+    assert_eq!((&again["changes"], &again["conflicts"], events(&room)), (&json!([]), &json!([]), before), "{again}");
+}
+
+#[test]
+fn a_dry_run_shows_the_changes_and_makes_none() {
+    let (room, mut tracker, _) = imported();
+    tracker.set(2, "title", json!("Scan any card"));
+    tracker.0.push(issue("bk-4", "open", &[]));
+    let text: String = tracker.0.iter().map(|issue| format!("{issue}\n")).collect();
+    let before = events(&room);
+    let dry = room.feed(&["import", "--from", "beads", "-", "--dry-run"], text.as_bytes()).data();
+    assert_eq!((&dry["dry_run"], &dry["changes"][0]["fields"][0]["to"]), (&json!(true), &json!("Scan any card")));
+    let new = &dry["items"][3];
+    assert_eq!((&new["new"], &new["id"], &dry["added"]["tasks"]), (&json!(true), &Value::Null, &json!(1)));
+    assert_eq!(events(&room), before);
+    assert_eq!(tracker.import(&room)["added"], dry["added"]);
+}
+
+#[test]
+fn a_task_that_another_agent_holds_keeps_its_values() {
+    let (room, mut tracker, ids) = imported();
+    room.run_as("bob", &["claim", &ids[2]]).data();
+    tracker.set(3, "title", json!("Buy two scanners"));
+    tracker.set(1, "title", json!("Lending and returning"));
+    let report = tracker.import(&room);
+    let kept = &report["conflicts"][0];
+    assert_eq!((&kept["key"], &kept["field"], &kept["reason"]), (&json!("bk-3"), &json!("title"), &json!("held")));
+    assert_eq!(room.get(&ids[2])["title"], "Buy a scanner");
+    assert_eq!(room.get(&ids[0])["title"], "Lending and returning", "others are not held up");
+    room.run_as("bob", &["release", &ids[2]]).data();
+    assert_eq!(tracker.import(&room)["conflicts"], json!([]));
+    assert_eq!(room.get(&ids[2])["title"], "Buy two scanners");
+}
+
+#[test]
+fn an_edge_that_a_local_one_forbids_is_listed() {
+    let (room, mut tracker) = (Sandbox::new(), Tracker(vec![issue("a", "open", &[]), issue("b", "open", &[])]));
+    let report = tracker.import(&room);
+    let id = |n: usize| report["items"][n]["id"].as_str().unwrap().to_owned();
+    room.run(&["task", "block", &id(1), "--by", &id(0)]).data();
+    tracker.set(1, "dependencies", json!([on("a", "b", "blocks"), on("a", "c", "parent-child")]));
+    tracker.0.push(issue("c", "open", &[]));
+    let report = tracker.import(&room);
+    let kept = |n: usize| {
+        (&report["conflicts"][n]["field"], &report["conflicts"][n]["file"], &report["conflicts"][n]["reason"])
+    };
+    assert_eq!(kept(0), (&json!("blocked_by"), &json!("b"), &json!("not_allowed")), "{report}");
+    assert_eq!(room.get(&id(0))["parent"], report["items"][2]["id"], "the rest arrives");
+    room.is_clean();
+    room.run(&["task", "unblock", &id(1)]).data();
+    assert_eq!(tracker.import(&room)["changes"][0]["by"], "b");
+}

@@ -35,6 +35,7 @@ mod edit_hints;
 mod edit_histories;
 mod edits_in_git;
 mod edits_of_other_tasks;
+mod exports;
 mod feed_and_stats;
 mod first_words;
 mod fleet;

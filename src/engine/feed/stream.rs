@@ -102,37 +102,57 @@ pub struct Pushed {
 /// was recorded. `ERR_UNAUTHORIZED` where roles count and the caller has not all rights: the events name authors of their own.
 /// `ERR_BUSY`, `ERR_IO`.
 pub fn push_events(ws: &Workspace, text: &str) -> Result<Pushed> {
+    check_may_record(ws)?;
+    let (entries, skipped) = parse_events(text)?;
+    let given = entries.len() + skipped;
+    let fresh = record_events(ws, entries)?;
+    let taken = fresh.values().map(Vec::len).sum();
+    Ok(Pushed {
+        given,
+        taken,
+        known: given - skipped - taken,
+        skipped,
+        entities: fresh.keys().map(ToString::to_string).collect(),
+    })
+}
+
+/// Refuses a caller that may not record the events of others.
+///
+/// Errors: `ERR_UNAUTHORIZED` where roles count and the caller has not all rights: the events name authors of their own.
+pub(crate) fn check_may_record(ws: &Workspace) -> Result<()> {
     ws.check_safe_to_change()?;
     if ws.rights.0.is_some() {
         let me = ws.author()?;
         ws.rights.require(&me.agent, read::agent_record(ws, &me.agent)?.role.as_deref(), Verb::Admin)?;
     }
-    let (entries, skipped) = parse_events(text)?;
-    let given = entries.len() + skipped;
-    write::under_lock(ws, "agentpm sync push", |runtime, _, journal| {
+    Ok(())
+}
+
+/// Records those of the events that are not here yet, all or none. Returns them by entity.
+///
+/// Errors: `ERR_VALIDATION` if the id of one stands for another event here, `ERR_BUSY`, `ERR_IO`.
+pub(crate) fn record_events(ws: &Workspace, entries: Vec<Entry>) -> Result<BTreeMap<Entity, Vec<Entry>>> {
+    write::under_lock(ws, "agentpm, recording events of others", |runtime, _, journal| {
         look_after_git(ws, journal, runtime)?;
         let fresh = fresh_of(ws, entries)?;
         let all: Vec<Entry> = fresh.values().flatten().cloned().collect();
         if !all.is_empty() {
             let lamport = all.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK);
             journal.append(&all, &commit_line(ws, all.len(), lamport.max(journal.lamport()), false)?)?;
+            let lineage = record::lineage(ws);
             for (entity, more) in &fresh {
-                record::project_unedited(ws, &record::lineage(ws), entity, more, runtime)?;
+                record::project_unedited(ws, &lineage, entity, more, runtime)?;
             }
             journal.mark_projected(&ws.store.dir)?;
         }
-        Ok(Pushed {
-            given,
-            taken: all.len(),
-            known: given - skipped - all.len(),
-            skipped,
-            entities: fresh.keys().map(ToString::to_string).collect(),
-        })
+        Ok(fresh)
     })
 }
 
 /// Those of the events that are not here yet, by entity.
-fn fresh_of(ws: &Workspace, entries: Vec<Entry>) -> Result<BTreeMap<Entity, Vec<Entry>>> {
+///
+/// Errors: `ERR_VALIDATION` if the id of one stands for another event here.
+pub(crate) fn fresh_of(ws: &Workspace, entries: Vec<Entry>) -> Result<BTreeMap<Entity, Vec<Entry>>> {
     let mut fresh: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
     for entry in entries {
         let entity = entry.event.entity.clone();
@@ -425,7 +445,7 @@ struct PullData {
 
 /// The events, and how many of those given stay on the machine that wrote them.
 fn parse_events(text: &str) -> Result<(Vec<Entry>, usize)> {
-    let raw = |items: Vec<Box<RawValue>>| items.into_iter().map(|raw| one_line(raw.get())).collect();
+    let raw = |items: Vec<Box<RawValue>>| items.into_iter().map(|raw| raw.get().to_owned()).collect();
     let lines: Vec<String> = if text.trim_start().starts_with('[') {
         raw(serde_json::from_str(text).map_err(|e| Error::validation(format!("the events are no JSON array: {e}")))?)
     } else if let Ok(pulled) = serde_json::from_str::<PullAnswer>(text) {
@@ -436,17 +456,25 @@ fn parse_events(text: &str) -> Result<(Vec<Entry>, usize)> {
     let mut entries = Vec::with_capacity(lines.len());
     let mut skipped = 0;
     for (n, line) in lines.into_iter().enumerate() {
-        let event = parse_line(&line).map_err(|e| {
-            Error::validation(format!("event {} cannot be recorded: {}", n + 1, e.message))
-                .hint("nothing was recorded; events come from agentpm sync pull, agentpm log --json or a log file")
-        })?;
-        if event.payload.journal_only() || matches!(event.entity, Entity::Session(_)) {
-            skipped += 1;
-            continue;
+        match parse_entry(&format!("event {}", n + 1), &line)? {
+            Some(entry) => entries.push(entry),
+            None => skipped += 1,
         }
-        entries.push(Entry { event, line: line.into() });
     }
     Ok((entries, skipped))
+}
+
+/// Reads an event from its JSON text; `None` for one that stays on the machine that wrote it.
+///
+/// Errors: `ERR_VALIDATION` naming `place`.
+pub(crate) fn parse_entry(place: &str, text: &str) -> Result<Option<Entry>> {
+    let line = one_line(text);
+    let event = parse_line(&line).map_err(|e| {
+        Error::validation(format!("{place} cannot be recorded: {}", e.message))
+            .hint("nothing was recorded; events come from agentpm sync pull, agentpm log --json or a log file")
+    })?;
+    let stays = event.payload.journal_only() || matches!(event.entity, Entity::Session(_));
+    Ok((!stays).then(|| Entry { event, line: line.into() }))
 }
 
 /// A JSON object without the line breaks of a pretty printer; those within texts are escaped anyway.

@@ -1,6 +1,6 @@
 //! Reads an export of arbeit: one JSON object with tasks, their steps and notes, and relationships.
 //!
-//! Guarantees: every task, step, note and relationship comes across with its id and its times, or the import is refused;
+//! Guarantees: every task, step and note comes across with its id and its times, or the import is refused;
 //! whatever else they say is kept as metadata.
 //! Leaves to others: files and the store.
 
@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::collector::{Collector, Link};
 use super::source::{
-    Collector, Import, ImportedEdge, ImportedItem, ImportedNote, ImportedTask, Link, Record, joined, without_bom, word,
+    Import, ImportedEdge, ImportedItem, ImportedNote, ImportedTask, Record, joined, shortened, without_bom, word,
 };
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
@@ -26,7 +27,7 @@ const NAME: &str = "arbeit-export";
 /// Reads the text of an arbeit export.
 ///
 /// Errors: `ERR_VALIDATION` for text that is not JSON (with line and column), another format, a task without id or
-/// title, a step or note without text, a relationship without ends, or an id that two tasks have.
+/// title, a step or note without text, or an id that two tasks have.
 pub fn parse(text: &str) -> Result<Import> {
     let root = json::parse(without_bom(text)).map_err(|e| {
         Error::validation(format!("the arbeit export is not readable JSON: {e}")).hint("export it from arbeit again")
@@ -148,7 +149,12 @@ fn read_relationship(found: &mut Collector, place: String, value: Value) -> Resu
     let mut record = Record::open(place, value)?;
     let origin = record.origin();
     let (Some(from), Some(to)) = (word(&record.take("from_task_id")), word(&record.take("to_task_id"))) else {
-        return Err(record.refuse("does not name both of its tasks"));
+        found.warnings.push(format!(
+            "{} does not name both of its tasks, and is left out: {}",
+            record.place(),
+            shortened(&said)
+        ));
+        return Ok(());
     };
     let kind = record.choice("type").unwrap_or(RelationType::RelatesTo);
     let created_at = record.time("created_at");

@@ -6,7 +6,8 @@
 
 use serde_json::{Map, Value};
 
-use super::source::{Collector, Import, ImportedEdge, ImportedNote, ImportedTask, Link, Record, without_bom, word};
+use super::collector::{Collector, Link};
+use super::source::{Import, ImportedEdge, ImportedNote, ImportedTask, Record, without_bom, word};
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
 use crate::model::id::quoted;
@@ -66,7 +67,7 @@ impl Reader {
             self.deleted.push(origin);
             return Ok(());
         }
-        self.dependencies(&mut record, &origin)?;
+        self.dependencies(&mut record, &origin);
         let mut task = read_fields(&mut record, origin)?;
         task.priority = self.priority(&mut record, &task.origin);
         task.context.extend(self.comments(&mut record, &task.origin)?);
@@ -94,28 +95,38 @@ impl Reader {
         }
     }
 
-    fn dependencies(&mut self, record: &mut Record, origin: &str) -> Result<()> {
+    fn dependencies(&mut self, record: &mut Record, origin: &str) {
+        let mut leftovers = Vec::new();
         for (index, said) in record.list("dependencies").into_iter().enumerate() {
-            let mut dependency = Record::open(format!("{} dependencies[{index}]", record.place()), said.clone())?;
-            let Some(needed) = word(&dependency.take("depends_on_id")) else {
-                return Err(dependency.refuse("does not say what the issue depends on"));
-            };
-            let dependent = word(&dependency.take("issue_id")).unwrap_or_else(|| origin.to_owned());
-            let given = dependency.text("type").unwrap_or_else(|| "blocks".into());
-            let meaning = meaning_of(&given);
-            if !meaning.exact {
-                dependency.keep("type", given);
+            let place = format!("{} dependencies[{index}]", record.place());
+            match self.dependency(place, said.clone(), origin) {
+                Some(edge) => self.found.add_link(Link { edge, home: origin.to_owned(), key: "dependencies", said }),
+                None => leftovers.push(said),
             }
-            if dependency.peek("metadata") == "{}" {
-                dependency.take("metadata");
-            }
-            let created_at = dependency.time("created_at");
-            let rest = dependency.close(&mut self.found.warnings);
-            let (from, to) = if meaning.backwards { (needed, dependent) } else { (dependent, needed) };
-            let edge = ImportedEdge { origin: None, kind: meaning.kind, from, to, metadata: or_null(rest), created_at };
-            self.found.add_link(Link { edge, home: origin.to_owned(), key: "dependencies", said });
         }
-        Ok(())
+        if !leftovers.is_empty() {
+            record.warn("dependencies that do not say what the issue depends on are kept in metadata");
+            record.keep("dependencies", leftovers);
+        }
+    }
+
+    /// The edge of a dependency, if it names its end.
+    fn dependency(&mut self, place: String, said: Value, origin: &str) -> Option<ImportedEdge> {
+        let mut dependency = Record::open(place, said).ok()?;
+        let needed = word(&dependency.take("depends_on_id"))?;
+        let dependent = word(&dependency.take("issue_id")).unwrap_or_else(|| origin.to_owned());
+        let given = dependency.text("type").unwrap_or_else(|| "blocks".into());
+        let meaning = meaning_of(&given);
+        if !meaning.exact {
+            dependency.keep("type", given);
+        }
+        if dependency.peek("metadata") == "{}" {
+            dependency.take("metadata");
+        }
+        let created_at = dependency.time("created_at");
+        let rest = dependency.close(&mut self.found.warnings);
+        let (from, to) = if meaning.backwards { (needed, dependent) } else { (dependent, needed) };
+        Some(ImportedEdge { origin: None, kind: meaning.kind, from, to, metadata: or_null(rest), created_at })
     }
 
     fn comments(&mut self, record: &mut Record, origin: &str) -> Result<Vec<ImportedNote>> {
@@ -195,6 +206,7 @@ fn read_fields(record: &mut Record, origin: String) -> Result<ImportedTask> {
     ] {
         context.extend(record.text(key).map(|content| ImportedNote::made_of(key, kind, content, at)));
     }
+    let criteria = record.criteria("acceptance_criteria");
     Ok(ImportedTask {
         origin,
         title,
@@ -203,7 +215,8 @@ fn read_fields(record: &mut Record, origin: String) -> Result<ImportedTask> {
         status,
         owner: record.owner("assignee"),
         labels: record.labels("labels"),
-        acceptance: record.criteria("acceptance_criteria"),
+        acceptance: criteria.all,
+        met: criteria.met,
         estimate: record.number("estimated_minutes").map(|minutes| format!("{minutes}m")),
         due: record.time("due_at"),
         defer_until: record.time("defer_until"),
@@ -340,6 +353,13 @@ mod tests {
     }
 
     #[test]
+    fn a_dependency_without_an_end_is_kept() {
+        let dependencies = json!([{ "type": "blocks" }, "bk-1"]);
+        let (task, warnings) = one(json!({"id": "a", "title": "t", "priority": 2, "dependencies": dependencies}));
+        assert_eq!((&task.metadata["dependencies"], warnings.len()), (&dependencies, 1));
+    }
+
+    #[test]
     fn lines_that_are_no_issues_are_reported() {
         let text = concat!(
             "\u{feff}{\"_type\":\"memory\",\"key\":\"k\",\"value\":\"v\"}\r\n\r\n",
@@ -363,7 +383,5 @@ mod tests {
         assert_eq!(message(r#"{"id":"a"}"#), r#"line 1 "a" has no title"#);
         let twice = message(&format!("{first}\n{{\"id\":\"a\",\"title\":\"u\"}}"));
         assert_eq!(twice, r#"line 2 "a" has the id "a", which line 1 "a" has too"#);
-        let bad = message(r#"{"id":"a","title":"t","dependencies":[{"type":"blocks"}]}"#);
-        assert_eq!(bad, r#"line 1 "a" dependencies[0] does not say what the issue depends on"#);
     }
 }

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::create::{plain_fields, related};
 use super::source::{Import, ImportedTask};
-use super::{plain_fields, related};
-use crate::engine::commit::plan::{Application, FieldChange, KeptBecause, PlanChange};
+use crate::engine::commit::application::Application;
+use crate::engine::commit::plan::{FieldChange, KeptBecause, PlanChange};
 use crate::engine::commit::plan_base::Base;
 use crate::engine::commit::transaction::Transaction;
 use crate::error::Result;
@@ -47,7 +48,7 @@ pub(super) fn follow(
         }
         if is_known {
             application.update(tx, &one, &before, &base, &mut said)?;
-            application.change_blockers(tx, id, &one, &base)?;
+            application.change_blockers(tx, id, &one, &base, &mut said)?;
             follow_status(tx, application, &one, task.status, &base, &mut said)?;
         }
         if !is_known || !before.status.is_finished() {
@@ -121,18 +122,21 @@ fn end(tx: &mut Transaction, task: &Task, to: Status) -> Result<bool> {
         if task.unmet().next().is_some() || unready(tx, task)?.iter().any(stands_in_the_way) {
             return Ok(false);
         }
-        if !is_begun {
-            move_to(tx, task, Status::InProgress, is_of_another)?;
+        if !is_begun && !move_to(tx, task, Status::InProgress, is_of_another)? {
+            return Ok(false);
         }
     }
-    move_to(tx, task, to, is_of_another)?;
-    Ok(true)
+    move_to(tx, task, to, is_of_another)
 }
 
-fn move_to(tx: &mut Transaction, task: &Task, status: Status, is_of_another: bool) -> Result<()> {
+/// Moves a task. Says whether its lease and its state allowed that.
+fn move_to(tx: &mut Transaction, task: &Task, status: Status, is_of_another: bool) -> Result<bool> {
     let override_reason = is_of_another.then(|| Text("its source ended it".into()));
     let children = (status == Status::Cancelled).then_some(ChildrenOfCancelled::Keep);
     let guard = Guard { override_reason, ..Guard::default() };
     let transition = TaskTransition { id: TaskRef(task.id.to_string()), status, force: None, children, guard };
-    decide(tx, &Command::TaskTransition(transition)).map(|_| ())
+    match decide(tx, &Command::TaskTransition(transition)) {
+        Err(e) if KeptBecause::of(&e).is_none() => Err(e),
+        moved => Ok(moved.is_ok()),
+    }
 }

@@ -1,10 +1,7 @@
 //! The common form of all import formats: plain tasks under the ids of their source, and tools to read them.
 //!
-//! Guarantees: what a parser does not take from an object of the source stays under its own name for the metadata; an
-//! edge joins two tasks of the file or is named in the warnings and kept with a task.
-//! Leaves to others: files, ULIDs, events, and what one format means by its words.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Guarantees: what a parser does not take from an object of the source stays under its own name for the metadata.
+//! Leaves to others: files, ULIDs, events, what one format means by its words, and which edges hold (`collector`).
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -43,7 +40,8 @@ pub struct ImportedTask {
     pub kind: Option<String>,
     /// Where it stands. Never `archived`; `blocked` only where an unfinished blocker is in the file.
     pub status: Status,
-    /// Who works on it, as an agent name. May be absent even where it is in progress.
+    /// Who works on it, as an agent name; while the file is read, as the source spells it. May be absent even where it is in
+    /// progress.
     pub owner: Option<String>,
     /// −5 to +5; higher is sooner.
     pub priority: i64,
@@ -51,6 +49,8 @@ pub struct ImportedTask {
     pub labels: Vec<String>,
     /// What must hold before it is done.
     pub acceptance: Vec<String>,
+    /// Those of the criteria that are met.
+    pub met: Vec<String>,
     /// Expected effort.
     pub estimate: Option<String>,
     /// When it should be done.
@@ -154,6 +154,15 @@ pub(crate) fn shortened(value: &Value) -> String {
     let text = value.to_string();
     let short: String = text.chars().take(120).collect();
     if short.len() < text.len() { short + "…" } else { short }
+}
+
+/// The acceptance criteria of a task of the source.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Criteria {
+    /// All of them.
+    pub(crate) all: Vec<String>,
+    /// Those that are ticked.
+    pub(crate) met: Vec<String>,
 }
 
 /// One object of the source while it is taken apart.
@@ -272,10 +281,15 @@ impl Record {
         }
     }
 
+    /// Goes by a name from here on.
+    pub(crate) fn name(&mut self, name: &str) {
+        self.place = format!("{} {}", self.place, quoted(name));
+    }
+
     /// Takes the id, where there is one, and goes by it from here on.
     pub(crate) fn origin(&mut self) -> Option<String> {
         let id = self.take_as("id", "an id", word)?;
-        self.place = format!("{} {}", self.place, quoted(&id));
+        self.name(&id);
         Some(id)
     }
 
@@ -303,17 +317,17 @@ impl Record {
         Ok(title)
     }
 
-    /// Takes the name of the owner as an agent name; another spelling is kept as well.
+    /// Takes the name of the owner as the source spells it; one that is no agent name is kept as well.
     pub(crate) fn owner(&mut self, key: &str) -> Option<String> {
         let name = self.text(key)?;
-        let owner = slug(&name);
-        if owner.is_none() {
+        let agent = slug(&name);
+        if agent.is_none() {
             self.warn(format!("{key} {} makes no agent name; it is kept in metadata", quoted(&name)));
         }
-        if owner.as_deref() != Some(name.as_str()) {
-            self.keep(key, name);
+        if agent.as_deref() != Some(name.as_str()) {
+            self.keep(key, name.as_str());
         }
-        owner
+        agent.map(|_| name)
     }
 
     /// Takes `status`. `known` says what a word means here and whether that is all it means; a word that is unknown, or
@@ -330,17 +344,23 @@ impl Record {
 
     /// Takes labels: a list of texts.
     pub(crate) fn labels(&mut self, key: &str) -> Vec<String> {
-        self.entries(key, |line| (line, true))
+        self.entries(key, |line| line)
     }
 
     /// Takes acceptance criteria: a list of texts, or one text with a criterion on each line.
-    pub(crate) fn criteria(&mut self, key: &str) -> Vec<String> {
-        self.entries(key, without_marker)
+    pub(crate) fn criteria(&mut self, key: &str) -> Criteria {
+        let mut met = Vec::new();
+        let all = self.entries(key, |line| {
+            let (entry, is_ticked) = without_marker(line);
+            met.extend(is_ticked.then(|| entry.to_owned()));
+            entry
+        });
+        Criteria { all, met }
     }
 
-    /// Takes the entries of one of our lists: single lines, none empty, none twice, each corrected by `shape`, which
-    /// also says whether nothing was lost. Where anything was, the original is kept as well.
-    fn entries(&mut self, key: &str, shape: impl Fn(&str) -> (&str, bool)) -> Vec<String> {
+    /// Takes the entries of one of our lists: single lines, none empty, none twice, each corrected by `shape`. Where anything
+    /// was lost, the original is kept as well.
+    fn entries(&mut self, key: &str, mut shape: impl FnMut(&str) -> &str) -> Vec<String> {
         let value = self.take(key);
         let given = match &value {
             Value::Null => return Vec::new(),
@@ -350,9 +370,9 @@ impl Record {
         let mut whole = given.iter().all(Value::is_string);
         let mut entries: Vec<String> = Vec::new();
         for line in given.iter().filter_map(Value::as_str).flat_map(lines) {
-            let (entry, all) = shape(line);
+            let entry = shape(line);
             let fits = entry.chars().count() <= MAX_WORD && entries.len() < MAX_LIST;
-            whole &= all && fits;
+            whole &= fits;
             if fits && !entry.is_empty() && entries.iter().all(|other| other != entry) {
                 entries.push(entry.to_owned());
             }
@@ -385,9 +405,8 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split(['\n', '\r', '\0']).map(str::trim).filter(|line| !line.is_empty())
 }
 
-/// A line without the mark that makes it an entry of a Markdown list, and whether it was not ticked off: a tick says
-/// more than the words do.
-fn without_marker(line: &str) -> (&str, bool) {
+/// A line without the mark that makes it an entry of a Markdown list, and whether it is ticked.
+pub(crate) fn without_marker(line: &str) -> (&str, bool) {
     let ends = |rest: &&str| rest.is_empty() || rest.starts_with(char::is_whitespace);
     let after_number = line.trim_start_matches(|c: char| c.is_ascii_digit());
     let marked = if after_number.len() < line.len() {
@@ -397,137 +416,11 @@ fn without_marker(line: &str) -> (&str, bool) {
     };
     let item = marked.filter(ends).unwrap_or(line).trim_start();
     if let Some(rest) = item.strip_prefix("[ ]").filter(ends) {
-        return (rest.trim_start(), true);
+        return (rest.trim_start(), false);
     }
     match item.strip_prefix("[x]").or_else(|| item.strip_prefix("[X]")).filter(ends) {
-        Some(rest) => (rest.trim_start(), false),
-        None => (item, true),
-    }
-}
-
-/// An edge whose ends are not known to be in the file yet.
-pub(crate) struct Link {
-    /// The edge.
-    pub(crate) edge: ImportedEdge,
-    /// The task that names it.
-    pub(crate) home: String,
-    /// The key under which that task names it.
-    pub(crate) key: &'static str,
-    /// The name, as it stands in the source.
-    pub(crate) said: Value,
-}
-
-/// Everything found in a file so far.
-#[derive(Default)]
-pub(crate) struct Collector {
-    tasks: Vec<ImportedTask>,
-    /// Where each id was found, and which of `tasks` has it.
-    places: BTreeMap<String, (String, usize)>,
-    links: Vec<Link>,
-    /// What did not fit.
-    pub(crate) warnings: Vec<String>,
-}
-
-impl Collector {
-    /// Adds a task found at `place`.
-    ///
-    /// Errors: its id was there before.
-    pub(crate) fn add_task(&mut self, place: String, task: ImportedTask) -> Result<()> {
-        if let Some((first, _)) = self.places.get(&task.origin) {
-            let id = quoted(&task.origin);
-            return Err(Error::validation(format!("{place} has the id {id}, which {first} has too"))
-                .hint("give one of them another id in the file, or remove it there; nothing was changed"));
-        }
-        self.places.insert(task.origin.clone(), (place, self.tasks.len()));
-        self.tasks.push(task);
-        Ok(())
-    }
-
-    /// Whether a task with this id was found.
-    pub(crate) fn knows(&self, origin: &str) -> bool {
-        self.places.contains_key(origin)
-    }
-
-    /// Adds an edge.
-    pub(crate) fn add_link(&mut self, link: Link) {
-        self.links.push(link);
-    }
-
-    /// Ends an object that belongs to no task: its unread values can only be reported.
-    pub(crate) fn left_out(&mut self, record: Record) {
-        let place = record.place.clone();
-        for (key, value) in record.close(&mut self.warnings) {
-            self.warnings.push(format!("{place}: {key} belongs to no task and is left out: {}", shortened(&value)));
-        }
-    }
-
-    /// Ends the file: decides which edges hold, and which tasks are blocked by them.
-    pub(crate) fn finish(mut self, format: &'static str) -> Import {
-        let mut seen = BTreeSet::new();
-        let mut edges = Vec::new();
-        for link in std::mem::take(&mut self.links) {
-            match self.objection(&link.edge, &mut seen) {
-                None => edges.push(link.edge),
-                Some(reason) => self.send_home(link, &reason),
-            }
-        }
-        self.resolve_blocked(&edges);
-        self.warn_of_deadlocks(&edges);
-        Import { format, tasks: self.tasks, edges, warnings: self.warnings }
-    }
-
-    fn objection(&self, edge: &ImportedEdge, seen: &mut BTreeSet<(RelationType, String, String)>) -> Option<String> {
-        if let Some(missing) = [&edge.from, &edge.to].into_iter().find(|end| !self.knows(end)) {
-            return Some(format!("{} is not among the imported tasks", quoted(missing)));
-        }
-        if edge.from == edge.to {
-            return Some("a task cannot be related to itself".into());
-        }
-        let new = seen.insert((edge.kind, edge.from.clone(), edge.to.clone()));
-        (!new).then(|| "it was there before".into())
-    }
-
-    /// Keeps an edge that does not hold in the metadata of the task that names it.
-    fn send_home(&mut self, link: Link, reason: &str) {
-        let (kind, from, to) = (link.edge.kind.as_str(), quoted(&link.edge.from), quoted(&link.edge.to));
-        let what = format!("{from} {kind} {to} is left out: {reason}");
-        let Some((_, index)) = self.places.get(&link.home) else {
-            self.warnings.push(format!("{what}: {}", shortened(&link.said)));
-            return;
-        };
-        self.warnings.push(format!("{what}; it is kept in the metadata of {}", quoted(&link.home)));
-        let kept = self.tasks[*index].metadata.entry(link.key).or_insert_with(|| json!([]));
-        match kept {
-            Value::Array(all) => all.push(link.said),
-            other => *other = json!([other.take(), link.said]),
-        }
-    }
-
-    /// Opens the tasks that are called blocked while nothing in the file blocks them.
-    fn resolve_blocked(&mut self, edges: &[ImportedEdge]) {
-        let unfinished: BTreeSet<&str> =
-            self.tasks.iter().filter(|task| !task.status.is_finished()).map(|task| task.origin.as_str()).collect();
-        let blocks = edges.iter().filter(|edge| edge.kind == RelationType::Blocks);
-        let waiting: BTreeSet<&str> =
-            blocks.filter(|edge| unfinished.contains(edge.from.as_str())).map(|edge| edge.to.as_str()).collect();
-        let free: BTreeSet<String> = unfinished.difference(&waiting).map(|origin| (*origin).to_owned()).collect();
-        for task in self.tasks.iter_mut().filter(|task| task.status == Status::Blocked && free.contains(&task.origin)) {
-            task.status = Status::Open;
-            task.metadata.entry("status").or_insert_with(|| json!("blocked"));
-            self.warnings
-                .push(format!("{}: blocked becomes open, because nothing unfinished blocks it", quoted(&task.origin)));
-        }
-    }
-
-    /// A part that waits for the whole can never begin, and the whole never end.
-    fn warn_of_deadlocks(&mut self, edges: &[ImportedEdge]) {
-        let ends = |kind| edges.iter().filter(move |edge| edge.kind == kind).map(|edge| (&edge.from, &edge.to));
-        let parents: BTreeSet<_> = ends(RelationType::ParentOf).collect();
-        for (whole, part) in ends(RelationType::Blocks).filter(|pair| parents.contains(pair)) {
-            let (part, whole) = (quoted(part), quoted(whole));
-            self.warnings
-                .push(format!("{part} waits for {whole}, which it is a part of: neither can be finished first"));
-        }
+        Some(rest) => (rest.trim_start(), true),
+        None => (item, false),
     }
 }
 
@@ -579,80 +472,22 @@ mod tests {
         let text = "- one\n\n* [ ] two\r\n3. three\n4) four\n1.5 seconds\n-5 degrees\n[link](x)\n- one\n-\n";
         let mut plain = record(json!({ "criteria": text }));
         let expected = ["one", "two", "three", "four", "1.5 seconds", "-5 degrees", "[link](x)"];
-        assert_eq!(plain.criteria("criteria"), expected);
+        assert_eq!(plain.criteria("criteria").all, expected);
         assert!(plain.keys().is_empty());
 
         let mut ticked = record(json!({ "criteria": ["- [x] done", "long ".repeat(300), 7] }));
-        assert_eq!(ticked.criteria("criteria"), ["done"]);
+        assert_eq!(ticked.criteria("criteria"), Criteria { all: vec!["done".into()], met: vec!["done".into()] });
         assert_eq!(ticked.keys(), ["criteria"]);
         assert_eq!(record(json!({ "labels": ["- a", "b ", "", "b"] })).labels("labels"), ["- a", "b"]);
     }
 
     #[test]
-    fn owners_are_agent_names() {
+    fn a_name_that_is_no_agent_name_is_kept() {
         let mut same = record(json!({"by": "ada"}));
         assert_eq!((same.owner("by").as_deref(), same.keys().len()), (Some("ada"), 0));
         let mut other = record(json!({"by": "Ada L."}));
-        assert_eq!((other.owner("by").as_deref(), other.take("by")), (Some("ada-l."), json!("Ada L.")));
-        let mut foreign = record(json!({"by": "日本"}));
-        assert!(foreign.owner("by").is_some_and(|name| name.starts_with("agent-")));
-        assert_eq!(foreign.take("by"), json!("日本"), "the name itself is kept as well");
+        assert_eq!((other.owner("by").as_deref(), other.take("by")), (Some("Ada L."), json!("Ada L.")));
         let mut none = record(json!({"by": " - "}));
         assert_eq!((none.owner("by"), none.take("by")), (None, json!(" - ")));
-    }
-
-    fn task(origin: &str, status: Status) -> ImportedTask {
-        ImportedTask { origin: origin.into(), title: "t".into(), status, ..ImportedTask::default() }
-    }
-
-    fn link(kind: RelationType, from: &str, to: &str) -> Link {
-        let (from, to, home) = (from.to_owned(), to.to_owned(), to.to_owned());
-        let edge = ImportedEdge { origin: None, kind, from, to, metadata: Value::Null, created_at: None };
-        Link { said: json!(edge.from), edge, home, key: "needs" }
-    }
-
-    fn collected(tasks: &[(&str, Status)], links: Vec<Link>) -> Import {
-        let mut found = Collector::default();
-        for (origin, status) in tasks {
-            found.add_task(format!("line {origin}"), task(origin, *status)).unwrap();
-        }
-        links.into_iter().for_each(|link| found.add_link(link));
-        found.finish("test")
-    }
-
-    #[test]
-    fn edges_that_do_not_hold_are_kept_with_a_task() {
-        let blocks = |from, to| link(RelationType::Blocks, from, to);
-        let links = vec![blocks("1", "2"), blocks("1", "2"), blocks("2", "2"), blocks("3", "2"), blocks("3", "4")];
-        let imported = collected(&[("1", Status::Open), ("2", Status::Open)], links);
-        assert_eq!(imported.edges.len(), 1);
-        assert_eq!(imported.tasks[1].metadata["needs"], json!(["1", "2", "3"]));
-        assert_eq!(imported.warnings.len(), 4);
-        assert_eq!(imported.warnings[3], r#""3" blocks "4" is left out: "3" is not among the imported tasks: "3""#);
-    }
-
-    #[test]
-    fn blocked_needs_an_unfinished_blocker() {
-        let tasks = [("a", Status::Open), ("b", Status::Completed), ("c", Status::Blocked), ("d", Status::Blocked)];
-        let links = vec![link(RelationType::Blocks, "a", "c"), link(RelationType::Blocks, "b", "d")];
-        let imported = collected(&tasks, links);
-        assert_eq!((imported.tasks[2].status, imported.tasks[3].status), (Status::Blocked, Status::Open));
-        assert!(imported.tasks[2].metadata.is_empty());
-        assert_eq!(imported.tasks[3].metadata["status"], "blocked");
-    }
-
-    #[test]
-    fn a_part_that_waits_for_the_whole_is_reported() {
-        let links = vec![link(RelationType::ParentOf, "a", "b"), link(RelationType::Blocks, "a", "b")];
-        let imported = collected(&[("a", Status::Open), ("b", Status::Open)], links);
-        assert_eq!((imported.edges.len(), imported.warnings.len()), (2, 1));
-    }
-
-    #[test]
-    fn an_id_belongs_to_one_task() {
-        let mut found = Collector::default();
-        found.add_task("line 1".into(), task("a", Status::Open)).unwrap();
-        let error = found.add_task("line 4".into(), task("a", Status::Open)).unwrap_err();
-        assert_eq!(error.message, r#"line 4 has the id "a", which line 1 has too"#);
     }
 }

@@ -6,9 +6,8 @@
 
 use serde_json::{Map, Value};
 
-use super::source::{
-    Collector, Import, ImportedEdge, ImportedNote, ImportedTask, Link, Record, shortened, without_bom, word,
-};
+use super::collector::{Collector, Link};
+use super::source::{Criteria, Import, ImportedEdge, ImportedNote, ImportedTask, Record, shortened, without_bom, word};
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
 use crate::model::id::quoted;
@@ -152,7 +151,7 @@ fn read_fields(record: &mut Record, tag: &str, origin: String, parent: Option<&P
     let status = record.status(status_of);
     let prose = [record.text("description"), record.text("details")];
     let created_at = record.time("createdAt");
-    let mut acceptance = record.criteria("acceptanceCriteria");
+    let Criteria { all: mut acceptance, met } = record.criteria("acceptanceCriteria");
     let context = read_test_strategy(record, &mut acceptance).into_iter().collect();
     let mut labels = record.labels("tags");
     if tag != MASTER && !labels.iter().any(|label| label == tag) {
@@ -168,6 +167,7 @@ fn read_fields(record: &mut Record, tag: &str, origin: String, parent: Option<&P
         priority: read_priority(record).unwrap_or(parent.map_or(0, |parent| parent.priority)),
         labels,
         acceptance,
+        met,
         created_at,
         closed_at: record.time_of("updatedAt").filter(|_| status.is_finished()),
         metadata: Map::new(),

@@ -1,7 +1,4 @@
-//! `export`, and the board of a server: the plan as a document.
-
-use schemars::JsonSchema;
-use serde::Serialize;
+//! The board: the plan as one page, for `export` and for a server.
 
 use super::lists::Neighbours;
 use crate::engine::context::Workspace;
@@ -10,7 +7,6 @@ use crate::engine::view::read;
 use crate::env::parallel;
 use crate::error::Result;
 use crate::model::event::Entity;
-use crate::model::query::{Export, ExportFormat};
 use crate::model::task::Task;
 use crate::reports::board::{self, Card};
 use crate::store::entity::read_log_with;
@@ -18,26 +14,17 @@ use crate::store::entity::read_log_with;
 /// How many tasks are held at once as more than their cards.
 const AT_ONCE: usize = 2_000;
 
-/// The plan in another format.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Exported {
-    /// The format.
-    pub format: ExportFormat,
+/// The page of the board.
+#[derive(Debug)]
+pub struct BoardPage {
     /// The number of tasks.
     pub total: usize,
-    /// The document.
+    /// The page.
     pub text: String,
 }
 
-/// `export`
-pub fn export(ws: &Workspace, q: &Export) -> Result<Exported> {
-    match q.format {
-        ExportFormat::Html => board(ws, false),
-    }
-}
-
 /// The board. A live one follows the events of the server that it comes from.
-pub fn board(ws: &Workspace, live: bool) -> Result<Exported> {
+pub fn board(ws: &Workspace, live: bool) -> Result<BoardPage> {
     let index = read::index(ws)?;
     let plan = read::plan(ws, &index)?;
     let viewer = read::viewer_with_rights(ws)?;
@@ -58,5 +45,5 @@ pub fn board(ws: &Workspace, live: bool) -> Result<Exported> {
         })?);
     }
     let total = cards.len();
-    Ok(Exported { format: ExportFormat::Html, total, text: board::page(cards, ws.env.now(), live) })
+    Ok(BoardPage { total, text: board::page(cards, ws.env.now(), live) })
 }

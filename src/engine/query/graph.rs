@@ -131,27 +131,28 @@ struct Part {
 
 /// The tasks in the order of the tree: each before its children. Of a circle of parents some tasks come last.
 fn in_tree_order(nodes: Vec<Node>) -> Vec<Node> {
-    let order: Vec<usize> = walk(&nodes).into_iter().map(|(n, _)| n).collect();
+    let parents: Vec<(Id, Option<Id>)> = nodes.iter().map(|node| (node.id, node.parent)).collect();
+    let order: Vec<usize> = walk(&parents).into_iter().map(|(n, _)| n).collect();
     let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
     let mut sorted: Vec<Node> = order.into_iter().filter_map(|n| nodes[n].take()).collect();
     sorted.extend(nodes.into_iter().flatten());
     sorted
 }
 
-/// The places of the tasks in the order of the tree, each with its depth.
-fn walk(nodes: &[Node]) -> Vec<(usize, usize)> {
-    let known: HashSet<Id> = nodes.iter().map(|node| node.id).collect();
+/// The places of tasks, each given with its parent, in the order of the tree, each with its depth.
+pub(super) fn walk(tasks: &[(Id, Option<Id>)]) -> Vec<(usize, usize)> {
+    let known: HashSet<Id> = tasks.iter().map(|(id, _)| *id).collect();
     let mut children: HashMap<Id, Vec<usize>> = HashMap::new();
-    for (n, parent) in nodes.iter().enumerate().filter_map(|(n, node)| Some((n, node.parent?))) {
+    for (n, parent) in tasks.iter().enumerate().filter_map(|(n, (_, parent))| Some((n, (*parent)?))) {
         children.entry(parent).or_default().push(n);
     }
-    let is_root = |n: &usize| nodes[*n].parent.is_none_or(|parent| !known.contains(&parent));
-    let mut open: Vec<(usize, usize)> = (0..nodes.len()).rev().filter(is_root).map(|n| (n, 0)).collect();
+    let is_root = |n: &usize| tasks[*n].1.is_none_or(|parent| !known.contains(&parent));
+    let mut open: Vec<(usize, usize)> = (0..tasks.len()).rev().filter(is_root).map(|n| (n, 0)).collect();
     let (mut order, mut seen) = (Vec::new(), HashSet::new());
     while let Some((n, depth)) = open.pop() {
         if seen.insert(n) {
             order.push((n, depth));
-            let below = children.get(&nodes[n].id).into_iter().flatten().rev();
+            let below = children.get(&tasks[n].0).into_iter().flatten().rev();
             open.extend(below.map(|child| (*child, depth + 1)));
         }
     }
@@ -182,7 +183,8 @@ impl Drawing {
             waits.entry(edge.to).or_default().push(edge.from);
         }
         let mut out = String::new();
-        for (n, depth) in walk(nodes) {
+        let parents: Vec<(Id, Option<Id>)> = nodes.iter().map(|node| (node.id, node.parent)).collect();
+        for (n, depth) in walk(&parents) {
             let node = &nodes[n];
             let waiting = waits.get(&node.id).map(|from| {
                 let handle = |id| known.get(id).and_then(|n| nodes[*n].handle.as_deref());

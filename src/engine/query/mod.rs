@@ -9,6 +9,7 @@ pub(crate) mod conflicts;
 pub(crate) mod diagnostics;
 pub(crate) mod diff;
 pub(crate) mod doctor;
+pub(crate) mod export;
 pub(crate) mod find;
 pub(crate) mod graph;
 pub(crate) mod history;
@@ -26,7 +27,7 @@ pub(crate) mod status;
 pub(crate) mod threads;
 pub(crate) mod unreachable_events;
 
-pub use board::Exported;
+pub use export::Exported;
 pub use graph::Drawing;
 pub use review::review_dropped;
 

@@ -229,7 +229,7 @@ pub fn resolve(ws: &Workspace, reference: &Ref) -> Result<Id> {
         return Err(unknown());
     }
     let mut found: BTreeSet<Id> = if text.len() == 26 {
-        text.parse().ok().filter(|id| is_there(ws, *id)).into_iter().collect()
+        text.parse().ok().filter(|id| exists(ws, *id)).into_iter().collect()
     } else {
         let mut found = in_shard(ws, &shard_of(&text))?;
         found.retain(|id| id.to_string().ends_with(&text));
@@ -246,7 +246,8 @@ pub fn resolve(ws: &Workspace, reference: &Ref) -> Result<Id> {
     one_of(found, reference)?.ok_or_else(unknown)
 }
 
-fn is_there(ws: &Workspace, id: Id) -> bool {
+/// Whether a task has a folder.
+pub(crate) fn exists(ws: &Workspace, id: Id) -> bool {
     matches!(ws.store.dir.kind(task_dir(id)), Ok(Some(Kind::Dir)))
 }
 
