@@ -670,6 +670,7 @@ fn what_calls_an_agent_by_its_name_reaches_it_once_it_registers() {
     room.run(&["broadcast", "--body", "to all"]).data();
     room.run(&["broadcast", "--body", "welcome", "--to", "bob"]).data();
     room.run(&["broadcast", "--body", "to all again"]).data();
+    room.task("ready before", &[]);
     room.run(&["thread", "open", &task, "--body", "@bob, is this yours?", "--no-hold"]).data();
     room.run_as("bob", &["agent", "register"]).data();
     let unread = read(&room, "bob");

@@ -93,7 +93,7 @@ fn first_record(ws: &Workspace, runtime: &Dir, agent: &str) -> Result<InboxRecor
         return with_view(ws, |view| all_read(ws, &InboxRecord { read_to, ..InboxRecord::default() }, view));
     };
     let record = InboxRecord { read_to: Some(registered), ..InboxRecord::default() };
-    with_view(ws, |view| all_read(ws, &with_earlier_calls(ws, record, view)?, view))
+    with_view(ws, |view| with_earlier_calls(ws, all_read(ws, &record, view)?, view))
 }
 
 /// The record of an agent that was called by its name before it registered: it begins before the first such event, with all else

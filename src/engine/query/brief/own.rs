@@ -64,7 +64,8 @@ pub(super) fn aim(draft: &mut Draft, task: &Task, entries: &[Entry], shown: &Tas
     let (id, handle, status) = (task.id, &shown.handle, shown.status);
     let _ = writeln!(text, "task {id} ({handle}), {kind}, {status}, priority {}", f.priority);
     if let Some(rejected) = rejection(entries).filter(|_| !task.status.is_finished()) {
-        let (by, why) = (line_of(&rejected.author.agent, 100), line(rejected.why.as_deref().unwrap_or_default()));
+        let why = rejected.why.as_deref().unwrap_or_default();
+        let (by, why) = (line_of(&rejected.author.agent, 100), line_of(why, (draft.room / 2).max(200)));
         let met = met_words(task).map(|words| format!(" ({words})")).unwrap_or_default();
         let _ = writeln!(text, "\n**sent back by {by}**: {why}{met}");
     }
