@@ -106,13 +106,16 @@ impl App {
             return;
         }
         let app = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
+        let keeping = tokio::task::spawn_blocking(move || {
             let request = Request { agent: app.own_agent.clone(), ..Request::default() };
-            let kept = app.workspace(request).and_then(|ws| engine::keep_house(&ws));
-            if let Err(e) = kept {
+            app.workspace(request).and_then(|ws| engine::keep_house(&ws))
+        });
+        let is_keeping = Arc::clone(&self.keeping_house);
+        tokio::spawn(async move {
+            if let Err(e) = result_of::<(), Error>(keeping).await {
                 tracing::warn!(error = %e, "sessions and threads were not looked after");
             }
-            app.keeping_house.store(false, Ordering::SeqCst);
+            is_keeping.store(false, Ordering::SeqCst);
         });
     }
 

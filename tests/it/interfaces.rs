@@ -145,8 +145,10 @@ fn replaced(plan: &Plan, asked: &Asked, other: &str) -> Option<Asked> {
                 *value = json!(other);
                 true
             }
-            Value::Array(items) => items.iter_mut().fold(false, |found, item| all(item, is_id, other) || found),
-            Value::Object(map) => map.values_mut().fold(false, |found, item| all(item, is_id, other) || found),
+            Value::Array(items) => {
+                items.iter_mut().filter_map(|item| all(item, is_id, other).then_some(())).count() > 0
+            }
+            Value::Object(map) => map.values_mut().filter_map(|item| all(item, is_id, other).then_some(())).count() > 0,
             _ => false,
         }
     }
