@@ -286,7 +286,7 @@ fn what_is_no_export_is_refused_whole() {
     let mut edited = record;
     edited["task"]["title"] = json!("edited in the export");
     let report = import(&format!("{edited}\n")).data();
-    assert!(report["warnings"][0].as_str().unwrap().contains("is not what its events say"), "{report}");
+    assert!(report["warnings"][0].as_str().unwrap().contains("is not what the events say"), "{report}");
     assert_eq!(copy.run(&["task", "list"]).data()["items"][0]["title"], "one");
     import("").data();
     // The same in another layout.

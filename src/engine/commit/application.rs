@@ -4,7 +4,7 @@
 //! stays unless the caller forces it.
 //! Leaves to others: reading the source, and the comparison of one value (`rules::sources`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::{Value, json};
 
@@ -36,6 +36,8 @@ pub(crate) struct Application<'a> {
     lists_refusals: bool,
     /// The tasks by their keys in the source.
     pub ids: BTreeMap<String, Id>,
+    /// Those that were there before.
+    known: HashSet<Id>,
     pub changes: Vec<PlanChange>,
     pub conflicts: Vec<PlanConflict>,
     /// Key and title of the unfinished tasks whose keys left the file.
@@ -52,12 +54,14 @@ impl<'a> Application<'a> {
 
     /// An application of another source, of this name.
     pub fn of_source(plan: &'a PlanFile, job: &'a PlanApply, source: String, ids: BTreeMap<String, Id>) -> Self {
+        let known = ids.values().copied().collect();
         Application {
             plan,
             job,
             source,
             lists_refusals: true,
             ids,
+            known,
             changes: Vec::new(),
             conflicts: Vec::new(),
             missing: Vec::new(),
@@ -123,7 +127,7 @@ impl<'a> Application<'a> {
         // A key may have left the file since, and a blocker may be no key but an id.
         base.parent = base.parent_key.as_ref().and_then(|key| self.ids.get(key)).copied().or(base.parent);
         // A parent that is no task of this plan is none of its business.
-        base.parent = base.parent.filter(|parent| self.ids.values().any(|id| id == parent));
+        base.parent = base.parent.filter(|parent| self.known.contains(parent));
         let blockers: Vec<Id> = base.blocker_keys.iter().filter_map(|key| self.id_of(tx, key).ok()).collect();
         base.blockers.extend(blockers);
         Ok(base)

@@ -11,16 +11,18 @@ mod create;
 mod follow;
 pub(crate) mod github;
 mod ours;
+mod parts;
 mod sections;
 pub(crate) mod source;
 pub(crate) mod taskmaster;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{Cursor, Read, Seek};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use parts::Parts;
 pub use source::{Import, ImportedTask};
 
 use crate::engine::commit::application::Application;
@@ -28,6 +30,7 @@ use crate::engine::commit::plan::{DRY_RUN, PlanChange, PlanConflict};
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
+use crate::env::progress::Progress;
 use crate::error::{Error, Result};
 use crate::model::command::{Batch, Command};
 use crate::model::id::{Id, quoted};
@@ -123,14 +126,14 @@ pub struct Count {
     pub events: usize,
 }
 
-/// Imports a plan of another tool, all of it or nothing. Returns what was new, and where each task went.
+/// Imports a plan of another tool, all of it or nothing; a large one in parts. Returns what was new, and where each task went.
 ///
-/// Errors: those of [`parse`] and of any change.
+/// Errors: `ERR_USAGE` for an unknown format, `ERR_VALIDATION` for a text that is not of it, and those of any change.
 pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
     if is_ours(&job.from) {
         return import_export(ws, &mut Cursor::new(job.text.as_bytes()), job.dry_run);
     }
-    let plan = parse(job)?;
+    let mut plan = parse(job)?;
     let index = read::index(ws)?;
     let mut known = BTreeMap::new();
     for task in &plan.tasks {
@@ -138,43 +141,108 @@ pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
             known.insert(task.origin.clone(), id);
         }
     }
+    drop(index);
+    let mut report = ImportReport {
+        format: plan.format,
+        dry_run: job.dry_run,
+        added: Count::default(),
+        items: Vec::new(),
+        total: plan.tasks.len(),
+        changes: Vec::new(),
+        conflicts: Vec::new(),
+        warnings: std::mem::take(&mut plan.warnings),
+    };
+    // What a dry run decides is known to the next part only within one transaction.
+    let Parts { tasks, late } = if job.dry_run {
+        Parts { tasks: vec![plan], late: Vec::new() }
+    } else {
+        parts::cut(plan, |origin| known.contains_key(origin))
+    };
+    let progress = Progress::of("importing tasks", report.total);
+    for part in tasks {
+        let done = import_part(ws, &part, &mut known, job.dry_run).map_err(|e| after_others(e, &report))?;
+        part.tasks.iter().for_each(|_| progress.step());
+        report.items.extend(done.items);
+        report.changes.extend(done.changes);
+        report.add(done.added, done.conflicts, done.warnings);
+    }
+    let new: HashSet<String> = report.items.iter().filter(|item| item.new).map(|item| item.origin.clone()).collect();
+    for part in late {
+        let mut done = import_part(ws, &part, &mut known, job.dry_run).map_err(|e| after_others(e, &report))?;
+        // The edges of new tasks are new, and no changes.
+        let (edges, changes): (Vec<PlanChange>, Vec<PlanChange>) =
+            done.changes.into_iter().partition(|change| new.contains(change.key()));
+        done.added.relationships += edges.len();
+        report.items.extend(done.items.into_iter().filter(|item| !new.contains(&item.origin)));
+        report.changes.extend(changes);
+        report.add(done.added, done.conflicts, done.warnings);
+    }
+    Ok(report)
+}
+
+/// An error after the parts before were recorded.
+fn after_others(e: Error, report: &ImportReport) -> Error {
+    match report.items.len() {
+        0 => e,
+        n => e.hint(format!("{n} of {} tasks were imported before; run the same command again", report.total)),
+    }
+}
+
+/// What the import of a part did.
+struct PartReport {
+    added: Count,
+    items: Vec<PlacedTask>,
+    changes: Vec<PlanChange>,
+    conflicts: Vec<PlanConflict>,
+    warnings: Vec<String>,
+}
+
+/// Imports a part of a plan, all of it or nothing. The ids of new tasks are added to `known`, except in a dry run.
+fn import_part(ws: &Workspace, plan: &Import, known: &mut BTreeMap<String, Id>, dry_run: bool) -> Result<PartReport> {
     let (as_plan, options) =
         (PlanFile { plan: plan.format.into(), as_of: None, tasks: Vec::new() }, PlanApply::default());
     let begin = || Application::of_source(&as_plan, &options, plan.format.to_owned(), known.clone());
-    let (mut application, mut count, mut left_out) = (begin(), Count::default(), Vec::new());
+    let (mut application, mut added, mut warnings) = (begin(), Count::default(), Vec::new());
     let outcome = write::execute_as(ws, ws.author()?, &Command::Batch(Batch::default()), &[], None, |tx| {
-        (application, count) = (begin(), Count::default());
-        left_out = create::create_tasks(tx, &plan, &known, &mut application.ids, &mut count)?;
-        follow::follow(tx, &plan, &known, &mut application)?;
-        create::set_statuses(tx, &plan, &known, &application.ids)?;
-        count.events = tx.entries.len();
-        if job.dry_run {
+        (application, added) = (begin(), Count::default());
+        warnings = create::create_tasks(tx, plan, known, &mut application.ids, &mut added)?;
+        follow::follow(tx, plan, known, &mut application)?;
+        create::set_statuses(tx, plan, known, &application.ids)?;
+        added.events = tx.entries.len();
+        if dry_run {
             // What was decided on the stage is thrown away by a refusal.
             return Err(Error::usage(DRY_RUN));
         }
         Ok(Subject::Batch(Vec::new()))
     });
     match outcome {
-        Err(e) if !(job.dry_run && e.message.starts_with(DRY_RUN)) => return Err(e),
+        Err(e) if !(dry_run && e.message.starts_with(DRY_RUN)) => return Err(e),
         _ => {}
     }
     let Application { ids, changes, conflicts, .. } = application;
-    let ids = if job.dry_run { &known } else { &ids };
+    let is_new = |task: &ImportedTask| !known.contains_key(&task.origin);
     let item = |task: &ImportedTask| PlacedTask {
         origin: task.origin.clone(),
-        id: ids.get(&task.origin).copied(),
-        new: !known.contains_key(&task.origin),
+        id: ids.get(&task.origin).filter(|_| !dry_run || !is_new(task)).copied(),
+        new: is_new(task),
     };
-    let items: Vec<PlacedTask> = plan.tasks.iter().map(item).collect();
-    let warnings = plan.warnings.into_iter().chain(left_out).collect();
-    Ok(ImportReport {
-        format: plan.format,
-        dry_run: job.dry_run,
-        added: count,
-        total: items.len(),
-        items,
-        changes,
-        conflicts,
-        warnings,
-    })
+    let items = plan.tasks.iter().map(item).collect();
+    if !dry_run {
+        *known = ids;
+    }
+    Ok(PartReport { added, items, changes, conflicts, warnings })
+}
+
+impl ImportReport {
+    /// Adds what a part did.
+    fn add(&mut self, added: Count, conflicts: Vec<PlanConflict>, warnings: Vec<String>) {
+        let Count { tasks, relationships, progress, context, events } = added;
+        self.added.tasks += tasks;
+        self.added.relationships += relationships;
+        self.added.progress += progress;
+        self.added.context += context;
+        self.added.events += events;
+        self.conflicts.extend(conflicts);
+        self.warnings.extend(warnings);
+    }
 }

@@ -19,6 +19,7 @@ use super::{Count, ImportReport, PlacedTask};
 use crate::engine::context::Workspace;
 use crate::engine::feed::stream;
 use crate::engine::view::read;
+use crate::env::progress::Progress;
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
@@ -30,6 +31,8 @@ use crate::rules::fold::fold;
 pub(super) const FORMAT: &str = "jsonl";
 /// How many events are recorded at once.
 const AT_ONCE: usize = 20_000;
+/// Most tasks that one warning names.
+const MAX_NAMED: usize = 10;
 
 /// A task or an agent of an export.
 struct Record {
@@ -54,11 +57,13 @@ pub(super) fn import(ws: &Workspace, source: &mut (impl Read + Seek), dry_run: b
     stream::check_may_record(ws)?;
     let mut check = Pass::new(ws, dry_run)?;
     check.read(source, |entries| stream::fresh_of(ws, entries))?;
+    check.warn_of_edits();
     if dry_run {
         return Ok(check.report);
     }
     source.rewind().map_err(|e| Error::io("read again", "the import".as_ref(), &e))?;
     let mut pass = Pass::new(ws, dry_run)?;
+    pass.progress = Some(Progress::of("importing tasks", check.report.total));
     pass.read(source, |entries| stream::record_events(ws, entries)).map_err(|e| {
         let so_far = pass.report.added.events;
         match so_far {
@@ -79,6 +84,9 @@ struct Pass<'a> {
     report: ImportReport,
     /// The events that were read and not dealt with yet.
     entries: Vec<Entry>,
+    /// The tasks whose state in the file is not what their events say.
+    edited: Vec<Id>,
+    progress: Option<Progress>,
 }
 
 impl<'a> Pass<'a> {
@@ -93,7 +101,7 @@ impl<'a> Pass<'a> {
             conflicts: Vec::new(),
             warnings: Vec::new(),
         };
-        Ok(Pass { ws, report, entries: Vec::new() })
+        Ok(Pass { ws, report, entries: Vec::new(), edited: Vec::new(), progress: None })
     }
 
     fn read(&mut self, source: &mut impl Read, mut act: impl FnMut(Vec<Entry>) -> Result<Fresh>) -> Result<()> {
@@ -143,13 +151,26 @@ impl<'a> Pass<'a> {
             let is_known = read::exists(self.ws, *id);
             self.report.items.push(PlacedTask { origin: id.to_string(), id: Some(*id), new: !is_known });
             self.report.total += 1;
-            let folded = fold(*id, &self.entries[first..]).0;
-            if ours::state(&folded) != state {
-                let what = "the state in the file is not what its events say; the events count";
-                self.report.warnings.push(format!("task {id}: {what}"));
+            let folded = ours::state(&fold(*id, &self.entries[first..]).0);
+            let is_said = |(key, value): (&String, &Value)| folded.get(key) == Some(value);
+            if !state.as_object().is_some_and(|said| said.iter().all(is_said)) {
+                self.edited.push(*id);
             }
+            self.progress.iter().for_each(Progress::step);
         }
         Ok(())
+    }
+
+    /// Names the tasks whose state was edited in the file.
+    fn warn_of_edits(&mut self) {
+        if self.edited.is_empty() {
+            return;
+        }
+        let names: Vec<String> = self.edited.iter().take(MAX_NAMED).map(Id::to_string).collect();
+        let more = self.edited.len() - names.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let what = "the state in the file is not what the events say, and the events count";
+        self.report.warnings.push(format!("{what}: task {}{more}", names.join(", task ")));
     }
 
     fn count(&mut self, fresh: &Fresh) {
