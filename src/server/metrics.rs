@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::api::{self, Answer, Call};
 use crate::engine::Workspace;
+use crate::engine::bus::lag::lag;
 use crate::error::Result;
 use crate::model::query::{Query, Stats, ThreadList};
 use crate::runtime::journal;
@@ -68,6 +69,17 @@ impl Metrics {
         if let Answer::Threads(threads) = api::call(ws, &Call::Query(Query::ThreadList(open)))?.data {
             page.head("agentpm_open_threads", "gauge", "Open threads");
             page.line("agentpm_open_threads", "", &threads.rest.total.into());
+        }
+        if let Some(lag) = lag(ws)? {
+            for (name, about, value) in [
+                ("agentpm_bus_to_publish", "Acknowledged events that are not published on the bus", lag.to_publish),
+                ("agentpm_bus_to_take", "Messages of the bus that are not taken in", lag.to_take),
+                ("agentpm_bus_waiting", "Events of the bus that wait for their parents", lag.waiting as u64),
+                ("agentpm_bus_refused", "Messages of the bus that were refused", lag.refused as u64),
+            ] {
+                page.head(name, "gauge", about);
+                page.line(name, "", &value.into());
+            }
         }
         page.head("agentpm_journal_bytes", "gauge", "Size of the present journal");
         page.line("agentpm_journal_bytes", "", &ws.runtime().map_or(0, journal::length).into());

@@ -22,6 +22,7 @@ pages! {
     architecture = "ARCHITECTURE.md",
     agents = "docs/agents.md",
     board = "docs/board.md",
+    bus = "docs/bus.md",
     ci = "docs/ci.md",
     git = "docs/git.md",
     hand_edits = "docs/hand-edits.md",
@@ -131,6 +132,12 @@ fn play(page: &str) {
             return;
         }
         crate::machine::needs!("curl");
+    }
+    if page == "docs/bus.md" {
+        if !cfg!(feature = "bus") {
+            return;
+        }
+        crate::machine::needs!("nats-server");
     }
     let mut terminal = Terminal { room: Sandbox::bare_repo(), seen: HashMap::new() };
     let written = read(page);
