@@ -12,6 +12,8 @@ pub mod env;
 pub mod rules;
 
 pub mod git;
+#[cfg(feature = "bus")]
+pub mod nats;
 pub mod runtime;
 pub mod store;
 
@@ -29,5 +31,8 @@ pub mod client;
 
 #[cfg(feature = "mcp")]
 pub mod mcp;
+
+#[cfg(feature = "bus")]
+pub mod bus;
 
 pub mod cli;

@@ -214,6 +214,12 @@ pub enum Verb {
     #[cfg(feature = "mcp")]
     #[command(after_help = "Examples:\n  agentpm mcp\n  agentpm mcp --print-config claude")]
     Mcp(Deferred<Mcp>),
+    /// Exchange events with the other clones over a NATS server; ends on SIGTERM
+    #[cfg(feature = "bus")]
+    #[command(
+        after_help = "The server may also be named by AGENTPM_BUS_URL and AGENTPM_BUS_CREDS, or by url and creds under [bus] in\n~/.agentpm/config.toml; never by the repository. The limits count for a stream that is missing; one that is\nthere is used as it is.\n\nExamples:\n  agentpm bus --url nats://localhost:4222\n  agentpm bus --once"
+    )]
+    Bus(Deferred<Bus>),
     /// Print the OpenAPI description of the HTTP interface
     #[command(after_help = "Example:\n  agentpm openapi > openapi.json")]
     Openapi(Deferred<NoArguments>),
@@ -644,6 +650,32 @@ pub struct Mcp {
     /// Print the entry for the configuration of a client, and end
     #[arg(long, value_name = "CLIENT")]
     pub print_config: Option<crate::mcp::Client>,
+}
+
+#[cfg(feature = "bus")]
+#[derive(Args, Debug)]
+pub struct Bus {
+    /// Address of the NATS server; several are separated by commas
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// File with the credentials for the server
+    #[arg(long, value_name = "FILE")]
+    pub creds: Option<PathBuf>,
+    /// Publish and take in everything, and end
+    #[arg(long)]
+    pub once: bool,
+    /// Maximum size of the stream in bytes; 0 for any
+    #[arg(long, value_name = "N", default_value_t = 1024 * 1024 * 1024)]
+    pub max_bytes: u64,
+    /// Maximum age of a message in the stream; 0s for any
+    #[arg(long, value_name = "DURATION", default_value = "30d")]
+    pub max_age: crate::model::args::Duration,
+    /// Number of servers that keep each message
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub replicas: usize,
+    /// Refuse new messages when the stream is full, instead of dropping old ones
+    #[arg(long)]
+    pub refuse_when_full: bool,
 }
 
 #[derive(Args, Debug)]

@@ -5,6 +5,8 @@
 //! Leaves to others: the rules of the plan.
 
 mod args;
+#[cfg(feature = "bus")]
+mod bus;
 mod changes;
 mod deferred;
 mod diagnostics;

@@ -14,6 +14,8 @@ use super::args::{
     NextArgs, PlanApply, PlanVerb, ProgressVerb, Schema, Search, SessionVerb, SplitArgs, TaskVerb, ThreadVerb,
     UndoArgs, Verb,
 };
+#[cfg(feature = "bus")]
+use super::bus;
 use super::deferred::Deferred;
 use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
 #[cfg(feature = "server")]
@@ -157,6 +159,8 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Output> {
         Verb::Openapi(_) => return openapi(),
         #[cfg(feature = "server")]
         Verb::Serve(Deferred(args)) if !args.print_token => return serve::serve(env, options, &args, global),
+        #[cfg(feature = "bus")]
+        Verb::Bus(Deferred(args)) => return bus::bridge(env, options, args, global),
         #[cfg(feature = "mcp")]
         Verb::Mcp(Deferred(Mcp { print_config: Some(client) })) => {
             let agent = env.var("AGENTPM_AGENT").filter(|_| options.request.agent.is_none());
@@ -334,6 +338,8 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         // Answered above, without a store.
         #[cfg(feature = "mcp")]
         Verb::Mcp(_) => return Err(Error::usage("answered before")),
+        #[cfg(feature = "bus")]
+        Verb::Bus(_) => return Err(Error::usage("answered before")),
         Verb::Init(_)
         | Verb::Completions(_)
         | Verb::Man(_)

@@ -522,6 +522,11 @@ fn status(overview: &Overview) -> String {
     if let Some(unread) = overview.unread {
         out.push_str(&format!("{unread} unread: agentpm inbox\n"));
     }
+    if let Some(bus) = &overview.bus {
+        let trouble = bus.trouble.as_ref().map(|why| format!(" ({})", escape(why))).unwrap_or_default();
+        let refused = if bus.refused > 0 { format!(", {} refused", bus.refused) } else { String::new() };
+        out.push_str(&format!("bus: {} to publish, {} to take in{refused}{trouble}\n", bus.to_publish, bus.to_take));
+    }
     out
 }
 

@@ -3,6 +3,7 @@
 //! Guarantees one write path (`commit`) and one read path (`view`); its modules use one another without cycles.
 //! Leaves to others: through which interface a request came.
 
+pub(crate) mod bus;
 pub(crate) mod commit;
 pub(crate) mod context;
 pub(crate) mod exec;

@@ -219,6 +219,20 @@ pub fn run_editor(editor: &str, path: &Path) -> Result<()> {
     if status.success() { Ok(()) } else { Err(Error::new(Code::Io, format!("the editor {program} failed: {status}"))) }
 }
 
+/// A flag that is raised when a signal asks this process to end. It does not end by itself any more.
+///
+/// Errors: `ERR_IO` if signals cannot be listened for.
+#[cfg(feature = "bus")]
+pub fn ends_on_signal() -> Result<std::sync::Arc<std::sync::atomic::AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, std::sync::Arc::clone(&flag))
+            .map_err(|e| Error::new(Code::Io, format!("could not listen for signals: {e}")))?;
+    }
+    Ok(flag)
+}
+
 /// Sleeps, so that other processes can proceed.
 pub fn pause(span: Duration) {
     std::thread::sleep(span);

@@ -25,6 +25,7 @@ pub mod query;
 pub mod relationship;
 pub mod search;
 pub mod settings;
+pub mod subject;
 pub mod suggest;
 pub mod task;
 pub mod thread;

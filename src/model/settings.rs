@@ -1,7 +1,7 @@
 //! All settings, with their defaults.
 //!
 //! Guarantees that every key of `config.toml` is a field here, so that the schema, the defaults and the warning about an
-//! unknown key cannot diverge. No setting names a command, a path outside the store or a URL.
+//! unknown key cannot diverge. No setting that counts in a store names a command, a path outside the store or a URL.
 //! Leaves to others: where a value came from.
 
 use std::collections::BTreeMap;
@@ -42,6 +42,8 @@ pub struct Settings {
     pub list: ListSettings,
     /// How `sync` communicates with a remote.
     pub sync: SyncSettings,
+    /// The message bus.
+    pub bus: BusSettings,
     /// Which other branches count when work is chosen.
     pub branches: BranchSettings,
     /// The behaviour of the hooks that `init --hooks` installs.
@@ -223,6 +225,21 @@ pub struct SyncSettings {
     pub retries: u32,
 }
 
+/// `[bus]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct BusSettings {
+    /// The name of the plan on the bus; if empty, one that the first commit of the repository determines.
+    pub plan: String,
+    /// The address of the server, such as `nats://localhost:4222`. Only read from `~/.agentpm/config.toml`.
+    pub url: String,
+    /// A file with credentials for the server. Only read from `~/.agentpm/config.toml`.
+    pub creds: String,
+}
+
+/// The settings that count only in the user's own file: a store must not say where a program connects, or which file it reads.
+pub const USERS_ONLY: [(&str, &str); 2] = [("bus", "url"), ("bus", "creds")];
+
 /// `[branches]`: a task that is taken or finished on one of these is not offered here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -282,6 +299,7 @@ impl Default for Settings {
             score: ScoreSettings::default(),
             list: ListSettings::default(),
             sync: SyncSettings::default(),
+            bus: BusSettings::default(),
             branches: BranchSettings::default(),
             hooks: HookSettings::default(),
             lint: LintSettings::default(),

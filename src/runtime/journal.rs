@@ -66,9 +66,29 @@ pub struct Commit {
     /// in order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub arrived: bool,
+    /// What carried the events here, if no command of this clone wrote them and git did not bring them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<Carrier>,
     /// The idempotency key of the call, with its request and its result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyRecord>,
+}
+
+impl Commit {
+    /// Whether commands of other clones wrote the events. They change nothing that this clone holds: leases, sessions.
+    pub fn is_foreign(&self) -> bool {
+        self.arrived || self.carrier.is_some()
+    }
+}
+
+/// What carries events between clones besides git.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Carrier {
+    /// A caller that pushed them.
+    Push,
+    /// The message bus, which needs not be sent them again.
+    Bus,
 }
 
 /// A call that must not happen twice. A key counts for one agent and one operation in this clone.
@@ -447,6 +467,7 @@ mod tests {
             store: StoreKey { worktree: Id::from_parts(1, 0), store: ".agentpm".into() },
             head: String::new(),
             arrived: false,
+            carrier: None,
             key: None,
         }
     }

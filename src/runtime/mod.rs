@@ -1,5 +1,6 @@
 //! The state of this clone on this machine, which is never versioned: lock, journal, leases, sessions, secret keys.
 
+pub mod bus;
 pub mod inbox;
 pub mod journal;
 pub mod journals;

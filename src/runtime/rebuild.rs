@@ -46,7 +46,7 @@ fn each_event(runtime: &Dir, wanted: impl Fn(&Event) -> bool, mut apply: impl Fn
     Journals::open(runtime)?.each(
         |entry, _| wanted(&entry.event).then_some(entry.event),
         |events, commit| {
-            if !commit.arrived {
+            if !commit.is_foreign() {
                 events.iter().for_each(&mut apply);
             }
         },

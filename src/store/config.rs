@@ -10,18 +10,36 @@ use crate::error::{Code, Error, Result};
 use crate::model::finding::{Finding, Level, Rule, Spot};
 use crate::model::json::plain_words;
 use crate::model::search::{self, Search};
-use crate::model::settings::Settings;
+use crate::model::settings::{Settings, USERS_ONLY};
 use crate::model::suggest::nearest;
 
 /// The largest settings file, in bytes.
 pub const MAX_CONFIG: u64 = 256 * 1024;
 
-/// Overrides the defaults with settings files, later ones last. Each is given with its name for messages. What cannot be read
-/// is a finding, and the default applies. The finding names the key, or none if the whole file cannot be read.
-pub fn combine(files: &[(String, String)]) -> (Settings, Vec<Finding>) {
+/// A settings file.
+#[derive(Clone, Debug)]
+pub struct SettingsFile {
+    /// Its name, for messages.
+    pub name: String,
+    /// Its contents.
+    pub text: String,
+    /// Whether it is the user's own, and not that of a store.
+    pub is_users: bool,
+}
+
+impl SettingsFile {
+    /// The file of a store.
+    pub fn of_store(name: String, text: String) -> Self {
+        SettingsFile { name, text, is_users: false }
+    }
+}
+
+/// Overrides the defaults with settings files, later ones last. What cannot be read is a finding, and the default applies. The
+/// finding names the key, or none if the whole file cannot be read.
+pub fn combine(files: &[SettingsFile]) -> (Settings, Vec<Finding>) {
     let mut whole = Table::new();
     let mut findings = Vec::new();
-    for (name, text) in files {
+    for SettingsFile { name, text, is_users } in files {
         let mut table: Table = match text.parse() {
             Ok(table) => table,
             Err(e) => {
@@ -38,6 +56,12 @@ pub fn combine(files: &[(String, String)]) -> (Settings, Vec<Finding>) {
             continue;
         }
         let Ok(known) = known(&table) else { continue };
+        if !is_users {
+            take_users_only(&mut table, &mut |key| {
+                let message = format!("{key} is read from ~/.agentpm/config.toml alone");
+                findings.push(Finding::new(Rule::ConfigKey, message).at(name.clone(), line_of(text, key)));
+            });
+        }
         odd(&known, name, text, &table, &mut findings);
         take_misfits(&known, &mut table, &mut Vec::new(), &mut |path, value, why| {
             let key = path.join(".");
@@ -48,6 +72,17 @@ pub fn combine(files: &[(String, String)]) -> (Settings, Vec<Finding>) {
         merge(&mut whole, table);
     }
     (whole.try_into().unwrap_or_default(), findings)
+}
+
+/// Removes and reports the keys that only the user's own file may have.
+fn take_users_only(table: &mut Table, report: &mut dyn FnMut(&str)) {
+    for (section, key) in USERS_ONLY {
+        if let Some(Value::Table(given)) = table.get_mut(section)
+            && given.remove(key).is_some()
+        {
+            report(&format!("{section}.{key}"));
+        }
+    }
 }
 
 /// All existing keys; saved queries have the names that a file gives them.
@@ -180,8 +215,19 @@ fn unknown_keys(known: &Table, given: &Table, prefix: &str, report: &mut dyn FnM
 mod tests {
     use super::*;
 
-    fn file(name: &str, text: &str) -> (String, String) {
-        (name.into(), text.into())
+    fn file(name: &str, text: &str) -> SettingsFile {
+        SettingsFile::of_store(name.into(), text.into())
+    }
+
+    #[test]
+    fn the_address_of_the_bus_is_read_from_the_users_own_file_alone() {
+        let text = "[bus]\nplan = \"p\"\nurl = \"nats://elsewhere\"\ncreds = \"/etc/passwd\"\n";
+        let (settings, findings) = combine(&[file("a", text)]);
+        assert_eq!((settings.bus.plan.as_str(), settings.bus.url.as_str(), settings.bus.creds.as_str()), ("p", "", ""));
+        let said: Vec<_> = findings.iter().map(|f| (f.line, f.rule)).collect();
+        assert_eq!(said, [(Some(3), Rule::ConfigKey), (Some(4), Rule::ConfigKey)], "{findings:#?}");
+        let (settings, findings) = combine(&[SettingsFile { is_users: true, ..file("a", text) }]);
+        assert_eq!((settings.bus.url.as_str(), findings.len()), ("nats://elsewhere", 0));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 mod machine;
 #[cfg(feature = "mcp")]
 mod mcp;
+#[cfg(feature = "bus")]
+mod nats;
 mod sandbox;
 
 mod after_merge;
@@ -15,6 +17,8 @@ mod branches;
 mod brief;
 mod broadcasts;
 mod broken_parts;
+#[cfg(feature = "bus")]
+mod bus;
 mod call_counts;
 mod choosing;
 mod claims;

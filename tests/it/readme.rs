@@ -22,6 +22,7 @@ pages! {
     architecture = "ARCHITECTURE.md",
     agents = "docs/agents.md",
     board = "docs/board.md",
+    bus = "docs/bus.md",
     ci = "docs/ci.md",
     export = "docs/export.md",
     git = "docs/git.md",
@@ -134,6 +135,12 @@ fn play(page: &str) {
             return;
         }
         crate::machine::needs!("curl");
+    }
+    if page == "docs/bus.md" {
+        if !cfg!(feature = "bus") {
+            return;
+        }
+        crate::machine::needs!("nats-server");
     }
     let mut terminal = Terminal { room: Sandbox::bare_repo(), seen: HashMap::new() };
     let written = read(page);

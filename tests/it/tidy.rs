@@ -30,12 +30,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("runtime", &["env", "model", "rules"]),
     ("store", &["env", "model", "rules"]),
     ("reports", &["model", "rules"]),
-    ("engine", &["env", "model", "rules", "git", "runtime", "store", "reports"]),
+    ("nats", &["model"]),
+    ("engine", &["env", "model", "rules", "git", "nats", "runtime", "store", "reports"]),
     ("api", &["model", "rules", "reports", "engine"]),
     ("server", &["env", "model", "runtime", "store", "engine", "api"]),
     ("client", &["env", "model"]),
     ("mcp", &["env", "model", "engine", "api"]),
-    ("cli", &["env", "model", "rules", "reports", "engine", "api", "server", "mcp"]),
+    ("bus", &["env", "model", "nats", "runtime", "engine"]),
+    ("cli", &["env", "model", "rules", "reports", "engine", "api", "server", "mcp", "bus"]),
 ];
 
 #[test]
@@ -190,6 +192,7 @@ fn one_module_names_the_git_library_and_one_starts_processes() {
         let place = file.strip_prefix(root()).unwrap().display().to_string();
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         assert!(!code.contains("gix::") || place.starts_with("src/git/"), "{place} names gix");
+        assert!(!code.contains("async_nats") || place.starts_with("src/nats/"), "{place} names the NATS library");
         assert!(!code.contains("Command::new(") || place.starts_with("src/env/"), "{place} starts a process");
         assert!(!code.contains("todo!") && !code.contains("unimplemented!"), "{place} is unfinished");
     }

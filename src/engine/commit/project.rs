@@ -177,7 +177,7 @@ fn by_entity<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<Entit
 /// Projects records of one store into the clone's records of leases, sessions and keys. The store is `None` if its worktree
 /// cannot be reached.
 fn project_runtime(store: Option<&Store>, records: &[Record], runtime: &Dir) -> Result<()> {
-    let records: Vec<&Record> = records.iter().filter(|record| !record.commit.arrived).collect();
+    let records: Vec<&Record> = records.iter().filter(|record| !record.commit.is_foreign()).collect();
     let all: Vec<&Entry> = records.iter().flat_map(|record| &record.entries).collect();
     let of_lease = all.iter().filter(|e| e.event.payload.is_of_lease());
     let tasks: BTreeSet<Id> = of_lease.filter_map(|e| e.event.entity.task()).collect();

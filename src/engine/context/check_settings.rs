@@ -10,8 +10,9 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::{check_agent_name, quoted};
 use crate::model::suggest::slip;
 use crate::rules::roles::{Roles, Verb};
+use crate::store::config::{self, SettingsFile};
 use crate::store::place::{not_text, not_utf8};
-use crate::store::{config, yaml};
+use crate::store::yaml;
 
 /// Names that no agent can have, and rights that are a slip of the pen for one.
 pub(crate) fn slips(path: &str, text: &str, roles: &Roles) -> Vec<Finding> {
@@ -83,7 +84,7 @@ pub(crate) fn settings(path: &str, below: &str, bytes: &[u8]) -> Vec<Finding> {
             Err(why) => invalid(why.clone(), yaml::line_in(&why)),
         },
         _ => {
-            let (settings, mut findings) = config::combine(&[(path.to_owned(), text.to_owned())]);
+            let (settings, mut findings) = config::combine(&[SettingsFile::of_store(path.to_owned(), text.to_owned())]);
             findings.extend(newer(path, text, &settings));
             findings
         }

@@ -17,7 +17,7 @@ use crate::model::finding::{Finding, Rule, Spot};
 use crate::model::id::{Id, check_agent_name, slug};
 use crate::model::settings::{LintSettings, RuntimePlace, Settings};
 use crate::rules::roles::{Rights, Roles};
-use crate::store::config;
+use crate::store::config::{self, SettingsFile};
 use crate::store::layout::{FORMAT, STORE, Store};
 use crate::store::place::{not_text, not_utf8};
 
@@ -205,9 +205,9 @@ fn find(env: &Env, options: &Options) -> Result<(Option<Repo>, Store)> {
     }
 }
 
-fn newer_own(store: &Store, files: &[(String, String)], settings: &Settings) -> Option<Finding> {
+fn newer_own(store: &Store, files: &[SettingsFile], settings: &Settings) -> Option<Finding> {
     let name = store.shown("config.toml");
-    let own = files.last().filter(|(path, _)| *path == name).map_or("", |(_, text)| text);
+    let own = files.last().filter(|file| file.name == name).map_or("", |file| &file.text);
     newer(&name, own, settings)
 }
 
@@ -368,12 +368,12 @@ pub(crate) fn severities(env: &Env, store: &Store) -> LintSettings {
     files.map(|files| config::combine(&files).0.lint).unwrap_or_default()
 }
 
-/// The settings files that can be read, in their order, as name and text; the others are findings.
-fn readable_settings(env: &Env, store: &Store, findings: &mut Vec<Finding>) -> Result<Vec<(String, String)>> {
+/// The settings files that can be read, in their order; the others are findings.
+fn readable_settings(env: &Env, store: &Store, findings: &mut Vec<Finding>) -> Result<Vec<SettingsFile>> {
     let mut found = Vec::new();
     let name = store.shown("config.toml");
     let own = match read_own(store, "config.toml") {
-        Ok(Some(bytes)) => Some((name.clone(), bytes)),
+        Ok(Some(bytes)) => Some((name.clone(), bytes, false)),
         Ok(None) => {
             let message = "it is missing: the defaults count, and the settings of the project are not in force";
             findings.push(Finding::new(Rule::ConfigMissing, message).at(&name, None));
@@ -386,9 +386,10 @@ fn readable_settings(env: &Env, store: &Store, findings: &mut Vec<Finding>) -> R
         }
         Err(e) => return Err(e),
     };
-    for (name, bytes) in users_settings(env)?.into_iter().chain(own) {
+    let users = users_settings(env)?.map(|(name, bytes)| (name, bytes, true));
+    for (name, bytes, is_users) in users.into_iter().chain(own) {
         match String::from_utf8(bytes) {
-            Ok(text) => found.push((name, text)),
+            Ok(text) => found.push(SettingsFile { name, text, is_users }),
             Err(e) => {
                 let (message, line) = (not_text(e.as_bytes()), not_utf8(e.as_bytes()).map(|(line, _)| line));
                 findings.push(Finding::new(Rule::ConfigInvalid, message).at(name, line));

@@ -31,7 +31,7 @@ use crate::model::job::SyncPull;
 use crate::model::payload::Payload;
 use crate::reports::list::Rest;
 use crate::rules::roles::Verb;
-use crate::runtime::journal::{self, Commit, Journal};
+use crate::runtime::journal::{self, Carrier, Commit, Journal};
 use crate::runtime::journals::{Journals, Spot};
 use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
@@ -135,18 +135,29 @@ pub(crate) fn record_events(ws: &Workspace, entries: Vec<Entry>) -> Result<BTree
     write::under_lock(ws, "agentpm, recording events of others", |runtime, _, journal| {
         look_after_git(ws, journal, runtime)?;
         let fresh = fresh_of(ws, entries)?;
-        let all: Vec<Entry> = fresh.values().flatten().cloned().collect();
-        if !all.is_empty() {
-            let lamport = all.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK);
-            journal.append(&all, &commit_line(ws, all.len(), lamport.max(journal.lamport()), false)?)?;
-            let lineage = record::lineage(ws);
-            for (entity, more) in &fresh {
-                record::project_unedited(ws, &lineage, entity, more, runtime)?;
-            }
-            journal.mark_projected(&ws.store.dir)?;
-        }
+        record_arrivals(ws, journal, runtime, &fresh, Carrier::Push)?;
         Ok(fresh)
     })
+}
+
+/// Records events of other clones, by entity: in the journal, and then in their files.
+///
+/// Errors: `ERR_IO`, `ERR_NO_SPACE`; nothing was recorded if the journal could not be written.
+pub(crate) fn record_arrivals(
+    ws: &Workspace,
+    journal: &mut Journal<'_>,
+    runtime: &Dir,
+    fresh: &BTreeMap<Entity, Vec<Entry>>,
+    carrier: Carrier,
+) -> Result<()> {
+    let all: Vec<Entry> = fresh.values().flatten().cloned().collect();
+    let Some(greatest) = all.iter().map(|e| e.event.lamport).max() else { return Ok(()) };
+    let lamport = greatest.min(MAX_CLOCK).max(journal.lamport());
+    journal.append(&all, &Commit { carrier: Some(carrier), ..commit_line(ws, all.len(), lamport, false)? })?;
+    for (entity, more) in fresh {
+        record::project_unedited(ws, &record::lineage(ws), entity, more, runtime)?;
+    }
+    journal.mark_projected(&ws.store.dir)
 }
 
 /// Those of the events that are not here yet, by entity.
@@ -235,7 +246,7 @@ pub fn watch(
 }
 
 /// Changes whenever git may have brought events.
-fn git_mark(ws: &Workspace) -> Option<(crate::env::files::Mark, String)> {
+pub(crate) fn git_mark(ws: &Workspace) -> Option<(crate::env::files::Mark, String)> {
     ws.repo.as_ref().map(|repo| (repo.index_mark(), repo.head_text()))
 }
 
@@ -374,6 +385,7 @@ fn commit_line(ws: &Workspace, n: usize, lamport: u64, arrived: bool) -> Result<
         store: ws.store_key_to_write()?.clone(),
         head: project::head(ws),
         arrived,
+        carrier: None,
         key: None,
     })
 }
@@ -424,8 +436,8 @@ impl Arrivals<'_> {
     }
 }
 
-/// Whether what is here is the pushed event without its text.
-fn is_redacted(here: &str, entry: &Entry) -> bool {
+/// Whether what is here and what came are one event, one of them without its text.
+pub(crate) fn is_redacted(here: &str, entry: &Entry) -> bool {
     let empty = |line: &str| {
         parse_line(line).is_ok_and(|e| matches!(e.payload, Payload::ContextAdded(p) if p.content.is_empty()))
     };

@@ -249,7 +249,7 @@ impl Past {
             for event in record.entries.iter().map(|entry| &entry.event) {
                 count += 1;
                 // An event that only arrived here was not decided by a command of this clone.
-                if events.contains(&event.id) && !record.commit.arrived {
+                if events.contains(&event.id) && !record.commit.is_foreign() {
                     past.acknowledged.entry(event.id).or_insert(count);
                 }
                 if let (Entity::Task(task), Some(grant)) = (&event.entity, grant(event))

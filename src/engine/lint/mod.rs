@@ -5,6 +5,8 @@
 //! Leaves to others: how a finding is repaired (`fix`).
 
 pub(crate) mod across;
+#[cfg(feature = "bus")]
+pub(crate) mod arriving;
 pub(crate) mod base;
 pub(crate) mod changed;
 mod claimed;

@@ -29,7 +29,7 @@ use crate::rules::readiness::Viewer;
 use crate::rules::review::{Unfit, completer, unfit};
 use crate::rules::rights::{Needs, Resolving, RightsCheck, Times};
 use crate::rules::roles::{Rights, Roles, Verb};
-use crate::store::config::{MAX_CONFIG, combine};
+use crate::store::config::{MAX_CONFIG, SettingsFile, combine};
 use crate::store::layout::{AGENTS, shown};
 use crate::store::log::Log;
 use crate::store::yaml;
@@ -126,7 +126,8 @@ impl<'a> RolesAt<'a> {
         };
         let path = shown(store, "config.toml");
         let text = tree.map(|tree| objects.file(tree, &path)).transpose()?.flatten().map(String::from_utf8);
-        let settings = combine(&[(path, text.and_then(std::result::Result::ok).unwrap_or_default())]).0;
+        let text = text.and_then(std::result::Result::ok).unwrap_or_default();
+        let settings = combine(&[SettingsFile::of_store(path, text)]).0;
         let times = Times { now, silence: settings.session.limit_ms() };
         let (known, fork, keys) = (RefCell::default(), None, Keys::default());
         let (store, name) = (store.to_owned(), name.to_owned());
@@ -148,6 +149,12 @@ impl<'a> RolesAt<'a> {
         }
         self.fork = Some(Fork { began, brings });
         Ok(())
+    }
+
+    /// Also checks the precedence in events that come without a branch: only these roles give it.
+    #[cfg(feature = "bus")]
+    pub fn judge_precedence_alone(&mut self) {
+        self.fork = Some(Fork { began: Vec::new(), brings: false });
     }
 
     fn precedence(&self, agent: &str) -> Result<Option<i64>> {

@@ -20,7 +20,7 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::settings::Settings;
-use crate::store::config;
+use crate::store::config::{self, SettingsFile};
 use crate::store::layout::{entity_below, shown};
 use crate::store::log::Log;
 
@@ -176,7 +176,7 @@ impl<'a> Staging<'a> {
     pub(crate) fn settings_staged(&self) -> Result<Option<Settings>> {
         let path = shown(&self.place.name, "config.toml");
         let text = self.staged_bytes(&path)?.and_then(|bytes| String::from_utf8(bytes).ok());
-        Ok(text.map(|text| config::combine(&[(path, text)]).0))
+        Ok(text.map(|text| config::combine(&[SettingsFile::of_store(path, text)]).0))
     }
 }
 

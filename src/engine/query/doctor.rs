@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::liveness::silence;
+use crate::engine::bus::lag::lag;
 use crate::engine::context::Workspace;
 use crate::engine::git_hooks::hooks::{Driver, driver_in};
 use crate::engine::lint;
@@ -15,7 +16,9 @@ use crate::error::Result;
 use crate::model::event::Entity;
 use crate::model::finding::Severity;
 use crate::model::id::{HANDLE_MIN, quoted};
+use crate::model::plain::escape;
 use crate::reports::view::Done;
+use crate::runtime::bus::refused_name;
 use crate::runtime::{journal, journals, records};
 use crate::store::layout::FORMAT;
 
@@ -148,6 +151,7 @@ pub fn doctor(ws: &Workspace) -> Result<Health> {
         Err(e) => check("agent", false, e.message, "give --agent NAME or set AGENTPM_AGENT"),
     });
     checks.push(leases(ws)?);
+    checks.extend(bus(ws)?);
     let healthy = checks.iter().all(|check| check.ok);
     Ok(Health { healthy, version: env!("CARGO_PKG_VERSION"), checks })
 }
@@ -181,6 +185,43 @@ fn leases(ws: &Workspace) -> Result<Check> {
         check.fix = Some(next.join("; "));
     }
     Ok(check)
+}
+
+/// How far the bridge to the message bus is behind, where there is one.
+fn bus(ws: &Workspace) -> Result<Option<Check>> {
+    let Some(lag) = lag(ws)? else { return Ok(None) };
+    let to_publish = count(usize::try_from(lag.to_publish).unwrap_or(usize::MAX), "event");
+    let to_take = count(usize::try_from(lag.to_take).unwrap_or(usize::MAX), "message");
+    let mut found = format!("{to_publish} to publish, {to_take} to take in");
+    let mut next = Vec::new();
+    if let Some(at) = lag.seen_at {
+        found.push_str(&format!("; the server last answered at {at}"));
+    }
+    if let Some(trouble) = &lag.trouble {
+        found.push_str(&format!("; {}", escape(trouble)));
+        next.push("agentpm bus tries again while it runs; git carries the events meanwhile".to_owned());
+    }
+    if lag.waiting > 0 {
+        found.push_str(&format!("; {} without their parents", count(lag.waiting, "event")));
+        next.push("agentpm sync brings the parents".to_owned());
+    }
+    if lag.missed > 0 || lag.too_large > 0 {
+        let (missed, large) = (lag.missed, lag.too_large);
+        found.push_str(&format!("; the stream dropped {missed} messages unread, and took {large} events not at all"));
+        next.push("agentpm sync carries them".to_owned());
+    }
+    if let Some(last) = &lag.last_refusal {
+        let path = ws.own_runtime_path().join(refused_name());
+        found.push_str(&format!("; {} refused, the last one {last}", count(lag.refused, "message")));
+        next.push(format!("{} holds them; remove it to end this report", path.display()));
+    }
+    if !lag.differs.is_empty() {
+        found.push_str(&format!("; the stream is used as it is: {}", lag.differs.join(", ")));
+    }
+    let ok = lag.trouble.is_none() && lag.refused == 0;
+    let mut check = check("bus", ok, found, "");
+    check.fix = (!next.is_empty()).then(|| next.join("; "));
+    Ok(Some(check))
 }
 
 /// Whether every acknowledged event is in its file.

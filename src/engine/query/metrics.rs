@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::fmt::Write as _;
 
 use super::{doctor, threads};
+use crate::engine::bus::lag::lag;
 use crate::engine::context::Workspace;
 use crate::env::meter::{BUCKETS, Durations, Measured};
 use crate::error::Result;
@@ -43,6 +44,17 @@ pub fn metrics(ws: &Workspace) -> Result<String> {
     ] {
         page.head(name, "gauge", about);
         page.line(name, "", value);
+    }
+    if let Some(lag) = lag(ws)? {
+        for (name, about, value) in [
+            ("agentpm_bus_to_publish", "Acknowledged events that are not published on the bus", lag.to_publish),
+            ("agentpm_bus_to_take", "Messages of the bus that are not taken in", lag.to_take),
+            ("agentpm_bus_waiting", "Events of the bus that wait for their parents", lag.waiting as u64),
+            ("agentpm_bus_refused", "Messages of the bus that were refused", lag.refused as u64),
+        ] {
+            page.head(name, "gauge", about);
+            page.line(name, "", value);
+        }
     }
     page.measured(&ws.env.meter().measured());
     Ok(page.0)

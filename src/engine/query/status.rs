@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::conflicts::count_conflicts;
 use super::{lists, liveness, reviews};
+use crate::engine::bus::lag::{BusLag, lag};
 use crate::engine::context::Workspace;
 use crate::engine::inbox::{self, PlanInView};
 use crate::engine::view::other_branches::OtherBranches;
@@ -53,6 +54,9 @@ pub struct Overview {
     /// The number of unread items in the caller's inbox, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unread: Option<u64>,
+    /// How far the bridge to the message bus is behind, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bus: Option<BusLag>,
 }
 
 fn is_zero(n: &usize) -> bool {
@@ -118,5 +122,6 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
         stale: liveness::stale(ws, &Stale::default())?.items.len(),
         conflicts: count_conflicts(ws, &index)?,
         unread: inbox::count(ws, &PlanInView { index: &index, plan: &plan, viewer: &viewer })?,
+        bus: lag(ws)?,
     })
 }

@@ -16,7 +16,7 @@ use crate::model::id::{ABBREVIATION_MIN, Id};
 use crate::model::point::Point;
 use crate::model::settings::{LintSettings, Settings};
 use crate::reports::view::PointView;
-use crate::store::config::combine;
+use crate::store::config::{SettingsFile, combine};
 use crate::store::entity::{read_log, read_log_with};
 use crate::store::index::Pending;
 use crate::store::layout::{LOG, TASKS, task_dir};
@@ -60,7 +60,7 @@ pub(crate) fn settings_at(ws: &Workspace, objects: &Objects, commit: Oid) -> Res
     let name = ws.store.shown("config.toml");
     let bytes = objects.file(objects.commit(commit)?.tree, &name)?.unwrap_or_default();
     let text = String::from_utf8(bytes).ok();
-    Ok(text.map(|text| combine(&[(name, text)]).0).unwrap_or_default())
+    Ok(text.map(|text| combine(&[SettingsFile::of_store(name, text)]).0).unwrap_or_default())
 }
 
 /// The plan at a point; the present plan for `None`.

@@ -167,6 +167,21 @@ impl Objects {
         Ok(found)
     }
 
+    /// The commit that the first parents of one lead back to; `None` if a shallow clone lacks it.
+    ///
+    /// Errors: `ERR_GIT` if history cannot be read.
+    #[cfg(feature = "bus")]
+    pub fn first_commit(&self, from: Oid) -> Result<Option<Oid>> {
+        if self.is_shallow() {
+            return Ok(None);
+        }
+        let mut first = from;
+        while let Some(parent) = self.commit(first)?.parents.first() {
+            first = *parent;
+        }
+        Ok(Some(first))
+    }
+
     /// Whether the clone is shallow, so that its history ends early.
     pub fn is_shallow(&self) -> bool {
         self.repo.is_shallow().unwrap_or(false)

@@ -1,0 +1,174 @@
+//! The direction inwards: the messages of the stream are recorded, or refused.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Bridge, FIRST_REST, lock, unreachable};
+use crate::engine::bus::incoming::{self, Message};
+use crate::error::Result;
+use crate::nats::{EventStream, Received, StreamFacts, Trouble};
+
+/// Most messages that are recorded at once.
+const AT_ONCE: usize = 500;
+/// How long one request waits for a message.
+const WAIT: Duration = Duration::from_secs(1);
+/// How long the rest of a command's events is waited for.
+const FOR_THE_REST: Duration = Duration::from_secs(2);
+/// How often the stream is looked at: whether it is still the same, and what it dropped.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Messages that are not dealt with yet.
+#[derive(Default)]
+struct Inbox {
+    messages: Vec<Message>,
+    /// The last sequence number that was read.
+    read_to: Option<u64>,
+    since: Option<Instant>,
+}
+
+impl Inbox {
+    /// Whether nothing more is waited for before they are recorded.
+    fn is_due(&self) -> bool {
+        let waits_too_long = self.since.is_some_and(|since| since.elapsed() > FOR_THE_REST);
+        self.read_to.is_some()
+            && (waits_too_long || self.messages.len() > AT_ONCE || incoming::is_whole(&self.messages))
+    }
+}
+
+impl Bridge {
+    /// Takes in messages until the bridge is to end.
+    pub(super) fn keep_taking(&self, stream: &mut EventStream<'_>) -> Result<()> {
+        let (mut inbox, mut rest, mut looked) = (Inbox::default(), FIRST_REST, Instant::now());
+        while !self.is_stopping() {
+            let step = || -> Result<Result<(), Trouble>> {
+                if looked.elapsed() > LOOK_EVERY {
+                    match stream.facts() {
+                        Ok(facts) => self.look(&facts, stream, &mut inbox)?,
+                        Err(trouble) => return Ok(Err(trouble)),
+                    }
+                    looked = Instant::now();
+                }
+                match self.read(stream, &mut inbox, WAIT) {
+                    Ok(_) => {}
+                    Err(trouble) => return Ok(Err(trouble)),
+                }
+                self.record_due(&mut inbox)?;
+                if inbox.messages.is_empty() && self.has_caught_up() {
+                    self.caught_up.store(true, Ordering::SeqCst);
+                }
+                Ok(Ok(()))
+            }();
+            match step {
+                Ok(Ok(())) => {
+                    rest = FIRST_REST;
+                    self.note(|record| record.cannot_take = None)?;
+                }
+                failed => {
+                    // What was read is read again: the stream may be another one.
+                    inbox = Inbox::default();
+                    stream.reset();
+                    looked = Instant::now().checked_sub(2 * LOOK_EVERY).unwrap_or(looked);
+                    self.cannot_take(&match failed {
+                        Ok(outcome) => outcome.err().map(|trouble| trouble.0).unwrap_or_default(),
+                        Err(e) => e.message,
+                    })?;
+                    self.rest(&mut rest);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn has_caught_up(&self) -> bool {
+        let record = self.record();
+        record.taken_to >= record.last
+    }
+
+    /// Takes in everything that the stream has now.
+    pub(super) fn take_all(&self, stream: &mut EventStream<'_>) -> Result<()> {
+        let mut inbox = Inbox::default();
+        loop {
+            let read = self.read(stream, &mut inbox, Duration::ZERO).map_err(|trouble| unreachable(&trouble))?;
+            if read == 0 {
+                inbox.since = inbox.since.and_then(|_| Instant::now().checked_sub(2 * FOR_THE_REST));
+                return self.record_due(&mut inbox);
+            }
+            self.record_due(&mut inbox)?;
+        }
+    }
+
+    /// Reads more messages. Returns how many.
+    fn read(&self, stream: &mut EventStream<'_>, inbox: &mut Inbox, wait: Duration) -> Result<usize, Trouble> {
+        let from = inbox.read_to.unwrap_or(self.record().taken_to) + 1;
+        let received = stream.read(from, AT_ONCE, wait)?;
+        let Some(last) = received.last().map(|message| message.sequence) else { return Ok(0) };
+        let read = received.len();
+        inbox.read_to = Some(last);
+        inbox.since.get_or_insert_with(Instant::now);
+        inbox.messages.extend(received.into_iter().filter_map(|message| self.unless_own(message)));
+        Ok(read)
+    }
+
+    /// A message, unless this bridge published it.
+    fn unless_own(&self, message: Received) -> Option<Message> {
+        let Received { sequence, subject, payload, more, id } = message;
+        let id = id.and_then(|id| id.parse().ok());
+        let is_own = id.is_some_and(|id| lock(&self.sent).has(id));
+        (!is_own).then_some(Message { sequence, subject, payload, more, id })
+    }
+
+    fn record_due(&self, inbox: &mut Inbox) -> Result<()> {
+        let Some(read_to) = inbox.read_to.filter(|_| inbox.is_due()) else { return Ok(()) };
+        if !inbox.messages.is_empty() {
+            let ws = self.workspace()?;
+            let taken = incoming::take(&ws, &self.subjects, &inbox.messages)?;
+            lock(&self.received).note_all(inbox.messages.iter().filter_map(|message| message.id));
+            let mut report = self.report();
+            report.taken += taken.taken as u64;
+            report.refused += taken.refused as u64;
+            report.waiting = taken.waiting as u64;
+        }
+        *inbox = Inbox::default();
+        let now = lock(&self.env).now();
+        self.note(|record| {
+            record.taken_to = record.taken_to.max(read_to);
+            record.last = record.last.max(read_to);
+            record.seen_at = Some(now);
+            record.cannot_take = None;
+        })
+    }
+
+    /// Compares the stream with the one that was known, and begins again where it is another one.
+    fn look(&self, facts: &StreamFacts, stream: &mut EventStream<'_>, inbox: &mut Inbox) -> Result<()> {
+        if self.adopt(facts)? {
+            *inbox = Inbox::default();
+            stream.reset();
+        }
+        Ok(())
+    }
+
+    /// Notes what is known of the stream. Returns whether it is another one than before. Then it is read from its first message, and
+    /// filled again from the journal.
+    pub(super) fn adopt(&self, facts: &StreamFacts) -> Result<bool> {
+        let now = lock(&self.env).now();
+        let mut is_other = false;
+        self.note(|record| {
+            is_other = record.stream != facts.made || facts.last < record.taken_to;
+            if is_other {
+                record.stream.clone_from(&facts.made);
+                (record.taken_to, record.published_to) = (0, None);
+            } else if record.taken_to > 0 && facts.first > record.taken_to + 1 {
+                record.missed += facts.first - record.taken_to - 1;
+                record.taken_to = facts.first - 1;
+            }
+            record.last = facts.last;
+            record.differs.clone_from(&facts.differs);
+            record.seen_at = Some(now);
+        })?;
+        if is_other {
+            lock(&self.sent).forget();
+            lock(&self.received).forget();
+        }
+        Ok(is_other)
+    }
+}

@@ -1,0 +1,249 @@
+//! The stream of a plan's events: made where it is missing, published to, and read from a sequence number on.
+//!
+//! Guarantees that a stream that is there is used as it is, whatever its limits, and that what distinguishes it from the wanted one is
+//! named.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{self, DiscardPolicy, Info, StorageType};
+use futures_util::StreamExt as _;
+
+use super::{Connection, PATIENCE, Trouble};
+
+/// How long the server drops an event that it has already.
+const DUPLICATES: Duration = Duration::from_secs(600);
+/// How long the server remembers a reader that does not ask.
+const IDLE: Duration = Duration::from_secs(60);
+/// The header that says how many events of the same command follow.
+const MORE: &str = "Agentpm-More";
+
+/// What a stream may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Maximum size in bytes; 0 for any.
+    pub bytes: u64,
+    /// Maximum age of a message; zero for any.
+    pub age: Duration,
+    /// On how many servers each message is kept.
+    pub replicas: usize,
+    /// Whether a full stream refuses new messages instead of dropping old ones.
+    pub refuse_when_full: bool,
+}
+
+/// What is known of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamFacts {
+    /// When it was made: another one of the same name has another time.
+    pub made: String,
+    /// The sequence number of the first message that it still has.
+    pub first: u64,
+    /// The sequence number of its last message.
+    pub last: u64,
+    /// What distinguishes it from the wanted one.
+    pub differs: Vec<String>,
+}
+
+/// A message that was read.
+pub struct Received {
+    /// Its sequence number.
+    pub sequence: u64,
+    /// Its subject.
+    pub subject: String,
+    /// Its bytes.
+    pub payload: Vec<u8>,
+    /// How many events of the same command follow, as its sender says.
+    pub more: usize,
+    /// The id of the event, as its sender says.
+    pub id: Option<String>,
+}
+
+/// What became of a message that was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// It is in the stream; also where it was before.
+    Kept,
+    /// It was refused for good: the server takes none of this size.
+    TooLarge,
+}
+
+/// The stream of a plan's events.
+pub struct EventStream<'a> {
+    connection: &'a Connection,
+    name: String,
+    subjects: Vec<String>,
+    limits: Limits,
+    reader: Option<PullConsumer>,
+}
+
+impl<'a> EventStream<'a> {
+    /// The stream with this name.
+    pub fn new(connection: &'a Connection, name: String, subjects: Vec<String>, limits: Limits) -> Self {
+        EventStream { connection, name, subjects, limits, reader: None }
+    }
+
+    fn config(&self) -> stream::Config {
+        stream::Config {
+            name: self.name.clone(),
+            subjects: self.subjects.clone(),
+            max_bytes: if self.limits.bytes == 0 { -1 } else { i64::try_from(self.limits.bytes).unwrap_or(i64::MAX) },
+            max_age: self.limits.age,
+            num_replicas: self.limits.replicas,
+            discard: if self.limits.refuse_when_full { DiscardPolicy::New } else { DiscardPolicy::Old },
+            storage: StorageType::File,
+            duplicate_window: if self.limits.age.is_zero() { DUPLICATES } else { DUPLICATES.min(self.limits.age) },
+            allow_direct: true,
+            ..stream::Config::default()
+        }
+    }
+
+    /// The stream as it is; made where it is missing.
+    ///
+    /// Errors: why the server did not answer, or does not make it.
+    pub fn facts(&self) -> Result<StreamFacts, Trouble> {
+        let wanted = self.config();
+        let context = &self.connection.context;
+        let found = self.connection.wait(PATIENCE, async {
+            let stream = context.get_or_create_stream(wanted.clone()).await.map_err(|e| e.to_string())?;
+            stream.get_info().await.map_err(|e| e.to_string())
+        })?;
+        Ok(facts(&found, &wanted))
+    }
+
+    /// Publishes messages in order, each with its subject, its id and the number of those that belong to it and follow. Returns what
+    /// became of the first ones; and why the next one was not published.
+    pub fn publish(&self, messages: Vec<(String, String, Vec<u8>, usize)>) -> (Vec<Published>, Option<Trouble>) {
+        let context = &self.connection.context;
+        let name = &self.name;
+        let mut done = Vec::with_capacity(messages.len());
+        let sent = self.connection.wait(4 * PATIENCE, async {
+            let mut acks = Vec::with_capacity(messages.len());
+            for (subject, id, payload, more) in messages {
+                let mut message = PublishMessage::build().payload(payload.into()).message_id(id).expected_stream(name);
+                if more > 0 {
+                    message = message.header(MORE, more.to_string().as_str());
+                }
+                acks.push(context.send_publish(subject, message).await);
+            }
+            for ack in acks {
+                let kept = match ack {
+                    Ok(ack) => ack.await.map(drop),
+                    Err(e) => Err(e),
+                };
+                match kept {
+                    Ok(()) => done.push(Published::Kept),
+                    Err(e) if e.kind() == PublishErrorKind::MaxPayloadExceeded => done.push(Published::TooLarge),
+                    Err(e) => return Err(e.to_string()),
+                }
+            }
+            Ok(())
+        });
+        (done, sent.err())
+    }
+
+    /// Reads messages from a sequence number on: waits at most `wait` for the first, and takes as many as there are then, at most
+    /// `most`.
+    ///
+    /// Errors: why the server did not answer. The next call begins where its caller says.
+    pub fn read(&mut self, from: u64, most: usize, wait: Duration) -> Result<Vec<Received>, Trouble> {
+        let read = self.try_to_read(from, most, wait);
+        if read.is_err() {
+            self.reader = None;
+        }
+        read
+    }
+
+    /// Lets the next call of [`EventStream::read`] begin where its caller says.
+    pub fn reset(&mut self) {
+        self.reader = None;
+    }
+
+    fn try_to_read(&mut self, from: u64, most: usize, wait: Duration) -> Result<Vec<Received>, Trouble> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.open_reader(from)?,
+        };
+        let read = self.connection.wait(wait + PATIENCE, async {
+            let mut found = Vec::new();
+            let mut now = reader.fetch().max_messages(most).messages().await.map_err(|e| e.to_string())?;
+            while let Some(message) = now.next().await {
+                found.push(received(message.map_err(|e| e.to_string())?)?);
+            }
+            if found.is_empty() && !wait.is_zero() {
+                let waiting = reader.batch().max_messages(1).expires(wait).messages().await;
+                let mut waiting = waiting.map_err(|e| e.to_string())?;
+                while let Some(message) = waiting.next().await {
+                    found.push(received(message.map_err(|e| e.to_string())?)?);
+                }
+            }
+            Ok::<_, String>(found)
+        })?;
+        self.reader = Some(reader);
+        Ok(read)
+    }
+
+    fn open_reader(&self, from: u64) -> Result<PullConsumer, Trouble> {
+        let config = pull::Config {
+            deliver_policy: match from {
+                0 | 1 => DeliverPolicy::All,
+                from => DeliverPolicy::ByStartSequence { start_sequence: from },
+            },
+            ack_policy: AckPolicy::None,
+            inactive_threshold: IDLE,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let context = &self.connection.context;
+        self.connection.wait(PATIENCE, context.create_consumer_on_stream(config, &self.name))
+    }
+}
+
+fn received(message: async_nats::jetstream::Message) -> Result<Received, String> {
+    let sequence = message.info().map_err(|e| e.to_string())?.stream_sequence;
+    let header = |name: &str| Some(message.headers.as_ref()?.get(name)?.as_str().to_owned());
+    Ok(Received {
+        sequence,
+        subject: message.subject.to_string(),
+        payload: message.payload.to_vec(),
+        more: header(MORE).and_then(|text| text.parse().ok()).unwrap_or(0),
+        id: header("Nats-Msg-Id"),
+    })
+}
+
+fn facts(found: &Info, wanted: &stream::Config) -> StreamFacts {
+    let is = &found.config;
+    let mut differs = Vec::new();
+    let mut compare = |what: &str, is: String, wanted: String| {
+        if is != wanted {
+            differs.push(format!("{what} is {is}, not {wanted}"));
+        }
+    };
+    compare("its subjects", is.subjects.join(" "), wanted.subjects.join(" "));
+    compare("its maximum size", size(is.max_bytes), size(wanted.max_bytes));
+    compare("its maximum number of messages", size(is.max_messages), size(-1));
+    compare("its maximum number of messages of a subject", size(is.max_messages_per_subject), size(-1));
+    compare("its maximum age", age(is.max_age), age(wanted.max_age));
+    compare("its number of replicas", is.num_replicas.to_string(), wanted.num_replicas.to_string());
+    compare("what a full stream drops", drops(is.discard).into(), drops(wanted.discard).into());
+    compare("its retention", format!("{:?}", is.retention), format!("{:?}", wanted.retention));
+    let state = &found.state;
+    StreamFacts { made: found.created.to_string(), first: state.first_sequence, last: state.last_sequence, differs }
+}
+
+fn size(n: i64) -> String {
+    if n <= 0 { "unlimited".into() } else { n.to_string() }
+}
+
+fn age(span: Duration) -> String {
+    if span.is_zero() { "unlimited".into() } else { format!("{} s", span.as_secs()) }
+}
+
+fn drops(policy: DiscardPolicy) -> &'static str {
+    match policy {
+        DiscardPolicy::Old => "old messages",
+        DiscardPolicy::New => "new messages",
+    }
+}

@@ -1,0 +1,163 @@
+//! What arrives by the message bus is judged like what git brings.
+
+use serde_json::{Value, json};
+
+use super::{doctor, once};
+use crate::machine::needs;
+use crate::nats::Nats;
+use crate::sandbox::shard;
+use crate::sync::{Clones, plan};
+
+/// Two clones that exchanged everything, with the name of the plan on the bus.
+fn exchanged() -> (Clones, String, Nats, String) {
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    let nats = Nats::start(&clones.room);
+    let plan = once(&clones, "ada", &nats).data()["plan"].as_str().unwrap().to_owned();
+    once(&clones, "bob", &nats).data();
+    (clones, task, nats, plan)
+}
+
+fn log(clones: &Clones, name: &str, task: &str) -> String {
+    let folder = clones.dir(name).join(".agentpm/tasks").join(shard(task)).join(task);
+    std::fs::read_to_string(folder.join("events.jsonl")).unwrap()
+}
+
+/// A line like the first one of a log, with other values.
+fn forged(clones: &Clones, task: &str, change: &[(&str, Value)]) -> String {
+    let first = log(clones, "ada", task);
+    let mut event: Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
+    for (key, value) in change {
+        event[key] = value.clone();
+    }
+    event.to_string()
+}
+
+const NEW: &str = "01M7W6C3800BABRJSP993TEGC2";
+
+#[test]
+fn a_message_that_is_no_event_of_its_place_is_kept_aside_and_the_next_one_is_taken() {
+    needs!("nats-server");
+    let (clones, task, nats, name) = exchanged();
+    let subject = |kind: &str| format!("agentpm.{name}.task.{task}.{kind}");
+    let head = log(&clones, "ada", &task);
+    let head: Value = serde_json::from_str(head.lines().next().unwrap()).unwrap();
+    let note = json!({ "type": "question", "content": "why?" });
+    let odd = |change: &[(&str, Value)]| {
+        let base = [("id", json!(NEW)), ("type", json!("Odd")), ("parents", json!([head["id"]]))];
+        forged(&clones, &task, &[&base, change].concat())
+    };
+    let cases: Vec<(String, Vec<u8>, &str)> = vec![
+        (subject("Odd"), b"no event".to_vec(), "it cannot be read"),
+        (subject("Odd"), b"\xff\xfe".to_vec(), "it is no UTF-8"),
+        (subject("Odd"), vec![b'x'; 300 * 1024], "an event has at most"),
+        (subject("Odd"), format!("{}\n{}", odd(&[]), odd(&[])).into_bytes(), "it is more than one line"),
+        (subject("TaskUpdated"), odd(&[]).into_bytes(), "its event belongs to"),
+        (format!("agentpm.{name}.agent.eve.Odd"), odd(&[]).into_bytes(), "its event belongs to"),
+        (subject("Odd"), odd(&[("entity", json!(format!("session/{NEW}")))]).into_bytes(), "stays on the machine"),
+        (subject("TaskCreated"), forged(&clones, &task, &[("agent", json!("eve"))]).into_bytes(), "with other content"),
+        (subject("Odd"), odd(&[("lamport", json!(-1))]).into_bytes(), "it cannot be read"),
+    ];
+    let before = plan(&clones, "bob");
+    let mut client = nats.client();
+    for (subject, payload, _) in &cases {
+        client.publish(subject, payload);
+    }
+    assert_eq!(once(&clones, "bob", &nats).data()["refused"], cases.len(), "{note}");
+    assert_eq!(plan(&clones, "bob"), before);
+    let kept = clones.dir("bob").join(".git/agentpm/bus/refused.jsonl");
+    let kept: Vec<Value> =
+        std::fs::read_to_string(&kept).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (one, (subject, _, why)) in kept.iter().zip(&cases) {
+        assert!(one["subject"] == json!(subject) && one["why"].as_str().unwrap().contains(why), "{one}: {why}");
+    }
+    let found = doctor(&clones, "bob");
+    assert!(found["ok"] == false && found["found"].as_str().unwrap().contains("9 messages refused"), "{found}");
+
+    client.publish(&subject("Odd"), odd(&[]).as_bytes());
+    let next = once(&clones, "bob", &nats).data();
+    assert_eq!((next["taken"].clone(), next["refused"].clone()), (json!(1), json!(0)), "nothing is tried again");
+    assert!(log(&clones, "bob", &task).contains(&odd(&[])), "an unknown type is kept byte for byte");
+}
+
+#[test]
+fn an_event_before_its_parents_waits_for_them() {
+    needs!("nats-server");
+    let (clones, task, nats, _) = exchanged();
+    for text in ["one", "two", "three"] {
+        clones.run("ada", &["note", &task, "--content", text]).data();
+    }
+    // Another stream of the same name holds them in the wrong order, some of them twice.
+    let lines: Vec<String> = log(&clones, "ada", &task).lines().map(str::to_owned).collect();
+    let name = once(&clones, "bob", &nats).data()["plan"].as_str().unwrap().to_owned();
+    let subject = format!("agentpm.{name}.task.{task}.ContextAdded");
+    let mut client = nats.client();
+    client.publish(&subject, lines[3].as_bytes());
+    client.publish(&subject, lines[2].as_bytes());
+    let waits = once(&clones, "bob", &nats).data();
+    assert_eq!((waits["taken"].clone(), waits["waiting"].clone()), (json!(0), json!(2)), "{waits}");
+    assert_eq!(clones.run("bob", &["lint"]).data()["findings"], json!([]), "no log has a gap");
+    for line in [&lines[1], &lines[3], &lines[1]] {
+        client.publish(&subject, line.as_bytes());
+    }
+    let taken = once(&clones, "bob", &nats).data();
+    assert_eq!((taken["taken"].clone(), taken["waiting"].clone()), (json!(3), json!(0)), "{taken}");
+    assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
+}
+
+/// A plan with roles in its first commit.
+fn with_roles(roles: &str) -> (Clones, String, Nats) {
+    let (clones, task) = Clones::new(&["ada"]);
+    clones.write("ada", ".agentpm/roles.yml", roles);
+    clones.git("ada", &["add", "-A"]).text();
+    clones.git("ada", &["commit", "-q", "-m", "roles"]).text();
+    clones.git("ada", &["push", "-q"]).text();
+    let remote = clones.room.beside("remote.git").display().to_string();
+    for name in ["bob", "eve"] {
+        clones.room.git(&["clone", "-q", &remote, &clones.dir(name).display().to_string()]).text();
+    }
+    let nats = Nats::start(&clones.room);
+    (clones, task, nats)
+}
+
+#[test]
+fn an_event_that_its_author_may_not_write_is_refused_with_what_follows_it() {
+    needs!("nats-server");
+    let (clones, task, nats) =
+        with_roles("agents:\n  ada: { perms: [admin], precedence: 10 }\n  eve: { perms: [comment], precedence: 0 }\n");
+    // eve takes all rights in its own clone.
+    clones.write("eve", ".agentpm/roles.yml", "agents:\n  eve: { perms: [admin], precedence: 0 }\n");
+    clones.run("eve", &["task", "update", &task, "--title", "stolen"]).data();
+    clones.run("eve", &["note", &task, "--content", "follows"]).data();
+    clones.run("ada", &["task", "update", &task, "--priority", "3"]).data();
+    once(&clones, "eve", &nats).data();
+    once(&clones, "ada", &nats).data();
+    let taken = once(&clones, "bob", &nats).data();
+    assert_eq!((taken["taken"].clone(), taken["refused"].clone()), (json!(1), json!(2)), "{taken}");
+    let got = clones.run("bob", &["task", "get", &task]).data();
+    assert_eq!((got["title"].clone(), got["priority"].clone()), (json!("shared"), json!(3)));
+    let found = doctor(&clones, "bob");
+    assert!(found["found"].as_str().unwrap().contains("2 messages refused"), "{found}");
+}
+
+#[test]
+fn an_unsigned_event_is_refused_where_signatures_are_required() {
+    needs!("nats-server");
+    let (clones, task, nats) = with_roles("agents:\n  ada: { perms: [admin] }\nrequire_signatures: true\n");
+    clones.run("ada", &["note", &task, "--content", "unsigned"]).data();
+    once(&clones, "ada", &nats).data();
+    let taken = once(&clones, "bob", &nats).data();
+    assert_eq!((taken["taken"].clone(), taken["refused"].clone()), (json!(0), json!(1)), "{taken}");
+    assert!(doctor(&clones, "bob")["found"].as_str().unwrap().contains("did not sign it"));
+}
+
+#[test]
+fn a_precedence_that_the_roles_do_not_give_is_refused() {
+    needs!("nats-server");
+    let (clones, task, nats, name) = exchanged();
+    let head: Value = serde_json::from_str(log(&clones, "ada", &task).lines().next().unwrap()).unwrap();
+    let change =
+        [("id", json!(NEW)), ("type", json!("Odd")), ("parents", json!([head["id"]])), ("precedence", json!(900))];
+    nats.client().publish(&format!("agentpm.{name}.task.{task}.Odd"), forged(&clones, &task, &change).as_bytes());
+    let taken = once(&clones, "bob", &nats).data();
+    assert_eq!((taken["taken"].clone(), taken["refused"].clone()), (json!(0), json!(1)), "{taken}");
+}
