@@ -11,9 +11,7 @@ use crate::engine::commit::idempotency::Key;
 use crate::engine::commit::{confirmation, expiry, write};
 use crate::engine::feed::wakeup;
 use crate::engine::query::{lists, retry_on_damaged_index, reviews};
-use crate::engine::view::read;
 use crate::error::Result;
-use crate::model::args::Ref;
 use crate::model::command::{Claim, Command};
 use crate::model::job::NextWait;
 use crate::model::query::Next;
@@ -53,14 +51,9 @@ pub(super) fn claim_keyed(ws: &Workspace, claim: &Claim, explain: bool, key: Opt
     {
         return Ok(inbox::counted(ws, Answered::of(Answer::Next(Some(Box::new(review))))));
     }
-    // As sync and serve do: a thread that is past its time to live may withhold the task, and a refusal records nothing.
-    match &claim.id.0 {
-        None => expiry::record_expired(ws),
-        Some(reference) => {
-            if let Ok(id) = read::resolve(ws, &Ref(reference.clone())) {
-                expiry::record_expired_of(ws, id)?;
-            }
-        }
+    // As sync and serve do: a thread that is past its time to live may withhold a task from the choice.
+    if claim.id.0.is_none() {
+        expiry::record_expired(ws);
     }
     let command = Command::Claim(claim.clone());
     let key = key.map(|key| Key::new(key, command.op(), &command.to_json())).transpose()?;

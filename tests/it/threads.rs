@@ -669,3 +669,18 @@ fn a_thread_of_a_task_without_an_owner_needs_the_right_to_resolve() {
     let thread = open_as(&room, "ada", &task, &["--set", "priority=3"]);
     room.run_as("joe", &["thread", "resolve", &thread, "--resolution", "accept"]).data();
 }
+
+#[test]
+fn an_answer_that_comes_too_late_records_what_refuses_it() {
+    let room = Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let task = room.task("x", &[]);
+    std::fs::write(room.store().join("config.toml"), "[thread]\nttl = \"1h\"\non_expiry = \"accept_highest\"\n")
+        .unwrap();
+    let thread = open_as(&room, "bob", &task, &["--set", "priority=3"]);
+    room.at("2026-11-20T12:00:00Z");
+    let refused = room.run(&["thread", "reply", &thread, "rather not"]).error("ERR_INVALID_STATE", 4);
+    assert!(refused["message"].as_str().unwrap().contains("accepted"), "{refused}");
+    assert_eq!(room.run(&["thread", "show", &thread]).data()["status"], "accepted");
+    assert_eq!(room.get(&task)["priority"], 3);
+}

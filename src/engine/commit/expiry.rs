@@ -19,21 +19,15 @@ pub(crate) fn record_expired(ws: &Workspace) {
 }
 
 fn record(ws: &Workspace) -> Result<()> {
-    for id in expired(ws)? {
-        if let Err(e) = record_task(ws, id) {
-            ws.notice(format!("threads of task {id} stay open past their time to live: {}", e.message));
-        }
-    }
+    expired(ws)?.into_iter().for_each(|id| record_expired_of(ws, id));
     Ok(())
 }
 
-/// Records it for one task, so that a command which the thread refuses does not leave it unrecorded.
-///
-/// Errors: those of any change.
-pub(crate) fn record_expired_of(ws: &Workspace, id: Id) -> Result<()> {
-    let task = read::load_task(ws, id)?.task;
-    let is_expired = task.threads.values().any(|thread| thread.is_expired(ws.env.now()));
-    if is_expired { record_task(ws, id) } else { Ok(()) }
+/// Records it for one task; why it is not recorded becomes a notice.
+pub(crate) fn record_expired_of(ws: &Workspace, id: Id) {
+    if let Err(e) = record_task(ws, id) {
+        ws.notice(format!("threads of task {id} stay open past their time to live: {}", e.message));
+    }
 }
 
 fn record_task(ws: &Workspace, id: Id) -> Result<()> {

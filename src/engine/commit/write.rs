@@ -3,6 +3,7 @@
 //! A flushed record in the journal is the commit point: before it nothing has happened, after it the whole command has. The files
 //! are projected from it by this command, or by the next one if this one dies (`project`).
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::confirmation::{self, RemoteReplies};
+use super::expiry;
 use super::hand_edits::before_write;
 use super::hand_edits::record::{self, HandEdit};
 use super::idempotency::{Key, Order};
@@ -108,7 +110,17 @@ pub fn execute(ws: &Workspace, command: &Command) -> Result<Reply> {
 /// Errors: as [`execute`]; `ERR_CONFLICT` if the key was used with other arguments.
 pub fn execute_keyed(ws: &Workspace, command: &Command, key: Option<&Key>) -> Result<Reply> {
     let author = if matches!(command, Command::Batch(_)) { ws.linking_author()? } else { ws.author()? };
-    let carry_out = || carry_out(ws, author, Order { command, key }, &[], |tx| decide(tx, command));
+    let expired = RefCell::new(BTreeSet::new());
+    let carry_out = || {
+        let decided = |tx: &mut Transaction| {
+            let outcome = decide(tx, command);
+            *expired.borrow_mut() = if outcome.is_err() { tx.expired() } else { BTreeSet::new() };
+            outcome
+        };
+        let reply = carry_out(ws, author, Order { command, key }, &[], decided);
+        // A refusal throws the stage away; that a thread is past its time to live is so all the same.
+        reply.inspect_err(|_| expired.take().into_iter().for_each(|task| expiry::record_expired_of(ws, task)))
+    };
     let Command::TaskCreate(new) = command else { return carry_out() };
     if ws.request.full {
         return carry_out();

@@ -26,6 +26,7 @@ use crate::model::finding::Rule;
 use crate::model::id::Id;
 use crate::model::relationship::RelationType;
 use crate::model::task::Task;
+use crate::model::thread::EXPIRED;
 use crate::model::time::Time;
 use crate::rules::readiness::Reason;
 use crate::rules::signature::SecretKey;
@@ -172,6 +173,12 @@ impl<'a> Transaction<'a> {
     /// The greatest Lamport time given out.
     pub fn lamport(&self) -> u64 {
         self.lamport
+    }
+
+    /// The tasks of which this transaction records that a thread is past its time to live.
+    pub fn expired(&self) -> BTreeSet<Id> {
+        let events = self.entries.iter().map(|entry| &entry.event);
+        events.filter(|event| event.why.as_deref() == Some(EXPIRED)).filter_map(|event| event.entity.task()).collect()
     }
 
     /// The index, created if needed, and updated with the writes of other processes since it was prepared.
