@@ -18,7 +18,7 @@ use serde_json::Value;
 
 pub use self::answer::{Answer, without_nulls};
 pub use self::prime::prime;
-pub use self::table::{Kind, Method, OPERATIONS, Operation, Route, find};
+pub use self::table::{Kind, Method, OPERATIONS, OTHER_NAMES, Operation, Route, find};
 use crate::engine::commit::hand_edits::record;
 use crate::engine::commit::idempotency::{self, Key};
 use crate::engine::commit::{keys, plan, saga, sessions, tokens, write};

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::table::{Method, OPERATIONS, Operation, Route};
+use super::table::{Method, OPERATIONS, OTHER_NAMES, Operation, Route};
 use crate::error::Code;
 
 /// Headers of a change.
@@ -100,10 +100,21 @@ fn describe(operation: &Operation, route: Route, id: &str, shared: &mut Map<Stri
     if matches!(route.method, Method::Get | Method::Delete) {
         for (name, schema) in arguments["properties"].as_object().into_iter().flatten() {
             let about = schema["description"].as_str().unwrap_or_default();
-            parameters.push(parameter(name, "query", about, false, schema.clone()));
+            let other = OTHER_NAMES.iter().find(|(op, _, ours)| *op == operation.name && ours == name);
+            let names = [Some(name.as_str()), other.map(|(_, theirs, _)| *theirs)];
+            let named = |name| parameter(name, "query", about, false, schema.clone());
+            parameters.extend(names.into_iter().flatten().map(named));
         }
     } else {
         described["requestBody"] = json!({ "content": { "application/json": { "schema": arguments } } });
+    }
+    if operation.name == "task.list" {
+        let about = "Items to pass over; needs limit";
+        parameters.push(parameter("offset", "query", about, false, json!({ "type": "integer", "minimum": 0 })));
+    }
+    if operation.changes() {
+        let about = "Answer with all of what was changed, and not with a receipt";
+        parameters.push(parameter("full", "query", about, false, json!({ "type": "boolean" })));
     }
     described["parameters"] = json!(parameters);
     described

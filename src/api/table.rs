@@ -293,6 +293,9 @@ fn row_of(name: &str) -> Option<Row> {
     })
 }
 
+/// Names of arguments that a route has besides those of its operation: the operation, that name, and its own.
+pub const OTHER_NAMES: &[(&str, &str, &str)] = &[("task.list", "parent_id", "parent"), ("task.relate", "from", "id")];
+
 /// All operations, in the order of their kinds.
 pub static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
     let kinds = [(Kind::Change, Command::schemas()), (Kind::Query, Query::schemas()), (Kind::Job, Job::schemas())];

@@ -4,12 +4,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::Operation;
+use crate::api::{OTHER_NAMES, Operation};
 use crate::error::{Error, Result};
 use crate::model::id::quoted;
-
-/// Names of arguments that a route has besides those of its operation.
-const OTHER_NAMES: &[(&str, &str, &str)] = &[("task.list", "parent_id", "parent"), ("task.relate", "from", "id")];
 
 /// The pairs of a query, decoded.
 ///
@@ -54,20 +51,29 @@ pub fn of_query(operation: &Operation, pairs: Vec<(String, String)>) -> Result<M
             items.extend(text.split(',').filter(|item| !item.is_empty()).map(|item| json!(item)));
             Value::Array(items)
         } else if is_a(property, "boolean") {
-            match text.as_str() {
-                "" | "true" | "1" => json!(true),
-                "false" | "0" => json!(false),
-                _ => return Err(Error::usage(format!("{name} is true or false, not {}", quoted(&text)))),
-            }
+            json!(truth(&name, &text)?)
         } else if !is_a(property, "string") && (is_a(property, "integer") || is_a(property, "number")) {
             let number = text.parse::<i64>();
             json!(number.map_err(|_| Error::usage(format!("{name} is a number, not {}", quoted(&text))))?)
         } else {
             json!(text)
         };
-        args.insert(name, value);
+        if args.insert(name.clone(), value).is_some() {
+            return Err(Error::usage(format!("{name} is given twice")));
+        }
     }
     Ok(args)
+}
+
+/// A value of a query that is true or false; its name alone says that it is true.
+///
+/// Errors: `ERR_USAGE` for anything else.
+pub fn truth(name: &str, text: &str) -> Result<bool> {
+    match text {
+        "" | "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(Error::usage(format!("{name} is true or false, not {}", quoted(text)))),
+    }
 }
 
 /// Whether a schema allows a type.
@@ -82,8 +88,17 @@ fn renamed<'a>(operation: &Operation, name: &'a str) -> &'a str {
 }
 
 /// The arguments under the names that the operation knows.
-pub fn in_our_names(operation: &Operation, args: Map<String, Value>) -> Map<String, Value> {
-    args.into_iter().map(|(name, value)| (renamed(operation, &name).to_owned(), value)).collect()
+///
+/// Errors: `ERR_USAGE` where an argument is given under both of its names.
+pub fn in_our_names(operation: &Operation, args: Map<String, Value>) -> Result<Map<String, Value>> {
+    let mut ours = Map::new();
+    for (theirs, value) in args {
+        let name = renamed(operation, &theirs).to_owned();
+        if ours.insert(name.clone(), value).is_some() {
+            return Err(Error::usage(format!("{name} is given twice, once as {}", quoted(&theirs))));
+        }
+    }
+    Ok(ours)
 }
 
 /// Puts the id of the path in its place.

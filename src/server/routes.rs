@@ -173,7 +173,7 @@ fn arguments(operation: &Operation, asking: &Asking) -> Result<(Map<String, Valu
     let mut asked = Asked::default();
     let mut query = args::pairs(parts.uri.query())?;
     if let Some(at) = query.iter().position(|(name, _)| name == "full") {
-        asked.full = !matches!(query.remove(at).1.as_str(), "false" | "0");
+        asked.full = args::truth("full", &query.remove(at).1)?;
     }
     if operation.name == "task.list"
         && let Some(at) = query.iter().position(|(name, _)| name == "offset")
@@ -187,7 +187,7 @@ fn arguments(operation: &Operation, asking: &Asking) -> Result<(Map<String, Valu
             return Err(Error::usage(format!("{} is in the query and in the body", quoted(&name))).into());
         }
     }
-    let mut args = args::in_our_names(operation, args);
+    let mut args = args::in_our_names(operation, args)?;
     if let Some(id) = id {
         args::put_id(&mut args, operation.id_argument(), id.clone())?;
     }

@@ -34,8 +34,10 @@ fn what_is_made_from_the_description_is_answered_as_it_says() {
     let (seconds, examples) = if plays_all() { ("240", "20") } else { ("45", "2") };
     let mut command = room.sealed("schemathesis", &room.home());
     command.args(["run", &url, "--checks", CHECKS, "--continue-on-failure", "--no-color", "--seed", "1"]);
-    command.args(["--phases", "coverage,fuzzing", "--max-examples", examples, "--max-time", seconds, "--workers", "2"]);
+    command.args(["--phases", "coverage,fuzzing", "--max-examples", examples, "--max-time", seconds]);
     command.args(["-H", &format!("Authorization: Bearer {token}"), "-H", "X-Agentpm-Agent: ada"]);
+    // One worker: Python 3.11 loses count in its parser where several threads use it.
+    command.args(["--workers", "1"]);
     // A wait and a stream are answered when something happens.
     command.args(["--exclude-path-regex", "wait|/events/stream", "--request-timeout", "60"]);
     let answer = Answer::from(command.stdin(Stdio::null()).output().unwrap());

@@ -2,7 +2,7 @@
 //!
 //! The operations come from the table. What spoils a call is general, so that a new operation is tested without a word here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use agentpm::api::{self, Call, Kind, OPERATIONS, Operation};
@@ -42,24 +42,13 @@ impl<'a> Interfaces<'a> {
 
     /// The code of each interface for a call; empty for a success.
     fn codes(&mut self, operation: &Operation, asked: &Asked) -> BTreeMap<&'static str, String> {
-        let mut codes =
-            BTreeMap::from([("by name", self.by_name(operation, asked)), ("http", self.http(operation, asked))]);
+        let mut codes = BTreeMap::from([
+            ("by name", by_name(self.room, &self.dir, self.agent, operation, asked)),
+            ("http", self.http(operation, asked)),
+        ]);
         codes.extend(asked.words.as_ref().map(|words| ("command line", self.command_line(words, asked))));
         codes.extend(operation.tool.map(|tool| ("mcp", self.mcp(tool, operation, asked))));
         codes
-    }
-
-    fn by_name(&self, operation: &Operation, asked: &Asked) -> String {
-        let vars = sealed_vars(&self.room.home()).into_iter();
-        let mut vars: BTreeMap<String, String> =
-            vars.map(|(name, value)| (name.to_owned(), value.into_string().unwrap())).collect();
-        vars.insert("AGENTPM_CLOCK".into(), "2026-11-20T10:00:00Z".into());
-        let env = Env::new(vars, self.dir.clone()).unwrap();
-        let agent = Some(self.agent.to_owned());
-        let request = Request { agent, idempotency_key: asked.key.map(str::to_owned), ..Request::default() };
-        let ws = engine::open(env, Options { request, ..Options::default() }).unwrap();
-        let done = Call::from_json(operation.name, asked.args.clone()).and_then(|call| api::call(&ws, &call));
-        done.map_or_else(|e| e.code.as_str().to_owned(), |_| String::new())
     }
 
     fn command_line(&self, words: &[String], asked: &Asked) -> String {
@@ -93,6 +82,20 @@ impl<'a> Interfaces<'a> {
         }
         self.client.tool(tool, arguments)["error"]["code"].as_str().unwrap_or_default().to_owned()
     }
+}
+
+/// The code of a call by its name in this process; empty for a success.
+fn by_name(room: &Sandbox, dir: &Path, agent: &str, operation: &Operation, asked: &Asked) -> String {
+    let vars = sealed_vars(&room.home()).into_iter();
+    let mut vars: BTreeMap<String, String> =
+        vars.map(|(name, value)| (name.to_owned(), value.into_string().unwrap())).collect();
+    vars.insert("AGENTPM_CLOCK".into(), "2026-11-20T10:00:00Z".into());
+    let env = Env::new(vars, dir.to_owned()).unwrap();
+    let key = asked.key.map(str::to_owned);
+    let request = Request { agent: Some(agent.to_owned()), idempotency_key: key, ..Request::default() };
+    let ws = engine::open(env, Options { request, ..Options::default() }).unwrap();
+    let done = Call::from_json(operation.name, asked.args.clone()).and_then(|call| api::call(&ws, &call));
+    done.map_or_else(|e| e.code.as_str().to_owned(), |_| String::new())
 }
 
 /// A way to spoil a call, and the code that it must be refused with.
@@ -214,6 +217,39 @@ fn a_spoiled_call_is_refused_alike_at_every_interface() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(SPOILED.iter().all(|spoiled| counts[spoiled.name] >= 8), "{counts:?}");
+}
+
+/// What an operation is refused for depends on the plan: whatever the code is, each interface has it.
+#[test]
+fn a_call_that_the_state_of_the_plan_forbids_is_refused_alike_at_every_interface() {
+    let plan = Plan::new();
+    let ids = ["held", "done"].map(|name| plan.name(name).to_owned());
+    // Another agent than the one that holds the tasks.
+    let mut interfaces = Interfaces::of(&plan.room, &plan.room.repo(), "eve");
+    let copy = plan.room.beside("tried");
+    let mut wrong = Vec::new();
+    let mut codes = BTreeSet::new();
+    for operation in OPERATIONS.iter() {
+        let Some(usual) = call_of(&plan, operation) else { continue };
+        let of_other_tasks = ids.iter().filter_map(|id| replaced(&plan, &usual, id));
+        for asked in [usual.clone()].into_iter().chain(of_other_tasks) {
+            // A success would change the plan: it is tried on a copy, and a refusal repeated on the plan itself.
+            if !copy.exists() {
+                copy_folder(&plan.room.repo(), &copy);
+            }
+            let code = by_name(&plan.room, &copy, "eve", operation, &asked);
+            match Code::ALL.iter().find(|known| known.as_str() == code) {
+                Some(code) => {
+                    compare(interfaces.codes(operation, &asked), *code, operation.name, &mut wrong);
+                    codes.insert(code.as_str());
+                }
+                None if operation.kind == Kind::Query => {}
+                None => std::fs::remove_dir_all(&copy).unwrap(),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(["ERR_INVALID_STATE", "ERR_LEASE_HELD"].iter().all(|code| codes.contains(code)), "{codes:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use crate::machine::needs;
 use crate::sandbox::{Answer, Sandbox, wait_for};
 use crate::server::{Server, request, serve};
 
@@ -64,6 +65,7 @@ fn with_secrets(room: &Sandbox) -> Vec<String> {
 
 #[test]
 fn diagnostics_hold_no_secret_text_or_path() {
+    needs!("tar", "gzip");
     let room = Sandbox::new();
     let tokens = with_secrets(&room);
     let export = |more: &[&str]| {
@@ -118,6 +120,7 @@ fn diagnostics_hold_no_secret_text_or_path() {
 
 #[test]
 fn the_server_hands_out_the_same_archive() {
+    needs!("tar", "gzip");
     let room = Sandbox::new();
     with_secrets(&room);
     let server = Server::start(&room, &[]);

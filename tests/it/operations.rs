@@ -63,6 +63,7 @@ impl Plan {
     }
 
     /// The ids of all that it holds.
+    #[cfg(all(feature = "mcp", feature = "server"))]
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.values().map(String::as_str)
     }

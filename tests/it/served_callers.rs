@@ -120,6 +120,9 @@ fn a_list_below_a_task_has_its_children_or_all_that_descend_from_it() {
     assert_eq!(titles(""), ["child"]);
     assert_eq!(titles("&include_children=false"), ["child"]);
     assert_eq!(titles("&include_children=true"), ["child", "grandchild"]);
+    for odd in ["limit=1&limit=2", &format!("parent={top}&parent_id={top}"), "full=perhaps", "include_children=some"] {
+        server.ask("GET", &format!("/tasks?{odd}"), None).error(400, "ERR_USAGE");
+    }
     let listed = room.run(&["ls", "--parent", &top, "--include-children", "--all"]).data();
     assert_eq!(listed["total"], 2);
 }
