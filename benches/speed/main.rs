@@ -15,6 +15,8 @@
 mod asked;
 mod batch;
 mod branches;
+#[cfg(feature = "bus")]
+mod confirmed;
 mod conflicts;
 mod crowd;
 mod floor;
@@ -54,6 +56,10 @@ fn main() {
     }
     if asked.wants("writers") {
         crowd::measure(&room, &mut report);
+    }
+    #[cfg(feature = "bus")]
+    if asked.wants("confirmed") {
+        confirmed::measure(&room, &mut report);
     }
     report.sort();
     if asked.small {

@@ -63,13 +63,16 @@ pub struct LeaseSettings {
     pub ttl_seconds: u32,
     /// Whether a change needs a lease even for a task without an owner.
     pub required: bool,
-    /// The git name of the remote that confirms leases, such as `origin`; none if empty.
+    /// The git name of the remote that confirms leases, such as `origin`; `bus` for the message bus; none if empty.
     pub remote: String,
     /// Deadline for the remote to answer all questions of one command, in seconds.
     pub remote_seconds: u32,
     /// Whether work that the remote does not confirm is refused.
     pub confirmed_only: bool,
 }
+
+/// The value of `lease.remote` that stands for the message bus.
+pub const BUS: &str = "bus";
 
 /// `[claim]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -68,6 +68,11 @@ impl Subjects {
         format!("{ROOT}.{}.lease.{task}", self.plan)
     }
 
+    /// The subject of the note on when the stream of leases began.
+    pub fn leases_begun(&self) -> String {
+        format!("{ROOT}.{}.lease.begun", self.plan)
+    }
+
     /// The task whose lease a subject carries.
     pub fn leased(&self, subject: &str) -> Option<Id> {
         subject.strip_prefix(&format!("{ROOT}.{}.lease.", self.plan))?.parse().ok()
@@ -128,6 +133,7 @@ mod tests {
         let subjects = Subjects::of("p").unwrap();
         let task: Id = "01K5R4XJ7Z0000000000000000".parse().unwrap();
         assert_eq!(subjects.leased(&subjects.lease(task)), Some(task));
+        assert_eq!(subjects.leased(&subjects.leases_begun()), None);
         assert_eq!(subjects.leased("agentpm.q.lease.01K5R4XJ7Z0000000000000000"), None);
     }
 }

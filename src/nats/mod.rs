@@ -6,9 +6,11 @@
 
 mod address;
 mod events;
+mod leases;
 
 pub use self::address::Address;
 pub use self::events::{EventStream, Limits, Published, Received, StreamFacts};
+pub use self::leases::{LeaseMessage, LeaseStream, Replaced};
 
 use std::future::Future;
 use std::time::Duration;

@@ -19,6 +19,7 @@ use crate::runtime::journals::Position;
 
 const FOLDER: &str = "bus";
 const RECORD: &str = "bus/bridge.json";
+const LEASES: &str = "bus/leases.json";
 const WAITING: &str = "bus/waiting.jsonl";
 const REFUSED: &str = "bus/refused.jsonl";
 /// The largest file that is read, in bytes.
@@ -95,6 +96,28 @@ pub fn write(own: &Dir, record: &BridgeRecord) -> Result<()> {
 fn replace(own: &Dir, name: &str, bytes: &[u8]) -> Result<()> {
     let written = own.make_dir(FOLDER).and_then(|_| own.replace(name, bytes, 0o600));
     written.map_err(|e| Error::io("write", &own.path().join(name), &e))
+}
+
+/// The stream of leases that this clone knows.
+#[derive(Serialize, Deserialize)]
+struct LeaseStreamRecord {
+    plan: String,
+    made: String,
+}
+
+/// When the stream of a plan's leases was made that this clone knows; `None` if it knows none.
+pub fn lease_stream(runtime: &Dir, plan: &str) -> Option<String> {
+    let record: LeaseStreamRecord = serde_json::from_slice(&runtime.read(LEASES, MAX_FILE).ok()?).ok()?;
+    (record.plan == plan).then_some(record.made)
+}
+
+/// Notes which stream of leases this clone knows.
+///
+/// Errors: `ERR_IO`, `ERR_NO_SPACE`.
+pub fn write_lease_stream(runtime: &Dir, plan: &str, made: &str) -> Result<()> {
+    let record = LeaseStreamRecord { plan: plan.to_owned(), made: made.to_owned() };
+    let bytes = serde_json::to_vec(&record).map_err(|e| Error::io("write", runtime.path(), &e.into()))?;
+    replace(runtime, LEASES, &bytes)
 }
 
 /// The events that wait for their parents, with the sequence numbers of their messages.

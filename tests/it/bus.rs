@@ -1,6 +1,7 @@
 //! The bridge to the message bus, with a real server: clones that exchange events, and what stops them for a while.
 
 mod hostile;
+mod leases;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -147,6 +148,26 @@ fn running_bridges_carry_events_at_once_and_survive_kills_of_themselves_and_of_t
     wait_for("nothing is left to do", || doctor(&clones, "ada")["ok"] == true);
     assert_eq!(ada.stop(), Some(0), "SIGTERM ends it");
     assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
+}
+
+#[test]
+fn a_caller_that_waits_for_work_gets_what_the_bus_brings() {
+    needs!("nats-server");
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    let nats = Nats::start(&clones.room);
+    clones.run("ada", &["claim", &task]).data();
+    clones.run("ada", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    let _bridges = ["ada", "bob"].map(|name| Bridge::start(&clones, name, &nats, &[]));
+    let mut waits = clones.room.agentpm_in(&clones.dir("bob"));
+    waits.env("AGENTPM_AGENT", "bob").args(["next", "--claim", "--wait", "60", "--quiet"]).stdout(Stdio::piped());
+    let waits = waits.spawn().expect("agentpm starts");
+    let new = clones.run("ada", &["add", "for bob", "--quiet"]).text().to_owned();
+    let got = Answer::from(waits.wait_with_output().expect("it ends"));
+    assert_eq!(got.text(), new);
+    wait_for("ada sees who has it", || {
+        clones.run("ada", &["task", "get", &new]).json()["data"]["owner"] == json!("bob")
+    });
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::env::files::Dir;
 use crate::error::{Error, Result};
 use crate::git::Repo;
 use crate::model::finding::Finding;
-use crate::model::settings::Settings;
+use crate::model::settings::{BUS, Settings};
 use crate::rules::roles::Rights;
 use crate::runtime::journal::Journal;
 use crate::runtime::worktree::StoreKey;
@@ -128,9 +128,14 @@ impl Workspace {
         Some(Workspace::new(open, self.request))
     }
 
-    /// The remote that confirms leases, by name; `None` where none is set.
+    /// What confirms leases, by name: a git remote, or the message bus; `None` where none is set.
     pub fn lease_remote(&self) -> Option<&str> {
         Some(self.settings.lease.remote.as_str()).filter(|name| !name.is_empty())
+    }
+
+    /// The git remote that confirms leases, by name; `None` where none is set, or where the message bus confirms them.
+    pub fn lease_git_remote(&self) -> Option<&str> {
+        self.lease_remote().filter(|name| *name != BUS)
     }
 
     /// Notes a repair that the request made on the way.

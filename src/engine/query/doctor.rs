@@ -17,6 +17,7 @@ use crate::model::event::Entity;
 use crate::model::finding::Severity;
 use crate::model::id::{HANDLE_MIN, quoted};
 use crate::model::plain::escape;
+use crate::model::settings::BUS;
 use crate::reports::view::Done;
 use crate::runtime::bus::refused_name;
 use crate::runtime::{journal, journals, records};
@@ -161,7 +162,10 @@ fn leases(ws: &Workspace) -> Result<Check> {
     let live = read::live_leases(ws, &read::index(ws)?)?.len();
     let known = ws.runtime().map(records::leased_tasks).transpose()?.map_or(0, |tasks| tasks.len());
     let mut found = format!("{live} live, {} over", known.saturating_sub(live));
-    if let Some(name) = ws.lease_remote() {
+    if ws.lease_remote() == Some(BUS) {
+        found.push_str(", confirmed by the message bus");
+    }
+    if let Some(name) = ws.lease_git_remote() {
         let remotes = ws.repo.as_ref().and_then(|repo| repo.objects().ok()).map(|objects| objects.remotes());
         if !remotes.is_some_and(|remotes| remotes.iter().any(|remote| remote == name)) {
             let wrong = format!("{found}; lease.remote names {}, and this clone has no such remote", quoted(name));

@@ -149,7 +149,7 @@ fn named(ws: &Workspace, index: &Index, task: Id) -> Result<LeaseView> {
 fn at_remote(ws: &Workspace, all: bool) -> Result<Vec<LeaseView>> {
     let Some(name) = ws.lease_remote() else {
         return Err(Error::state("no remote confirms leases here")
-            .hint("set lease.remote in .agentpm/config.toml to the name of a remote, such as origin"));
+            .hint("set lease.remote in .agentpm/config.toml to the name of a remote, such as origin, or to bus"));
     };
     let asking = Asking::to_read(ws, name)?;
     let silent = |trouble: crate::rules::confirm::Trouble| {

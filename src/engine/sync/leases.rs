@@ -190,8 +190,11 @@ impl Sync<'_> {
                         match self.give_back(&mut remote, seen) {
                             Ok(()) => news.reported += 1,
                             Err(trouble) => {
-                                warnings
-                                    .push(format!("{name} still shows the lease of task {task}: {}", trouble.words()));
+                                warnings.push(format!(
+                                    "{} still shows the lease of task {task}: {}",
+                                    confirmation::shown_remote(name),
+                                    trouble.words()
+                                ));
                             }
                         }
                     }
@@ -244,6 +247,7 @@ impl Sync<'_> {
     /// claims them meanwhile.
     pub(crate) fn report_ends(&self, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<()> {
         let Some(name) = self.ws.lease_remote() else { return Ok(()) };
+        let shown = confirmation::shown_remote(name);
         let runtime = self.ws.runtime_to_write()?;
         let mut ended = Vec::new();
         for task in records::leased_tasks(&runtime)? {
@@ -256,7 +260,7 @@ impl Sync<'_> {
         let mut remote = match asking.remote() {
             Ok(remote) => remote,
             Err(trouble) => {
-                warnings.push(format!("{name} did not record what is finished: {}", trouble.words()));
+                warnings.push(format!("{shown} did not record what is finished: {}", trouble.words()));
                 return Ok(());
             }
         };
@@ -280,7 +284,7 @@ impl Sync<'_> {
                 }
                 Answer::Held(_) => heard.push((task, event)),
                 Answer::Unconfirmed(trouble) => {
-                    warnings.push(format!("{name} did not record what is finished: {}", trouble.words()));
+                    warnings.push(format!("{shown} did not record what is finished: {}", trouble.words()));
                     break;
                 }
             }
@@ -390,7 +394,11 @@ impl Sync<'_> {
         let asking = Asking::new(self.ws, name)?;
         match asking.remote().and_then(|mut remote| remote.remove(&over)) {
             Ok(removed) => news.removed = removed,
-            Err(trouble) => warnings.push(format!("records of finished tasks stay at {name}: {}", trouble.words())),
+            Err(trouble) => warnings.push(format!(
+                "records of finished tasks stay at {}: {}",
+                confirmation::shown_remote(name),
+                trouble.words()
+            )),
         }
         Ok(())
     }

@@ -144,7 +144,7 @@ impl Branches {
         };
         let settings = &ws.settings.branches;
         // Branches of the confirming remote are always included: a lease was granted with their state.
-        let asked = ws.lease_remote().map(refs_seen);
+        let asked = ws.lease_git_remote().map(refs_seen);
         let counts = |name: &str| match name.starts_with("refs/heads/") {
             true => settings.local,
             false => settings.remote || asked.as_ref().is_some_and(|asked| name.starts_with(asked)),

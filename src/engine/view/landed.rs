@@ -65,7 +65,7 @@ impl<'a> Tip<'a> {
             return Ok(None);
         }
         let objects = history::objects(ws)?;
-        let remote = ws.lease_remote().unwrap_or(ORIGIN);
+        let remote = ws.lease_git_remote().unwrap_or(ORIGIN);
         let names = ["HEAD", "main", "master"].map(|name| format!("refs/remotes/{remote}/{name}"));
         let Some(tip) = names.iter().find_map(|name| objects.reference(name)) else { return Ok(None) };
         let plan = history::plan_at_commit(ws, tip)?;

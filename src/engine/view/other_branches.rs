@@ -220,7 +220,7 @@ impl<'a> OtherBranches<'a> {
         if self.branches.is_none() {
             let wanted = &self.ws.settings.branches;
             let repo =
-                self.ws.repo.as_ref().filter(|_| wanted.local || wanted.remote || self.ws.lease_remote().is_some());
+                self.ws.repo.as_ref().filter(|_| wanted.local || wanted.remote || self.ws.lease_git_remote().is_some());
             let opened = repo.map(|repo| Branches::open(self.ws, repo, self.fetches));
             self.branches = Some(match opened {
                 Some(Ok(branches)) => Some(branches),

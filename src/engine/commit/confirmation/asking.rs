@@ -2,32 +2,58 @@
 
 use std::cell::OnceCell;
 
+#[cfg(feature = "bus")]
+use crate::engine::commit::remote::LeaseBus;
 use crate::engine::commit::remote::{self, Remote};
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::error::Result;
 use crate::git::Objects;
 use crate::model::id::Id;
+use crate::model::settings::BUS;
 use crate::rules::confirm::Trouble;
 use crate::runtime::records;
 
 /// A remote that is opened when it is first asked.
 pub(crate) struct Asking<'a> {
     ws: &'a Workspace,
-    objects: OnceCell<Result<Objects>>,
-    name: &'a str,
+    place: Place<'a>,
     clone: Id,
+}
+
+/// What confirms leases.
+enum Place<'a> {
+    /// The git remote of this name.
+    Git(&'a str, OnceCell<Result<Objects>>),
+    /// The message bus.
+    #[cfg(feature = "bus")]
+    Bus(OnceCell<Result<LeaseBus, Trouble>>),
+    /// The message bus, which this build does not know.
+    #[cfg(not(feature = "bus"))]
+    Bus,
+}
+
+impl<'a> Place<'a> {
+    fn named(name: &'a str) -> Self {
+        match name {
+            #[cfg(feature = "bus")]
+            BUS => Place::Bus(OnceCell::new()),
+            #[cfg(not(feature = "bus"))]
+            BUS => Place::Bus,
+            name => Place::Git(name, OnceCell::new()),
+        }
+    }
 }
 
 impl<'a> Asking<'a> {
     pub fn new(ws: &'a Workspace, name: &'a str) -> Result<Self> {
-        Ok(Asking { ws, objects: OnceCell::new(), name, clone: clone_id(ws)? })
+        Ok(Asking { ws, place: Place::named(name), clone: clone_id(ws)? })
     }
 
     /// As [`Asking::new`], without writing: a clone without an id is not given one.
     pub fn to_read(ws: &'a Workspace, name: &'a str) -> Result<Self> {
         let known = ws.runtime().map(records::clone_id).transpose()?.flatten();
-        Ok(Asking { ws, objects: OnceCell::new(), name, clone: known.unwrap_or(Id::from_parts(0, 0)) })
+        Ok(Asking { ws, place: Place::named(name), clone: known.unwrap_or(Id::from_parts(0, 0)) })
     }
 
     pub fn clone_id(&self) -> Id {
@@ -36,9 +62,20 @@ impl<'a> Asking<'a> {
 
     /// Opens the remote, with a new time limit.
     pub fn remote(&self) -> Result<Remote<'_>, Trouble> {
-        let objects = self.objects.get_or_init(|| remote::objects_to_ask(self.ws));
-        let objects = objects.as_ref().map_err(|e| Trouble::Unreachable(e.message.clone()))?;
-        Remote::open(self.ws, objects, self.name, self.clone).map_err(|e| Trouble::Unreachable(e.message))
+        match &self.place {
+            Place::Git(name, objects) => {
+                let objects = objects.get_or_init(|| remote::objects_to_ask(self.ws));
+                let objects = objects.as_ref().map_err(|e| Trouble::Unreachable(e.message.clone()))?;
+                Remote::in_git(self.ws, objects, name, self.clone).map_err(|e| Trouble::Unreachable(e.message))
+            }
+            #[cfg(feature = "bus")]
+            Place::Bus(bus) => {
+                let bus = bus.get_or_init(|| LeaseBus::open(self.ws)).as_ref().map_err(Clone::clone)?;
+                Ok(Remote::on_bus(self.ws, bus, self.clone))
+            }
+            #[cfg(not(feature = "bus"))]
+            Place::Bus => Err(Trouble::Unreachable("this agentpm was built without the feature bus".into())),
+        }
     }
 }
 

@@ -10,14 +10,14 @@ use crate::engine::view::branches::branch_seen;
 /// Fetches the branches of the confirming remote and returns how this branch is behind; `None` if there is no such remote, or if it
 /// does not answer.
 pub fn look_for_more(ws: &Workspace) -> Option<Behind> {
-    let asking = Asking::to_read(ws, ws.lease_remote()?).ok()?;
+    let asking = Asking::to_read(ws, ws.lease_git_remote()?).ok()?;
     asking.remote().ok()?.look().ok()?;
     behind(ws)
 }
 
 /// Whether the confirming remote had, when it was last fetched, changes of the plan on this branch that are not here.
 pub fn behind(ws: &Workspace) -> Option<Behind> {
-    let name = ws.lease_remote()?;
+    let name = ws.lease_git_remote()?;
     let objects = remote::objects_to_ask(ws).ok()?;
     let head = objects.head().ok()?;
     let (commit, branch) = (head.commit?, head.branch?);

@@ -30,6 +30,7 @@ use crate::model::agent::{RemoteState, Seen};
 use crate::model::command::Command;
 use crate::model::event::Author;
 use crate::model::id::Id;
+use crate::model::settings::BUS;
 use crate::rules::confirm::{self, LeaseRemote as _, Trouble};
 use crate::rules::decide::Subject;
 use crate::runtime::lock::Lock;
@@ -56,7 +57,7 @@ pub(crate) fn execute_asking<'a>(
     let mut dialogue = Dialogue {
         ws,
         agent: &author.agent,
-        name,
+        name: shown_remote(name),
         asking: &asking,
         remote: None,
         replies: RemoteReplies::at(ws.env.now()),
@@ -101,6 +102,11 @@ pub(crate) fn execute_asking<'a>(
     }
     Err(Error::new(Code::Busy, "the leases at the remote kept changing; nothing was written")
         .hint("run the same command again"))
+}
+
+/// What confirms leases, as messages name it.
+pub(crate) fn shown_remote(name: &str) -> &str {
+    if name == BUS { "the bus" } else { name }
 }
 
 /// One command's questions to the remote, with their replies.

@@ -1,23 +1,20 @@
-//! The leases at the remote: one reference a task, a record behind each.
+//! The records of leases as references of a git remote: one for each task, a blob behind each.
 //!
-//! Guarantees that an invalid record is ignored and reported, and that all requests of a command share one time limit.
-//! Leaves to others: who may have a lease (`rules::confirm`), and when to ask (`engine::commit::confirmation`).
+//! Guarantees that all requests of a command share one time limit.
+//! Leaves to others: what a record holds (`super`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::confirmation;
+use super::{MAX_RECORD, RecordStore, StoredRecord, unreachable};
 use crate::engine::context::Workspace;
 use crate::engine::view::branches::SEEN;
-use crate::env::Env;
-use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::git::{Item, Mode, Objects, Oid, Push, RemoteRefs};
-use crate::model::agent::{MAX_FENCE, RemoteRecord, Seen};
+use crate::model::agent::{MAX_FENCE, Seen};
 use crate::model::id::{Id, check_agent_name};
 use crate::model::time::Time;
-use crate::rules::confirm::{LeaseRemote, Notes, Swap, Trouble};
-use crate::runtime::nonces;
+use crate::rules::confirm::{Notes, Swap, Trouble};
 use crate::store::layout::{TASKS, task_dir};
 
 /// The prefix of the references.
@@ -27,22 +24,12 @@ const FLOOR: &str = "refs/agentpm/floor";
 /// Points at a commit whose tree lists the finished tasks whose records were removed, each in a file of its own with
 /// the events that finished it and the fences of their records. It only grows.
 const FINISHED: &str = "refs/agentpm/finished";
-/// Maximum size of a record, in bytes.
-const MAX_RECORD: u64 = 16 * 1024;
-
-/// A lease at the remote, or why the record in its place is none.
-pub(crate) type LeaseEntry = std::result::Result<Seen, String>;
-
-/// The leases at the remote.
-pub(crate) struct Remote<'a> {
+/// The references at a remote.
+pub(super) struct GitRefs<'a> {
     refs: RemoteRefs<'a>,
     name: String,
     objects: &'a Objects,
-    clone: Id,
     now: Time,
-    ws: &'a Workspace,
-    /// Where nonces come from.
-    chance: Env,
 }
 
 fn name_of(task: Id) -> String {
@@ -54,65 +41,15 @@ fn place_of(task: Id) -> String {
     task_dir(task).strip_prefix(TASKS).map_or_else(|_| task.to_string(), |place| place.display().to_string())
 }
 
-/// The reason for a missing answer.
-fn unreachable(e: Error) -> Trouble {
-    Trouble::Unreachable(e.message)
-}
-
-/// The objects of the repository, for requests to the remote.
-///
-/// Errors: `ERR_GIT` if the store is in no repository, or in an unreadable one.
-pub(crate) fn objects_to_ask(ws: &Workspace) -> Result<Objects> {
-    let repo = ws.repo.as_ref().ok_or_else(|| Error::new(Code::Git, "the store lies in no git work tree"))?;
-    repo.objects()
-}
-
-impl<'a> Remote<'a> {
-    /// The leases at the remote `name`, for this clone.
+impl<'a> GitRefs<'a> {
+    /// Those at the remote `name`.
     ///
     /// Errors: `ERR_GIT` if there is no such remote or no git.
-    pub fn open(ws: &'a Workspace, objects: &'a Objects, name: &str, clone: Id) -> Result<Self> {
+    pub fn open(ws: &'a Workspace, objects: &'a Objects, name: &str) -> Result<Self> {
         let span = Duration::from_secs(ws.settings.lease.remote_seconds.max(1).into());
         let repo = ws.repo.as_ref().ok_or_else(|| Error::new(Code::Git, "the store lies in no git work tree"))?;
         let refs = RemoteRefs::new(repo.program(&ws.env, span)?, objects, name, span)?;
-        Ok(Remote { refs, name: name.to_owned(), objects, clone, now: ws.env.now(), ws, chance: ws.env.fork() })
-    }
-
-    /// The clone that asks.
-    pub fn clone_id(&self) -> Id {
-        self.clone
-    }
-
-    /// Tasks with a record that was seen at the remote before.
-    pub fn seen_before(&self) -> Vec<Id> {
-        // A record that cannot be read here is not forgotten.
-        confirmation::seen_before(self.ws).unwrap_or_default()
-    }
-
-    /// All leases at the remote, by task; for an invalid one the description of its fault.
-    ///
-    /// Errors: why the remote did not answer.
-    pub fn all(&self) -> Result<BTreeMap<Id, LeaseEntry>, Trouble> {
-        let found = self.refs.read(&format!("{LEASES}*")).map_err(unreachable)?;
-        let named = found.into_iter().filter_map(|(name, oid)| Some((name.strip_prefix(LEASES)?.parse().ok()?, oid)));
-        Ok(named.map(|(task, oid)| (task, self.record(task, oid))).collect())
-    }
-
-    /// Removes unchanged records of finished tasks, after raising the floor to their fences and adding the
-    /// events that finished them to the list. Returns how many.
-    ///
-    /// Errors: why the remote did not do it.
-    pub fn remove(&mut self, records: &[(Seen, Vec<Id>)]) -> Result<usize, Trouble> {
-        let Some(highest) = records.iter().map(|(seen, _)| seen.record.fence).max() else { return Ok(0) };
-        self.raise_floor(highest)?;
-        self.list_finished(records)?;
-        let names: Vec<String> = records.iter().map(|(seen, _)| name_of(seen.record.task)).collect();
-        let mut changes = Vec::with_capacity(records.len());
-        for ((seen, _), name) in records.iter().zip(&names) {
-            changes.push((name.as_str(), Some(seen.oid.parse().map_err(unreachable)?), None));
-        }
-        let came = self.refs.push(&changes).map_err(unreachable)?;
-        Ok(came.iter().filter(|push| **push == Push::Taken).count())
+        Ok(GitRefs { refs, name: name.to_owned(), objects, now: ws.env.now() })
     }
 
     fn list_finished(&mut self, records: &[(Seen, Vec<Id>)]) -> Result<(), Trouble> {
@@ -149,23 +86,6 @@ impl<'a> Remote<'a> {
             }
         }
         Err(Trouble::Refused("others keep changing the list of finished tasks".into()))
-    }
-
-    /// Fetches, in one call, the remote's other notes and the positions of its branches.
-    ///
-    /// Errors: why the remote did not answer.
-    pub fn look(&self) -> Result<(), Trouble> {
-        let here = format!("{SEEN}{}", self.name);
-        let note = |name: &str| {
-            let last = name.rsplit('/').next().unwrap_or_default();
-            (format!("{name}*"), format!("{here}/{last}*"))
-        };
-        let mut patterns = vec![note(FLOOR), note(FINISHED)];
-        for from in self.refs.branches() {
-            let to = from.replacen("refs/heads/", &format!("{here}/heads/"), 1);
-            patterns.push((from, to));
-        }
-        self.refs.mirror(&patterns).map_err(unreachable)
     }
 
     fn raise_floor(&mut self, to: u64) -> Result<(), Trouble> {
@@ -206,25 +126,9 @@ impl<'a> Remote<'a> {
         String::from_utf8(self.objects.blob(oid)?).map_err(|_| Error::new(Code::Corrupt, "it is no UTF-8"))
     }
 
-    fn record(&self, task: Id, oid: Oid) -> LeaseEntry {
-        let odd = |why: String| format!("{} holds no lease: {why}", name_of(task));
-        let text = self.text(oid).map_err(|e| odd(e.message))?;
-        let record: RemoteRecord = serde_json::from_str(&text).map_err(|e| odd(e.to_string()))?;
-        if record.v != 1 {
-            return Err(odd(format!("it has version {}; use a newer agentpm", record.v)));
-        }
-        if record.task != task || record.fence >= MAX_FENCE {
-            return Err(odd("it does not fit its place".into()));
-        }
-        check_agent_name(&record.agent).map_err(|e| odd(e.message))?;
-        let ours = record.clone == self.clone && self.has_sent(task, &record.nonce);
-        Ok(Seen { oid: oid.to_string(), at: self.now, ours, over: 0, record })
-    }
-
-    fn has_sent(&self, task: Id, nonce: &str) -> bool {
-        // Unreadable notes are ignored.
-        let sent = Dir::open(self.ws.runtime_path()).ok().and_then(|runtime| nonces::sent(&runtime, task).ok());
-        sent.iter().flatten().any(|known| known == nonce)
+    fn stored(&self, task: Id, oid: Oid) -> StoredRecord {
+        let text = self.text(oid).map_err(|e| e.message);
+        StoredRecord { name: oid.to_string(), text, place: name_of(task) }
     }
 }
 
@@ -240,31 +144,26 @@ fn swapped(pushed: Result<Push>, oid: Oid) -> Swap {
     }
 }
 
-impl LeaseRemote for Remote<'_> {
-    fn read(&mut self, task: Id) -> Result<Option<Seen>, Trouble> {
-        let name = name_of(task);
-        let found = self.refs.read(&name).map_err(unreachable)?;
-        let Some(oid) = found.get(&name).copied() else { return Ok(None) };
-        self.record(task, oid).map(Some).map_err(Trouble::Refused)
+impl RecordStore for GitRefs<'_> {
+    fn all(&self) -> Result<BTreeMap<Id, StoredRecord>, Trouble> {
+        let found = self.refs.read(&format!("{LEASES}*")).map_err(unreachable)?;
+        let named = found.into_iter().filter_map(|(name, oid)| Some((name.strip_prefix(LEASES)?.parse().ok()?, oid)));
+        Ok(named.map(|(task, oid)| (task, self.stored(task, oid))).collect())
     }
 
-    fn swap(&mut self, task: Id, expected: Option<&str>, record: &mut RemoteRecord) -> Swap {
-        let stamped = self.chance.new_id().and_then(|nonce| {
-            record.nonce = nonce.to_string();
-            nonces::note(&self.ws.runtime_to_write()?, task, &record.nonce)
-        });
-        let new = stamped
-            .and_then(|()| serde_json::to_vec(record).map_err(|e| Error::new(Code::Io, e.to_string())))
-            .and_then(|mut bytes| {
-                bytes.push(b'\n');
-                self.objects.write_blob(&bytes)
-            })
-            .and_then(|oid| Ok((oid, expected.map(str::parse::<Oid>).transpose()?)));
-        let (new, expected) = match new {
-            Ok(parts) => parts,
-            Err(e) => return Swap::Refused(e.message),
-        };
-        swapped(self.refs.swap(&name_of(task), expected, Some(new)), new)
+    fn read(&mut self, task: Id) -> Result<Option<StoredRecord>, Trouble> {
+        let name = name_of(task);
+        let found = self.refs.read(&name).map_err(unreachable)?;
+        Ok(found.get(&name).map(|oid| self.stored(task, *oid)))
+    }
+
+    fn swap(&mut self, task: Id, expected: Option<&str>, record: &[u8]) -> Swap {
+        let parts =
+            self.objects.write_blob(record).and_then(|oid| Ok((oid, expected.map(str::parse::<Oid>).transpose()?)));
+        match parts {
+            Ok((new, expected)) => swapped(self.refs.swap(&name_of(task), expected, Some(new)), new),
+            Err(e) => Swap::Refused(e.message),
+        }
     }
 
     fn restore(&mut self, task: Id, expected: &str, oid: &str) -> Swap {
@@ -295,5 +194,32 @@ impl LeaseRemote for Remote<'_> {
         };
         let finished = text.lines().map(event).collect::<Result<_, _>>()?;
         Ok(Notes { floor, finished })
+    }
+
+    fn remove(&mut self, records: &[(Seen, Vec<Id>)]) -> Result<usize, Trouble> {
+        let Some(highest) = records.iter().map(|(seen, _)| seen.record.fence).max() else { return Ok(0) };
+        self.raise_floor(highest)?;
+        self.list_finished(records)?;
+        let names: Vec<String> = records.iter().map(|(seen, _)| name_of(seen.record.task)).collect();
+        let mut changes = Vec::with_capacity(records.len());
+        for ((seen, _), name) in records.iter().zip(&names) {
+            changes.push((name.as_str(), Some(seen.oid.parse().map_err(unreachable)?), None));
+        }
+        let came = self.refs.push(&changes).map_err(unreachable)?;
+        Ok(came.iter().filter(|push| **push == Push::Taken).count())
+    }
+
+    fn look(&self) -> Result<(), Trouble> {
+        let here = format!("{SEEN}{}", self.name);
+        let note = |name: &str| {
+            let last = name.rsplit('/').next().unwrap_or_default();
+            (format!("{name}*"), format!("{here}/{last}*"))
+        };
+        let mut patterns = vec![note(FLOOR), note(FINISHED)];
+        for from in self.refs.branches() {
+            let to = from.replacen("refs/heads/", &format!("{here}/heads/"), 1);
+            patterns.push((from, to));
+        }
+        self.refs.mirror(&patterns).map_err(unreachable)
     }
 }

@@ -1,0 +1,196 @@
+//! The records of leases on the message bus: one subject for each task.
+//!
+//! Guarantees that no record is removed, so that nothing needs to be noted apart from them. A stream that was lost is filled again from
+//! what the clones remember. Until the longest lease that it may have held is over, nothing is confirmed: a clone that is not there
+//! yet may remember more. Only the server's clock counts for that.
+//! Leaves to others: what a record holds (`super`), and the protocol (`nats`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{RecordStore, StoredRecord};
+use crate::engine::bus::address::address;
+use crate::engine::bus::subjects;
+use crate::engine::context::Workspace;
+use crate::error::Result;
+use crate::model::agent::{MAX_TTL, RemoteRecord, Seen};
+use crate::model::id::Id;
+use crate::model::subject::Subjects;
+use crate::model::time::Time;
+use crate::nats::{self, Connection, LeaseMessage, LeaseStream, PATIENCE, Replaced};
+use crate::rules::confirm::{Notes, Swap, Trouble};
+use crate::runtime::{bus, records};
+
+/// How often a record that others change meanwhile is tried again.
+const ROUNDS: usize = 20;
+
+/// The leases of a plan on the message bus.
+pub(crate) struct LeaseBus {
+    stream: LeaseStream,
+    subjects: Subjects,
+}
+
+impl LeaseBus {
+    /// Connects to the bus that the environment or the user's settings name. What a lost stream held is restored, as far as this clone
+    /// remembers it.
+    ///
+    /// Errors: why the bus cannot be asked.
+    pub fn open(ws: &Workspace) -> Result<Self, Trouble> {
+        let failed = |e: crate::error::Error| Trouble::Unreachable(e.message);
+        let unnamed = || {
+            Trouble::Unreachable(
+                "no server is named: set AGENTPM_BUS_URL, or url under [bus] in ~/.agentpm/config.toml".into(),
+            )
+        };
+        let address = address(ws, None, None).map_err(failed)?.ok_or_else(unnamed)?;
+        let subjects = subjects(ws).map_err(failed)?;
+        let patience = Duration::from_secs(ws.settings.lease.remote_seconds.max(1).into()).min(PATIENCE);
+        let connection = Connection::open(&address, patience).map_err(unreachable)?;
+        let (name, all) = (subjects.stream("LEASES"), subjects.all_leases());
+        let leases = LeaseBus { stream: LeaseStream::new(connection, name, all, 1, patience), subjects };
+        leases.meet(ws)?;
+        Ok(leases)
+    }
+
+    /// Compares the stream with the one that this clone knows.
+    fn meet(&self, ws: &Workspace) -> Result<(), Trouble> {
+        let failed = |e: crate::error::Error| Trouble::Refused(e.message);
+        let made = self.stream.made().map_err(unreachable)?;
+        let runtime = ws.runtime_to_write().map_err(failed)?;
+        let known = bus::lease_stream(&runtime, self.subjects.plan());
+        if known.as_ref() == Some(&made) {
+            return Ok(());
+        }
+        self.begin(if known.is_some() { MAX_TTL } else { 0 })?;
+        for task in records::leased_tasks(&runtime).map_err(failed)? {
+            if let Some(seen) = records::lease(&runtime, task).map_err(failed)?.remote {
+                self.remember(&seen.record)?;
+            }
+        }
+        bus::write_lease_stream(&runtime, self.subjects.plan(), &made).map_err(failed)
+    }
+
+    /// Notes in the stream how long after this note nothing is confirmed, unless it says as much already.
+    fn begin(&self, rest: i64) -> Result<(), Trouble> {
+        let subject = self.subjects.leases_begun();
+        for _ in 0..ROUNDS {
+            let begun = self.stream.last(&subject).map_err(unreachable)?;
+            if begun.as_ref().is_some_and(|begun| rest_of(begun) >= rest) {
+                return Ok(());
+            }
+            let expected = begun.map_or(0, |begun| begun.sequence);
+            match self.stream.replace(&subject, expected, rest.to_string().into_bytes()) {
+                Replaced::Taken(_) => return Ok(()),
+                Replaced::Lost | Replaced::Unknown(_) => {}
+                Replaced::Refused(why) => return Err(Trouble::Refused(why)),
+                Replaced::NotSent(why) => return Err(Trouble::Unreachable(why)),
+            }
+        }
+        Err(Trouble::Refused("other clones keep changing it".into()))
+    }
+
+    /// Restores a record that the stream may have lost, unless it has one of the same or a higher fence.
+    fn remember(&self, record: &RemoteRecord) -> Result<(), Trouble> {
+        let subject = self.subjects.lease(record.task);
+        let Ok(bytes) = serde_json::to_vec(record) else { return Ok(()) };
+        for _ in 0..ROUNDS {
+            let there = self.stream.last(&subject).map_err(unreachable)?;
+            let newer = |there: &LeaseMessage| {
+                serde_json::from_slice::<RemoteRecord>(&there.payload)
+                    .is_ok_and(|there| (there.fence, there.ends.len()) >= (record.fence, record.ends.len()))
+            };
+            if there.as_ref().is_some_and(newer) {
+                return Ok(());
+            }
+            match self.stream.replace(&subject, there.map_or(0, |there| there.sequence), bytes.clone()) {
+                Replaced::Taken(_) => return Ok(()),
+                Replaced::Lost | Replaced::Unknown(_) => {}
+                Replaced::Refused(why) => return Err(Trouble::Refused(why)),
+                Replaced::NotSent(why) => return Err(Trouble::Unreachable(why)),
+            }
+        }
+        Err(Trouble::Refused("other clones keep changing it".into()))
+    }
+
+    fn stored(&self, message: LeaseMessage) -> StoredRecord {
+        let text = String::from_utf8(message.payload).map_err(|_| "it is no UTF-8".to_owned());
+        let text = text.and_then(|text| match text.len() as u64 > super::MAX_RECORD {
+            true => Err(format!("it is larger than {} bytes", super::MAX_RECORD)),
+            false => Ok(text),
+        });
+        StoredRecord { name: message.sequence.to_string(), text, place: message.subject }
+    }
+}
+
+/// How long nothing is confirmed after a note, in milliseconds.
+fn rest_of(begun: &LeaseMessage) -> i64 {
+    std::str::from_utf8(&begun.payload).ok().and_then(|text| text.parse().ok()).unwrap_or(MAX_TTL)
+}
+
+fn unreachable(trouble: nats::Trouble) -> Trouble {
+    Trouble::Unreachable(trouble.0)
+}
+
+fn swapped(replaced: Replaced) -> Swap {
+    match replaced {
+        Replaced::Taken(sequence) => Swap::Taken(sequence.to_string()),
+        Replaced::Lost => Swap::Lost,
+        Replaced::Refused(why) => Swap::Refused(why),
+        Replaced::NotSent(why) => Swap::NotSent(why),
+        Replaced::Unknown(why) => Swap::Unknown(why),
+    }
+}
+
+/// The sequence number that a name stands for; 0 for no record. A name that is none, as of a record of another place, is that of no
+/// message.
+fn sequence_of(name: Option<&str>) -> u64 {
+    name.map_or(0, |name| name.parse().unwrap_or(u64::MAX))
+}
+
+impl RecordStore for &LeaseBus {
+    fn all(&self) -> Result<BTreeMap<Id, StoredRecord>, Trouble> {
+        let all = self.stream.all().map_err(unreachable)?;
+        Ok(all.into_iter().filter_map(|one| Some((self.subjects.leased(&one.subject)?, self.stored(one)))).collect())
+    }
+
+    fn read(&mut self, task: Id) -> Result<Option<StoredRecord>, Trouble> {
+        Ok(self.stream.last(&self.subjects.lease(task)).map_err(unreachable)?.map(|one| self.stored(one)))
+    }
+
+    fn swap(&mut self, task: Id, expected: Option<&str>, record: &[u8]) -> Swap {
+        swapped(self.stream.replace(&self.subjects.lease(task), sequence_of(expected), record.to_vec()))
+    }
+
+    fn restore(&mut self, task: Id, expected: &str, name: &str) -> Swap {
+        let subject = self.subjects.lease(task);
+        match self.stream.at(sequence_of(Some(name))) {
+            Ok(Some(old)) if old.subject == subject => {
+                swapped(self.stream.replace(&subject, sequence_of(Some(expected)), old.payload))
+            }
+            Ok(_) => Swap::Refused("the record that stood there is not to be had any more".into()),
+            Err(nats::Trouble(why)) => Swap::NotSent(why),
+        }
+    }
+
+    fn notes(&mut self, task: Id) -> Result<Notes, Trouble> {
+        let begun = self.stream.last(&self.subjects.leases_begun()).map_err(unreachable)?;
+        let own = self.stream.last(&self.subjects.lease(task)).map_err(unreachable)?;
+        let Some((begun, own)) = begun.zip(own) else {
+            return Err(Trouble::Refused("the stream of leases was removed".into()));
+        };
+        let from = begun.at.saturating_add(rest_of(&begun));
+        if own.at < from {
+            let from = Time::from_millis(from);
+            return Err(Trouble::Refused(format!("the bus lost its leases, and confirms none before {from}")));
+        }
+        Ok(Notes::default())
+    }
+
+    fn remove(&mut self, _: &[(Seen, Vec<Id>)]) -> Result<usize, Trouble> {
+        Ok(0)
+    }
+
+    fn look(&self) -> Result<(), Trouble> {
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! The stream of a plan's leases: the last message of a subject is the record, and a message replaces it only if its sequence number is
+//! the expected one.
+//!
+//! Guarantees that the server alone decides, by `Nats-Expected-Last-Subject-Sequence`, and that records are read from the server that
+//! decides. The stream drops nothing by age or size.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, RawMessageErrorKind, StorageType};
+use futures_util::StreamExt as _;
+
+use super::{Connection, Trouble};
+
+/// How many records of a subject are kept, so that the one before can be restored.
+const KEPT: i64 = 8;
+/// Records that are asked for at once.
+const AT_ONCE: usize = 1_000;
+
+/// A record in the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseMessage {
+    /// Its subject.
+    pub subject: String,
+    /// Its sequence number.
+    pub sequence: u64,
+    /// When the server took it, in milliseconds of its clock.
+    pub at: i64,
+    /// Its bytes.
+    pub payload: Vec<u8>,
+}
+
+/// What became of a record that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// It is in place, with this sequence number.
+    Taken(u64),
+    /// Another record was there.
+    Lost,
+    /// The server refused it.
+    Refused(String),
+    /// The server was not reached.
+    NotSent(String),
+    /// No answer in time.
+    Unknown(String),
+}
+
+/// The stream of a plan's leases.
+pub struct LeaseStream {
+    connection: Connection,
+    name: String,
+    subjects: String,
+    replicas: usize,
+    patience: Duration,
+}
+
+impl LeaseStream {
+    /// The stream with this name, whose requests may each take so long.
+    pub fn new(connection: Connection, name: String, subjects: String, replicas: usize, patience: Duration) -> Self {
+        LeaseStream { connection, name, subjects, replicas, patience }
+    }
+
+    /// When the stream was made, which distinguishes it from one of the same name; it is made where it is missing.
+    ///
+    /// Errors: why the server did not answer, or does not make it.
+    pub fn made(&self) -> Result<String, Trouble> {
+        let config = stream::Config {
+            name: self.name.clone(),
+            subjects: vec![self.subjects.clone()],
+            max_messages_per_subject: KEPT,
+            max_bytes: -1,
+            num_replicas: self.replicas,
+            storage: StorageType::File,
+            deny_delete: true,
+            deny_purge: true,
+            ..stream::Config::default()
+        };
+        let context = &self.connection.context;
+        self.connection.wait(self.patience, async {
+            let stream = context.get_or_create_stream(config).await.map_err(|e| e.to_string())?;
+            Ok::<_, String>(stream.cached_info().created.to_string())
+        })
+    }
+
+    /// The record of a subject.
+    ///
+    /// Errors: why the server did not answer.
+    pub fn last(&self, subject: &str) -> Result<Option<LeaseMessage>, Trouble> {
+        let context = &self.connection.context;
+        self.connection.wait(self.patience, async {
+            let stream = context.get_stream_no_info(&self.name).await.map_err(|e| e.to_string())?;
+            match stream.get_last_raw_message_by_subject(subject).await {
+                Ok(message) => Ok(Some(lease_message(message))),
+                Err(e) if matches!(e.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(None),
+                Err(e) => Err(e.to_string()),
+            }
+        })
+    }
+
+    /// The message with a sequence number, if it is still there.
+    ///
+    /// Errors: why the server did not answer.
+    pub fn at(&self, sequence: u64) -> Result<Option<LeaseMessage>, Trouble> {
+        let context = &self.connection.context;
+        self.connection.wait(self.patience, async {
+            let stream = context.get_stream_no_info(&self.name).await.map_err(|e| e.to_string())?;
+            match stream.get_raw_message(sequence).await {
+                Ok(message) => Ok(Some(lease_message(message))),
+                Err(e) if matches!(e.kind(), RawMessageErrorKind::NoMessageFound) => Ok(None),
+                Err(e) => Err(e.to_string()),
+            }
+        })
+    }
+
+    /// The records of all subjects.
+    ///
+    /// Errors: why the server did not answer.
+    pub fn all(&self) -> Result<Vec<LeaseMessage>, Trouble> {
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::LastPerSubject,
+            filter_subject: self.subjects.clone(),
+            ack_policy: AckPolicy::None,
+            inactive_threshold: Duration::from_secs(10),
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let context = &self.connection.context;
+        self.connection.wait(self.patience, async {
+            let reader: PullConsumer =
+                context.create_consumer_on_stream(config, &self.name).await.map_err(|e| e.to_string())?;
+            let mut all = Vec::new();
+            loop {
+                let before = all.len();
+                let mut some = reader.fetch().max_messages(AT_ONCE).messages().await.map_err(|e| e.to_string())?;
+                while let Some(message) = some.next().await {
+                    let message = message.map_err(|e| e.to_string())?;
+                    let info = message.info().map_err(|e| e.to_string())?;
+                    all.push(LeaseMessage {
+                        subject: message.subject.to_string(),
+                        sequence: info.stream_sequence,
+                        at: millis(info.published.unix_timestamp_nanos()),
+                        payload: message.payload.to_vec(),
+                    });
+                }
+                if all.len() == before {
+                    return Ok::<_, String>(all);
+                }
+            }
+        })
+    }
+
+    /// Replaces the record of a subject if its sequence number is `expected`; 0 expects none.
+    pub fn replace(&self, subject: &str, expected: u64, payload: Vec<u8>) -> Replaced {
+        let message = PublishMessage::build()
+            .payload(payload.into())
+            .expected_stream(&self.name)
+            .expected_last_subject_sequence(expected);
+        let context = &self.connection.context;
+        let subject = subject.to_owned();
+        let sent = self.connection.wait(self.patience, async {
+            let ack = match context.send_publish(subject, message).await {
+                Ok(ack) => ack.await,
+                Err(e) => Err(e),
+            };
+            Ok::<_, String>(ack)
+        });
+        match sent {
+            Ok(Ok(ack)) => Replaced::Taken(ack.sequence),
+            Ok(Err(e)) => refused(&e),
+            Err(Trouble(why)) => Replaced::Unknown(why),
+        }
+    }
+}
+
+fn refused(e: &PublishError) -> Replaced {
+    match e.kind() {
+        PublishErrorKind::WrongLastSequence => Replaced::Lost,
+        PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => Replaced::Unknown(e.to_string()),
+        PublishErrorKind::StreamNotFound | PublishErrorKind::MaxAckPending => Replaced::NotSent(e.to_string()),
+        PublishErrorKind::WrongLastMessageId | PublishErrorKind::MaxPayloadExceeded | PublishErrorKind::Other => {
+            Replaced::Refused(e.to_string())
+        }
+    }
+}
+
+fn lease_message(message: async_nats::jetstream::message::StreamMessage) -> LeaseMessage {
+    LeaseMessage {
+        subject: message.subject.to_string(),
+        sequence: message.sequence,
+        at: millis(message.time.unix_timestamp_nanos()),
+        payload: message.payload.to_vec(),
+    }
+}
+
+fn millis(nanos: i128) -> i64 {
+    i64::try_from(nanos / 1_000_000).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,178 @@
+//! Leases that the message bus confirms: the rules of those at a git remote, decided by the server.
+
+use serde_json::{Value, json};
+
+use super::Bridge;
+use crate::machine::needs;
+use crate::nats::Nats;
+use crate::sandbox::{Answer, rounds, wait_for};
+use crate::sync::{Clones, plan};
+
+/// Clones whose leases the bus confirms; the user's own settings name the server.
+fn leasing(names: &[&str]) -> (Clones, String, Nats) {
+    let (clones, task) = Clones::new(names);
+    let nats = Nats::start(&clones.room);
+    let home = clones.room.home().join(".agentpm");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::write(home.join("config.toml"), format!("[bus]\nurl = \"{}\"\n", nats.url())).unwrap();
+    for name in names {
+        clones.write(name, ".agentpm/config.toml", "format = 1\n[lease]\nremote = \"bus\"\nremote_seconds = 2\n");
+    }
+    (clones, task, nats)
+}
+
+fn claim(clones: &Clones, name: &str, task: &str) -> Answer {
+    clones.run(name, &["claim", task, "--full"])
+}
+
+fn fence(answer: &Value) -> u64 {
+    answer["lease"]["fence"].as_u64().expect("a fence")
+}
+
+#[test]
+fn one_of_two_clones_gets_a_task_and_the_other_learns_who_has_it_and_who_finished_it() {
+    needs!("nats-server");
+    let (clones, task, _nats) = leasing(&["ada", "bob"]);
+    let got = claim(&clones, "ada", &task).data();
+    assert_eq!(got["lease"]["confirmed"], true, "{got}");
+    let held = claim(&clones, "bob", &task).error("ERR_LEASE_HELD", 5);
+    assert!(held["message"].as_str().unwrap().contains("ada holds task"), "{held}");
+    let listed = clones.run("bob", &["lease", "list", "--remote"]).data();
+    assert_eq!((listed["items"][0]["agent"].clone(), listed["items"][0]["mine"].clone()), (json!("ada"), json!(false)));
+
+    clones.run("ada", &["release", &task]).data();
+    let next = claim(&clones, "bob", &task).data();
+    assert!(next["lease"]["confirmed"] == true && fence(&next) > fence(&got), "{next}");
+    clones.run("bob", &["done", &task, "--all-met"]).data();
+    let over = claim(&clones, "ada", &task).error("ERR_INVALID_STATE", 4);
+    assert!(over["message"].as_str().unwrap().contains("bob finished task"), "{over}");
+    assert_eq!(clones.run("ada", &["doctor"]).json()["data"]["checks"].to_string().matches("message bus").count(), 1);
+}
+
+#[test]
+fn a_claim_while_the_server_is_gone_is_not_confirmed_and_settled_afterwards() {
+    needs!("nats-server");
+    let (clones, task, mut nats) = leasing(&["ada", "bob"]);
+    let other = clones.run("ada", &["add", "other", "--quiet"]).text().to_owned();
+    clones.run("ada", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    nats.kill();
+    for one in [&task, &other] {
+        let answer = claim(&clones, "ada", one);
+        assert_eq!(answer.data()["lease"]["confirmed"], false);
+        assert!(answer.stderr.contains("the lease is not confirmed: the remote could not be asked"), "{answer:?}");
+    }
+    nats.run();
+    let got = claim(&clones, "bob", &task).data();
+    assert_eq!(got["lease"]["confirmed"], true);
+    let report = clones.run("ada", &["sync"]).data();
+    assert_eq!(report["leases"]["confirmed"], json!([other]), "{report}");
+    clones.run("ada", &["release", &task]).error("ERR_LEASE_LOST", 5);
+    claim(&clones, "bob", &other).error("ERR_LEASE_HELD", 5);
+}
+
+#[test]
+fn what_a_lost_stream_held_is_restored_and_nothing_is_confirmed_for_a_while() {
+    needs!("nats-server");
+    let (clones, task, mut nats) = leasing(&["ada", "bob"]);
+    let other = clones.run("ada", &["add", "other", "--quiet"]).text().to_owned();
+    clones.run("ada", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    let got = claim(&clones, "ada", &task).data();
+    claim(&clones, "bob", &task).error("ERR_LEASE_HELD", 5);
+    nats.kill();
+    nats.wipe();
+    nats.run();
+    let answer = claim(&clones, "bob", &other);
+    assert_eq!(answer.data()["lease"]["confirmed"], false);
+    assert!(answer.stderr.contains("the bus lost its leases, and confirms none before"), "{answer:?}");
+    claim(&clones, "bob", &task).error("ERR_LEASE_HELD", 5);
+    let listed = clones.run("ada", &["lease", "list", "--remote"]).data();
+    let mine = listed["items"].as_array().unwrap().iter().find(|one| one["task"] == json!(task)).unwrap().clone();
+    assert_eq!((mine["fence"].clone(), mine["mine"].clone()), (got["lease"]["fence"].clone(), json!(true)), "{mine}");
+    clones.run("ada", &["release", &task]).data();
+}
+
+#[test]
+fn clones_that_race_for_tasks_never_both_have_one_confirmed() {
+    needs!("nats-server");
+    let names = ["ada", "bob", "cyd", "dan"];
+    let (clones, _, mut nats) = leasing(&names);
+    let tasks: Vec<String> = (0..rounds(60).max(10))
+        .map(|n| clones.run("ada", &["add", &format!("task {n}"), "--quiet"]).text().to_owned())
+        .collect();
+    clones.run("ada", &["sync"]).data();
+    for name in &names[1..] {
+        clones.run(name, &["sync"]).data();
+    }
+    for (n, task) in tasks.iter().enumerate() {
+        if n % 5 == 4 {
+            nats.kill();
+            nats.run();
+        }
+        let answers: Vec<Answer> = std::thread::scope(|scope| {
+            let racing: Vec<_> = names
+                .iter()
+                .map(|name| {
+                    let mut command = clones.room.agentpm_in(&clones.dir(name));
+                    command.env("AGENTPM_AGENT", name).args(["claim", task, "--full"]);
+                    scope.spawn(move || Answer::from(command.output().unwrap()))
+                })
+                .collect();
+            racing.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let confirmed =
+            answers.iter().filter(|answer| answer.code == 0 && answer.json()["data"]["lease"]["confirmed"] == true);
+        assert_eq!(confirmed.count(), 1, "{task}: {answers:#?}");
+    }
+}
+
+#[test]
+fn a_fleet_takes_each_task_once_with_leases_and_events_on_the_bus() {
+    needs!("nats-server");
+    let names = ["ada", "bob"];
+    let (clones, _, nats) = leasing(&names);
+    let tasks = rounds(100).max(10);
+    for n in 0..tasks {
+        clones.run("ada", &["add", &format!("task {n}"), "--quiet"]).text();
+    }
+    let _bridges: Vec<Bridge> = names.iter().map(|name| Bridge::start(&clones, name, &nats, &[])).collect();
+    wait_for("bob has all tasks", || clones.run("bob", &["stats"]).data()["tasks"] == json!(tasks + 1));
+    let worked: Vec<Vec<String>> = std::thread::scope(|scope| {
+        let agents = ["ada", "alf", "bob", "ben"].map(|agent| {
+            let dir = clones.dir(if agent.starts_with('a') { "ada" } else { "bob" });
+            let vars = crate::sandbox::sealed_vars(&clones.room.home());
+            scope.spawn(move || {
+                let run = |args: &[&str]| {
+                    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_agentpm"));
+                    command.env_clear().envs(vars.iter().cloned()).env("AGENTPM_AGENT", agent).current_dir(&dir);
+                    Answer::from(command.args(args).output().unwrap())
+                };
+                let mut done = Vec::new();
+                loop {
+                    let next = run(&["next", "--claim", "--quiet"]);
+                    if next.code != 0 || next.stdout.trim().is_empty() {
+                        return done;
+                    }
+                    let task = next.stdout.trim().to_owned();
+                    let finished = run(&["done", &task, "--force", "tried"]);
+                    assert_eq!(finished.code, 0, "{finished:?}");
+                    done.push(task);
+                }
+            })
+        });
+        agents.into_iter().map(|agent| agent.join().unwrap()).collect()
+    });
+    let mut all: Vec<String> = worked.concat();
+    let count = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!((all.len(), count), (tasks + 1, tasks + 1), "each task was done once: {worked:?}");
+    for name in names {
+        wait_for("everything is exchanged", || {
+            let bus = clones.run(name, &["status"]).data()["bus"].clone();
+            (bus["to_publish"].clone(), bus["to_take"].clone()) == (json!(0), json!(0))
+        });
+    }
+    wait_for("both have the same plan", || plan(&clones, "ada") == plan(&clones, "bob"));
+}
