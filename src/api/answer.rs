@@ -21,7 +21,7 @@ use crate::engine::query::plan_page::PlanPage;
 use crate::engine::query::review::ReviewReport;
 use crate::engine::query::status::Overview;
 use crate::engine::query::unreachable_events::LostEvents;
-use crate::engine::{Drawing, Exported, LintReport, RepairReport, Restored, SyncReport};
+use crate::engine::{CompactReport, Drawing, Exported, LintReport, RepairReport, Restored, SyncReport};
 use crate::reports::changed::Changed;
 use crate::reports::inbox::{InboxAcknowledged, InboxPage};
 use crate::reports::list::List;
@@ -70,6 +70,7 @@ pub enum Answer {
     Pushed(Pushed),
     Repaired(RepairReport),
     Restored(Restored),
+    Compacted(CompactReport),
     Imported(ImportReport),
     Planned(PlanReport),
     RequestUndone(SagaReport),
@@ -168,6 +169,7 @@ impl Answer {
             | Answer::Lint(_)
             | Answer::Pushed(_)
             | Answer::Repaired(_)
+            | Answer::Compacted(_)
             | Answer::Imported(_)
             | Answer::Planned(_)
             | Answer::RequestUndone(_) => None,

@@ -16,6 +16,7 @@ use serde_json::Value;
 pub use self::answer::{Answer, without_nulls};
 pub use self::prime::prime;
 pub use self::table::{Kind, Method, OPERATIONS, Operation, Route, find};
+use crate::engine::commit::compact;
 use crate::engine::commit::hand_edits::record;
 use crate::engine::commit::idempotency::{self, Key};
 use crate::engine::commit::{keys, plan, saga, sessions, tokens, write};
@@ -304,6 +305,11 @@ fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
                 warnings: warning.into_iter().collect(),
                 ..Answered::of(Answer::Restored(restored))
             });
+        }
+        Job::Compact(q) => {
+            let report = compact::compact(ws, q)?;
+            let warnings = report.warnings.clone();
+            return Ok(Answered { warnings, ..Answered::of(Answer::Compacted(report)) });
         }
         Job::LintFix(_) if ws.findings.iter().any(|f| f.rule == Rule::ConfigInvalid) => {
             let why = "nothing was repaired: the settings cannot be read, so it is not known what is allowed";

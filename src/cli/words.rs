@@ -25,7 +25,7 @@ use crate::engine::query::lists::ReadyList;
 use crate::engine::query::names::name_tasks_in;
 use crate::engine::query::review::ReviewReport;
 use crate::engine::query::status::{Overview, OverviewTask};
-use crate::engine::{Drawing, LeaseNews, RepairReport, Restored, SyncReport};
+use crate::engine::{CompactReport, Drawing, LeaseNews, RepairReport, Restored, SyncReport};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::Lease;
 use crate::model::context::ContextEntry;
@@ -110,6 +110,7 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Pushed(pushed) => object(&json!(pushed)),
         Answer::Repaired(report) => repaired(report),
         Answer::Restored(restored) => restored_words(restored),
+        Answer::Compacted(report) => compacted_words(report),
         Answer::Imported(report) => imported(report),
         Answer::Planned(report) => planned(report),
         Answer::RequestUndone(report) => request_undone(report),
@@ -161,6 +162,7 @@ fn has_changed(answer: &Answer) -> bool {
         | Answer::Pushed(_)
         | Answer::Repaired(_)
         | Answer::Restored(_)
+        | Answer::Compacted(_)
         | Answer::Imported(_) => true,
         _ => false,
     }
@@ -743,10 +745,43 @@ fn restored_words(restored: &Restored) -> String {
     format!("{entities}restored {}\n", counted(restored.total, "event"))
 }
 
+fn compacted_words(report: &CompactReport) -> String {
+    let CompactReport { dry_run, until, tasks, events, files, reclaimed_bytes, archives, left, .. } = report;
+    let would = if *dry_run { "would move" } else { "moved" };
+    let mut out = match tasks {
+        0 => format!("no task with a folder was archived until {until}\n"),
+        _ => format!(
+            "{would} {} with {} into {}: {} fewer, {} less on the disk\n",
+            counted(*tasks, "task"),
+            counted(*events, "event"),
+            archives.join(", "),
+            counted(*files, "file"),
+            size_words(*reclaimed_bytes)
+        ),
+    };
+    for one in left {
+        out.push_str(&format!("left: {} {}: {}\n", one.handle, escape(&one.title), one.why));
+    }
+    out
+}
+
+/// A number of bytes, in the unit that fits.
+fn size_words(bytes: i64) -> String {
+    let tenths = |unit: i64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
+    match bytes {
+        ..1_000_000 => format!("{} kB", bytes / 1_000),
+        1_000_000..1_000_000_000 => format!("{} MB", tenths(1_000_000)),
+        _ => format!("{} GB", tenths(1_000_000_000)),
+    }
+}
+
 fn repaired(report: &RepairReport) -> String {
     let mut out = String::new();
     for item in &report.items {
         out.push_str(&format!("{}: {}\n", escape(&item.entity.to_string()), item.did.join("; ")));
+    }
+    for path in &report.archives {
+        out.push_str(&format!("{}: sorted\n", escape(path)));
     }
     for left in &report.left {
         out.push_str(&format!("unchanged: {}\n", escape(left)));

@@ -16,6 +16,7 @@ pub(crate) mod repair;
 pub(crate) mod sync;
 pub(crate) mod view;
 
+pub use self::commit::compact::{CompactReport, LeftTask};
 pub use self::commit::hand_edits::record::{Comments, absorb_text};
 pub use self::commit::write::{Reply, execute};
 pub use self::context::open::Options;

@@ -123,6 +123,8 @@ rules! {
     LogForm = "log-form", Warning, Yes, Render, "agentpm lint --fix rewrites it in canonical form";
     /// The same event occurs twice in a log.
     LogDuplicate = "log-duplicate", Warning, Yes, Render, "agentpm lint --fix removes the copy";
+    /// An archive is not sorted, or holds a task that belongs elsewhere.
+    ArchiveForm = "archive-form", Warning, Yes, Render, "agentpm resolve sorts it, or brings the task back";
     /// Two different events have one id; neither counts.
     EventConflict = "event-id-conflict", Error, No, Other, "restore the true line from git history; agentpm never chooses between them";
     /// An event names another entity than the log that contains it.

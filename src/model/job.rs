@@ -58,6 +58,18 @@ pub struct Resolve {
     pub staged: bool,
 }
 
+/// Move tasks that were archived long ago from their folders into archives
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Compact {
+    /// Minimum time since a task was archived (default: compact.retention_days of config.toml)
+    #[arg(long, value_name = "DURATION")]
+    pub older_than: Option<Duration>,
+    /// Show what would change; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// Restore acknowledged events that no branch or worktree holds
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -225,6 +237,7 @@ impl Job {
             Job::Sync(options) => !options.plan,
             Job::PlanApply(plan) => !plan.dry_run,
             Job::UndoRequest(undo) => !undo.dry_run,
+            Job::Compact(compact) => !compact.dry_run,
             Job::SyncPush(_)
             | Job::Resolve(_)
             | Job::Recover(_)
@@ -249,6 +262,7 @@ operations! {
         SyncPush = "sync.push",
         Resolve = "resolve",
         Recover = "recover",
+        Compact = "compact",
         LintFix = "lint.fix",
         LintSince = "lint.since",
         Import = "import",

@@ -66,6 +66,9 @@ pub struct Commit {
     /// in order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub arrived: bool,
+    /// The tasks that were archived until this time move into the archives of the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compact: Option<Time>,
     /// The idempotency key of the call, with its request and its result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyRecord>,
@@ -447,6 +450,7 @@ mod tests {
             store: StoreKey { worktree: Id::from_parts(1, 0), store: ".agentpm".into() },
             head: String::new(),
             arrived: false,
+            compact: None,
             key: None,
         }
     }

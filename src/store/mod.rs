@@ -2,8 +2,11 @@
 //!
 //! Leaves to others: the rules of the plan, and the journal and the locks (`runtime`).
 
+pub mod archive;
+pub mod archive_form;
 pub mod bare;
 pub mod comments;
+pub mod compact;
 pub mod config;
 pub mod database;
 pub mod edited;

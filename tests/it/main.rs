@@ -8,6 +8,7 @@ mod sandbox;
 
 mod after_merge;
 mod agent_instructions;
+mod archives_in_git;
 mod board;
 mod bounds;
 mod branch_permissions;
@@ -21,6 +22,7 @@ mod claims;
 #[cfg(all(feature = "client", feature = "server"))]
 mod client;
 mod clock_skew;
+mod compaction;
 mod completions;
 mod concurrent_saves;
 mod contract;

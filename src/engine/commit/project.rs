@@ -21,6 +21,7 @@ use crate::model::id::Id;
 use crate::rules::{lease, session};
 use crate::runtime::journal::{Journal, KeyRecord, Record};
 use crate::runtime::{records, waiting};
+use crate::store::compact;
 use crate::store::entity::{read_log, understand};
 use crate::store::layout::Store;
 use crate::store::log::Log;
@@ -133,6 +134,10 @@ fn project_files<'r>(ws: &Workspace, store: &Store, records: &'r [Record], runti
             Ok(heads) => rendered.extend(heads),
             Err(entity) => drop(blocked.insert(entity)),
         }
+    }
+    for before in records.iter().filter_map(|record| record.commit.compact) {
+        compact::sweep(store);
+        compact::apply(store, &compact::moves_before(store, before)?.tasks)?;
     }
     // The notes are those of this worktree.
     if store.path() == ws.store.path() {

@@ -418,6 +418,7 @@ fn write<'a>(
         store: ws.store_key_to_write()?.clone(),
         head: project::head(ws),
         arrived: false,
+        compact: None,
         key: key.clone(),
     };
     // A program that was stopped in the middle, or a machine that slept, must not write under a lease that expired meanwhile.

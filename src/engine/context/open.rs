@@ -18,7 +18,7 @@ use crate::model::id::{Id, check_agent_name, slug};
 use crate::model::settings::{LintSettings, RuntimePlace, Settings};
 use crate::rules::roles::{Rights, Roles};
 use crate::store::config;
-use crate::store::layout::{FORMAT, STORE, Store};
+use crate::store::layout::{ARCHIVE, FORMAT, STORE, Store};
 use crate::store::place::{not_text, not_utf8};
 
 /// What an interface passes besides the command: flags that all commands share.
@@ -59,7 +59,18 @@ impl Workspace {
         }
         let rules = Rules { settings, findings, rights, unsafe_to_change };
         let is_named = options.store.is_some();
-        Ok(Workspace::new(opened(env, is_named, repo, store, rules, after_git), options.request))
+        let ws = Workspace::new(opened(env, is_named, repo, store, rules, after_git), options.request);
+        ws.cache_archives();
+        Ok(ws)
+    }
+
+    /// Keeps what is known of the archives next to the index.
+    fn cache_archives(&self) {
+        if let Ok(Some(_)) = self.store.dir.kind(ARCHIVE)
+            && let Some(index) = self.index_path()
+        {
+            self.store.archives.cache_in(index.with_extension("archives"), self.env.boot());
+        }
     }
 
     /// Refuses a change where settings or roles that cannot be read might forbid it.

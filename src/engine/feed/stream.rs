@@ -345,6 +345,7 @@ fn commit_line(ws: &Workspace, n: usize, lamport: u64, arrived: bool) -> Result<
         store: ws.store_key_to_write()?.clone(),
         head: project::head(ws),
         arrived,
+        compact: None,
         key: None,
     })
 }

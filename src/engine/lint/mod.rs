@@ -257,7 +257,7 @@ fn set_severity_in_commit(finding: &mut Finding) {
 /// Errors: `ERR_IO` where the disk fails; what is wrong with the store itself is a finding.
 pub fn lint(ws: &Workspace) -> Result<LintReport> {
     let (tree, lineage) = (WorkTree::open(ws)?, record::lineage(ws));
-    Ok(LintReport::of(findings_of(&tree, &lineage)?, tree.folders.len(), &ws.settings.lint))
+    Ok(LintReport::of(findings_of(&tree, &lineage)?, tree.count(), &ws.settings.lint))
 }
 
 /// All findings of a work tree before the settings apply, with the refusals of its hand edits.

@@ -35,6 +35,7 @@ use crate::rules::readiness::{
     self, Blocker, BlockerRules, BlockerState, Facts, Missing, Reason, Surroundings, Viewer, holding_parent,
 };
 use crate::runtime::{journal, records};
+use crate::store::archive::{self, Archive};
 use crate::store::database;
 use crate::store::entity::{self, LoadedTask, is_odd, load_agent};
 use crate::store::index::{Index, Pending};
@@ -225,7 +226,7 @@ pub fn resolve(ws: &Workspace, reference: &Ref) -> Result<Id> {
         found.retain(|id| id.to_string().ends_with(&text));
         // Ids begin with their time, so until the year 3084 only what begins with 0 can be a prefix.
         if text.starts_with('0') || found.is_empty() {
-            let (all, _) = ws.store.task_folders()?;
+            let all = archive::all_tasks(&ws.store)?;
             found.extend(all.into_iter().filter(|id| id.to_string().starts_with(&text)));
         }
         found
@@ -238,18 +239,23 @@ pub fn resolve(ws: &Workspace, reference: &Ref) -> Result<Id> {
 
 fn is_there(ws: &Workspace, id: Id) -> bool {
     matches!(ws.store.dir.kind(task_dir(id)), Ok(Some(Kind::Dir)))
+        || archive::archived(&ws.store).is_ok_and(|archived| archived.holds(id))
 }
 
-/// The tasks in a shard.
+/// The tasks in a shard, and the archived ones that belong there.
 fn in_shard(ws: &Workspace, shard: &str) -> Result<BTreeSet<Id>> {
+    let archived = archive::archived(&ws.store)?;
+    let mut found: BTreeSet<Id> =
+        archived.archives.iter().flat_map(Archive::tasks).filter(|id| id.is_in_shard(shard)).collect();
     let path = std::path::Path::new(TASKS).join(shard);
     let dir = match ws.store.dir.dir(&path) {
         Ok(dir) => dir,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
         Err(e) => return Err(Error::io("open", &ws.store.path().join(&path), &e)),
     };
     let names = dir.list().map_err(|e| Error::io("list", dir.path(), &e))?;
-    Ok(names.iter().filter_map(|(name, _)| name.parse().ok()).collect())
+    found.extend(names.iter().filter_map(|(name, _)| name.parse::<Id>().ok()));
+    Ok(found)
 }
 
 /// The shortest unique handle of a task, of at least six characters.
