@@ -21,7 +21,9 @@ use crate::engine::query::plan_page::PlanPage;
 use crate::engine::query::review::ReviewReport;
 use crate::engine::query::status::Overview;
 use crate::engine::query::unreachable_events::LostEvents;
-use crate::engine::{CompactReport, Drawing, Exported, LintReport, RepairReport, Restored, SyncReport};
+use crate::engine::{
+    CompactReport, Drawing, Exported, LintReport, MigrationReport, RepairReport, Restored, SyncReport,
+};
 use crate::reports::changed::Changed;
 use crate::reports::inbox::{InboxAcknowledged, InboxPage};
 use crate::reports::list::List;
@@ -71,6 +73,7 @@ pub enum Answer {
     Repaired(RepairReport),
     Restored(Restored),
     Compacted(CompactReport),
+    Migrated(MigrationReport),
     Imported(ImportReport),
     Planned(PlanReport),
     RequestUndone(SagaReport),
@@ -170,6 +173,7 @@ impl Answer {
             | Answer::Pushed(_)
             | Answer::Repaired(_)
             | Answer::Compacted(_)
+            | Answer::Migrated(_)
             | Answer::Imported(_)
             | Answer::Planned(_)
             | Answer::RequestUndone(_) => None,

@@ -22,6 +22,7 @@ use crate::engine::commit::idempotency::{self, Key};
 use crate::engine::commit::{keys, plan, saga, sessions, tokens, write};
 use crate::engine::feed::stream;
 use crate::engine::lint::{self, base, fix};
+use crate::engine::migrate;
 use crate::engine::query::{
     board, brief, check, conflicts, diff, doctor, graph, history, leases, lists, liveness, log, names, plan_page,
     retry_on_damaged_index, review, status, threads, unreachable_events,
@@ -306,6 +307,7 @@ fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
                 ..Answered::of(Answer::Restored(restored))
             });
         }
+        Job::Migrate(q) => Answer::Migrated(migrate::migrate(ws, q)?),
         Job::Compact(q) => {
             let report = compact::compact(ws, q)?;
             let warnings = report.warnings.clone();

@@ -226,6 +226,8 @@ rules! {
     ConfigInvalid = "config-invalid", Error, No, Other, "correct the file with an editor";
     /// config.toml is missing, so that the defaults apply.
     ConfigMissing = "config-missing", Warning, Yes, Other, "restore it from git history; agentpm init writes one with the defaults";
+    /// The store was written by an older version.
+    StoreOlder = "store-older", Error, No, Other, "agentpm migrate rewrites it in the format of this program, in one commit";
     /// The store was written by a newer version.
     StoreNewer = "store-newer", Error, No, Other, "use a newer agentpm to write to this store";
 }

@@ -26,6 +26,7 @@ use serde_json::Value;
 use crate::env::files::{Dir, read_line};
 use crate::error::{Code, Error, Result};
 use crate::model::args::Ref;
+use crate::model::compaction::Compaction;
 use crate::model::event::{Entry, MAX_LINE, parse_line};
 use crate::model::id::Id;
 use crate::model::time::Time;
@@ -66,9 +67,9 @@ pub struct Commit {
     /// in order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub arrived: bool,
-    /// The tasks that were archived until this time move into the archives of the store.
+    /// Which closed tasks move into the archives of the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compact: Option<Time>,
+    pub compact: Option<Compaction>,
     /// The idempotency key of the call, with its request and its result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyRecord>,

@@ -17,6 +17,7 @@ use crate::env::system_nanos;
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Entry, MAX_LINE, parse_line};
 use crate::model::id::Id;
+use crate::store::dropped;
 use crate::store::layout::{ARCHIVE, Store, is_archive};
 
 /// The version of the cache's form.
@@ -83,6 +84,8 @@ pub fn places_of(places: &[Place], task: Id) -> &[Place] {
 pub struct Archived {
     /// The archives, by path.
     pub archives: Vec<Archive>,
+    /// The tasks that were dropped from them.
+    pub dropped: BTreeSet<Id>,
     folder: Mark,
     read_at: i64,
 }
@@ -176,7 +179,8 @@ fn look(store: &Store, at_files: bool) -> Result<Arc<Archived>> {
     if is_new && let Some(cache) = store.archives.cache.get() {
         write_cache(cache, &archives);
     }
-    let archived = Arc::new(Archived { archives, folder, read_at });
+    let dropped = dropped::tasks(store)?;
+    let archived = Arc::new(Archived { archives, dropped, folder, read_at });
     *known = Some(Arc::clone(&archived));
     Ok(archived)
 }

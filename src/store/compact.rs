@@ -8,10 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::env::files::Kind;
 use crate::env::parallel;
 use crate::env::progress::Progress;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
+use crate::model::compaction::DropOrder;
 use crate::model::event::Entity;
 use crate::model::id::Id;
 use crate::model::task::Status;
@@ -19,8 +22,9 @@ use crate::model::time::Time;
 use crate::rules::fold::fold;
 use crate::store::archive::{self, Archived};
 use crate::store::archive_form::{Line, lines_of};
+use crate::store::dropped::{self, DroppedTasks};
 use crate::store::entity::{read_log, read_yaml};
-use crate::store::layout::{ARCHIVE, LOG, Store, is_archive, task_dir};
+use crate::store::layout::{ARCHIVE, DROPPED, LOG, Store, is_archive, task_dir};
 use crate::store::project::{is_temporary, render};
 
 /// The readable file of a task.
@@ -44,6 +48,8 @@ pub struct Move {
     pub id: Id,
     /// The path of the archive, below the store.
     pub archive: String,
+    /// When it was archived.
+    pub archived_at: Time,
     /// The number of its events.
     pub events: usize,
     /// The room that its folder takes on the disk, in bytes.
@@ -57,7 +63,7 @@ pub struct Move {
 /// The tasks with a folder that were archived until a time.
 ///
 /// Errors: `ERR_IO` if the store cannot be read.
-pub fn moves_before(store: &Store, before: Time) -> Result<Moves> {
+pub fn moves_until(store: &Store, before: Time) -> Result<Moves> {
     let folders = store.task_folders()?.0;
     let progress = Progress::of("reading the plan", folders.len());
     let judged = parallel::map(&folders, |id| {
@@ -112,7 +118,7 @@ fn judge(store: &Store, id: Id, before: Time) -> Result<Option<Result<Move, &'st
         room += mark.size.next_multiple_of(BLOCK);
     }
     let log_bytes = log.entries.iter().map(|entry| entry.line.len() as u64 + 1).sum();
-    Ok(Some(Ok(Move { id, archive, events: log.entries.len(), room, log_bytes, files: files.len() })))
+    Ok(Some(Ok(Move { id, archive, archived_at: at, events: log.entries.len(), room, log_bytes, files: files.len() })))
 }
 
 /// The path of the archive of the tasks that were archived at a time, below the store.
@@ -153,6 +159,74 @@ fn file(store: &Store, to: &BTreeMap<Id, &str>) -> Result<()> {
             let archived = archive::archived_now(store)?;
             write(store, &archived, &archive.path, &BTreeSet::new(), &moved, &progress)?;
         }
+    }
+    Ok(())
+}
+
+/// What would be dropped of the archives: the tasks without a folder that were archived until a time, by archive.
+///
+/// Errors: `ERR_IO` if an archive cannot be read.
+pub fn drops_until(store: &Store, order: &DropOrder) -> Result<Vec<DroppedTasks>> {
+    let archived = archive::archived_now(store)?;
+    let newest = archive_of(order.until);
+    let mut drops = Vec::new();
+    for archive in archived.archives.iter().filter(|archive| archive.path <= newest) {
+        let tasks: Vec<Id> = archive.tasks().collect();
+        let judged = parallel::map(&tasks, |id| {
+            if store.dir.kind(task_dir(*id)).is_ok_and(|kind| kind.is_some()) {
+                return Ok(false);
+            }
+            let task = fold(*id, &archive::entries(store, *id)?).0;
+            Ok(task.status == Status::Archived && task.archived_at.is_some_and(|at| at <= order.until))
+        })?;
+        let tasks: Vec<Id> = tasks.into_iter().zip(judged).filter(|(_, is_old)| *is_old).map(|(id, _)| id).collect();
+        if tasks.is_empty() {
+            continue;
+        }
+        let mut lines = lines_of(store, &archive.path)?;
+        lines.retain(|(_, place, _)| place.is_some_and(|(task, _)| tasks.binary_search(&task).is_ok()));
+        lines.sort();
+        lines.dedup();
+        let mut digest = Sha256::new();
+        for (_, _, line) in &lines {
+            digest.update(line);
+            digest.update(b"\n");
+        }
+        drops.push(DroppedTasks {
+            archive: archive.path.clone(),
+            at: order.at,
+            by: order.by.clone(),
+            events: lines.len(),
+            bytes: lines.iter().map(|(_, _, line)| line.len() as u64 + 1).sum(),
+            sha256: digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            tasks,
+        });
+    }
+    Ok(drops)
+}
+
+/// Drops tasks from the archives. The record is on disk before the first line is gone.
+///
+/// Errors: as [`apply`].
+pub fn drop_tasks(store: &Store, drops: &[DroppedTasks]) -> Result<()> {
+    if drops.is_empty() {
+        return Ok(());
+    }
+    let mut lines = dropped::lines(store)?;
+    for drop in drops {
+        let line = serde_json::to_string(drop)
+            .map_err(|e| Error::new(Code::Io, format!("cannot write the record of dropped tasks: {e}")))?;
+        // A drop that was interrupted is in the record already.
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    let lines = lines.into_iter().map(|line| (true, None, line.into_bytes().into())).collect();
+    replace(store, DROPPED, lines)?;
+    for drop in drops {
+        let archived = archive::archived_now(store)?;
+        let tasks = drop.tasks.iter().copied().collect();
+        write(store, &archived, &drop.archive, &BTreeSet::new(), &tasks, &Progress::of("", 0))?;
     }
     Ok(())
 }
@@ -208,7 +282,7 @@ fn replace(store: &Store, path: &str, mut lines: Vec<Line>) -> Result<()> {
 /// Returns the paths of those that were written.
 ///
 /// Errors: as [`apply`].
-pub fn settle(store: &Store) -> Result<Vec<String>> {
+pub fn sort(store: &Store) -> Result<Vec<String>> {
     let archived = archive::archived_now(store)?;
     let mut written = Vec::new();
     for archive in &archived.archives {
@@ -218,6 +292,13 @@ pub fn settle(store: &Store) -> Result<Vec<String>> {
         if !is_canonical {
             replace(store, &archive.path, lines)?;
             written.push(archive.path.clone());
+        }
+    }
+    if store.dir.kind(DROPPED).is_ok_and(|kind| kind == Some(Kind::File)) {
+        let lines = lines_of(store, DROPPED)?;
+        if !lines.windows(2).all(|pair| pair[0] < pair[1]) {
+            replace(store, DROPPED, lines)?;
+            written.push(DROPPED.to_owned());
         }
     }
     let archived = archive::archived_now(store)?;

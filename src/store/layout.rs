@@ -25,6 +25,8 @@ pub const TASKS: &str = "tasks";
 pub const AGENTS: &str = "agents";
 /// The folder of the archives.
 pub const ARCHIVE: &str = "archive";
+/// The record of dropped tasks.
+pub const DROPPED: &str = "archive/dropped.jsonl";
 /// The folder of runtime state if the git folder cannot be written.
 pub const LOCAL: &str = ".local";
 /// Whether a path below the store is that of an archive of closed tasks, `archive/<YYYY-MM>.jsonl`.
@@ -33,6 +35,11 @@ pub fn is_archive(below: &str) -> bool {
     let month = name.and_then(|name| name.strip_suffix(".jsonl"));
     let fits = |(n, byte): (usize, u8)| if n == 4 { byte == b'-' } else { byte.is_ascii_digit() };
     month.is_some_and(|month| month.len() == 7 && month.bytes().enumerate().all(fits))
+}
+
+/// Whether a path below the store is that of a file in the folder of the archives: an archive, or the record of dropped tasks.
+pub fn is_in_archives(below: &str) -> bool {
+    below == DROPPED || is_archive(below)
 }
 
 /// The version of the store's format that this program writes.

@@ -360,6 +360,25 @@ fn the_gate_judges_a_new_event_in_an_archive() {
 }
 
 #[test]
+fn a_staged_task_may_name_an_archived_one() {
+    let closed = Closed::new();
+    let room = &closed.room;
+    closed.compact();
+    commit(room, "compact");
+    let new = room.task("a new one", &["--blocked-by", &closed.first]);
+    room.run(&["task", "relate", &new, "--to", &closed.second, "--type", "relates_to"]).data();
+    room.git(&["add", "-A"]).text();
+    let answer = room.run(&["lint", "--staged"]);
+    assert_eq!((codes(&answer), answer.code), (Vec::new(), 0), "{answer:?}");
+    let yaml = fs::read_to_string(room.yaml_of(&new)).unwrap();
+    fs::write(room.yaml_of(&new), yaml.replace("a new one", "renamed by hand")).unwrap();
+    room.git(&["add", "-A"]).text();
+    let answer = room.run(&["lint", "--staged"]);
+    assert_eq!(codes(&answer), ["task-yaml-edited"], "{answer:?}");
+    assert!(!answer.stdout.contains("refusal"), "{answer:?}");
+}
+
+#[test]
 fn a_staged_compaction_passes_the_hook() {
     let closed = Closed::new();
     let room = &closed.room;

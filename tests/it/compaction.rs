@@ -200,3 +200,134 @@ fn a_compaction_needs_the_right_to_archive() {
     room.run(&["compact"]).error("ERR_UNAUTHORIZED", 6);
     assert!(!closed.archive().exists());
 }
+
+/// A plan of which the closed tasks were dropped.
+fn dropped() -> Closed {
+    let closed = Closed::new();
+    let room = &closed.room;
+    closed.compact();
+    commit(room, "compact");
+    let asked = room.run(&["compact", "--drop-before", "2026-06-01", "--dry-run"]).data();
+    assert_eq!(asked["dropped"]["tasks"], 2, "{asked}");
+    assert!(closed.archive().exists(), "a dry run drops nothing");
+    let report = room.run(&["compact", "--drop-before", "2026-06-01"]).data();
+    assert_eq!(report["dropped"], asked["dropped"]);
+    closed
+}
+
+#[test]
+fn a_dropped_task_leaves_a_record_and_blocks_no_other() {
+    let closed = dropped();
+    let room = &closed.room;
+    assert!(!closed.archive().exists());
+    let record = fs::read_to_string(room.store().join("archive/dropped.jsonl")).unwrap();
+    let record: Value = serde_json::from_str(&record).unwrap();
+    assert_eq!((record["tasks"].as_array().unwrap().len(), &record["by"]), (2, &json!("ada")), "{record}");
+    assert_eq!(
+        (record["archive"].as_str(), record["sha256"].as_str().unwrap().len()),
+        (Some("archive/2026-03.jsonl"), 64)
+    );
+    let error = room.run(&["task", "get", &closed.first]).error("ERR_NOT_FOUND", 3);
+    assert_eq!(error["details"]["dropped"], true, "{error}");
+    assert_eq!(room.run(&["ls", "--all"]).data()["items"].as_array().unwrap().len(), 2);
+    room.is_clean();
+    let next = room.run(&["next"]).data();
+    assert_eq!(next["title"].as_str().or(next["task"]["title"].as_str()), Some("waits for the first"), "{next}");
+    room.run(&["next", "--claim"]).data();
+    assert_eq!(room.run(&["recover"]).data()["items"], json!([]), "what was dropped is not lost");
+    commit(room, "drop");
+    room.run(&["resolve"]).data();
+    room.run(&["note", &closed.done, "--content", "a change looks after git"]).data();
+    assert!(room.run(&["task", "get", &closed.first]).code != 0 && !room.task_dir(&closed.first).exists());
+    room.is_clean();
+}
+
+#[test]
+fn a_drop_is_named_by_the_gate_and_a_second_one_drops_nothing() {
+    let closed = dropped();
+    let room = &closed.room;
+    let again = room.run(&["compact", "--drop-before", "2026-06-01"]).data();
+    assert_eq!(again["dropped"]["tasks"], 0);
+    room.git(&["checkout", "-q", "-b", "work"]).text();
+    commit(room, "drop");
+    let answer = room.run(&["lint", "--base", "main"]);
+    assert!(answer.code == 1 && answer.stdout.contains("log-rewritten"), "a person decides about that: {answer:?}");
+}
+
+#[test]
+fn doctor_suggests_a_compaction_where_it_is_worthwhile() {
+    let room = Sandbox::new();
+    room.at(LONG_AGO);
+    let create: Vec<Value> = (0..200)
+        .map(|n| json!({ "op": "task.create", "as": format!("t{n}"), "args": { "title": format!("task {n}") } }))
+        .collect();
+    let close = |op: &str, more: Value| -> Vec<Value> {
+        let args = |n: usize| {
+            let mut args = json!({ "id": format!("$t{n}") });
+            args.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({ "op": op, "args": args })
+        };
+        (0..200).map(args).collect()
+    };
+    let ops =
+        [create, close("task.transition", json!({ "status": "cancelled" })), close("task.archive", json!({}))].concat();
+    fs::write(room.repo().join("ops.json"), json!(ops).to_string()).unwrap();
+    room.run(&["batch", "--file", "ops.json"]).data();
+    let suggested = || {
+        let health = room.run(&["doctor"]).data();
+        health["checks"].as_array().unwrap().iter().any(|check| check["check"] == "archives")
+    };
+    assert!(!suggested(), "they are too new");
+    room.at(NOW);
+    assert!(suggested());
+    assert_eq!(room.run(&["compact"]).data()["tasks"], 200);
+    assert!(!suggested());
+}
+
+#[test]
+fn a_damaged_archive_hides_no_whole_line() {
+    let damages: &[(&str, fn(&str) -> Vec<u8>)] = &[
+        ("garbage between the lines", |text| {
+            let lines: Vec<Vec<u8>> = text.lines().map(|line| line.as_bytes().to_vec()).collect();
+            lines.join(&b"\n\xff\xfe\0 no event {\n"[..])
+        }),
+        ("a line that is too long", |text| [vec![b'x'; 1 << 20], b"\n".to_vec(), text.as_bytes().to_vec()].concat()),
+        ("conflict markers", |text| format!("<<<<<<< ours\n{text}=======\n{text}>>>>>>> theirs\n").into_bytes()),
+        ("lines of a stranger", |text| {
+            format!("{}\n{text}", text.lines().next().unwrap().replace("task/", "agent/")).into_bytes()
+        }),
+        ("CR LF and a cut-off end", |text| text.replace('\n', "\r\n").into_bytes()[..text.len() - 40].to_vec()),
+    ];
+    for (what, damage) in damages {
+        let closed = Closed::new();
+        let room = &closed.room;
+        closed.compact();
+        let text = fs::read_to_string(closed.archive()).unwrap();
+        fs::write(closed.archive(), damage(&text)).unwrap();
+        let first = room.run(&["task", "get", text.split("task/").nth(1).unwrap().get(..26).unwrap()]);
+        assert_eq!(first.code, 0, "{what}: {first:?}");
+        assert_ne!(room.run(&["lint"]).json()["data"]["findings"], json!([]), "{what}");
+        room.run(&["ls", "--all"]).data();
+        room.run(&["note", &closed.done, "--content", "goes on"]).data();
+        room.run(&["resolve"]).json();
+        assert_eq!(room.run(&["ls", "--all"]).data()["items"].as_array().unwrap().len(), 4, "{what}");
+    }
+}
+
+#[test]
+fn what_is_no_archive_is_reported_and_not_followed() {
+    let closed = Closed::new();
+    let room = &closed.room;
+    closed.compact();
+    let text = fs::read_to_string(closed.archive()).unwrap();
+    fs::write(room.beside("elsewhere"), &text).unwrap();
+    fs::remove_file(closed.archive()).unwrap();
+    std::os::unix::fs::symlink(room.beside("elsewhere"), closed.archive()).unwrap();
+    room.run(&["task", "get", &closed.first]).error("ERR_NOT_FOUND", 3);
+    assert!(room.finding_codes().contains(&"odd-file".to_owned()));
+    fs::remove_dir_all(room.store().join("archive")).unwrap();
+    fs::write(room.store().join("archive"), "a file").unwrap();
+    assert!(room.finding_codes().contains(&"odd-file".to_owned()));
+    room.run(&["ls", "--all"]).data();
+    room.run(&["note", &closed.done, "--content", "goes on"]).data();
+}

@@ -516,6 +516,10 @@ stories! {
         fs::remove_file(s.room.store().join("config.toml")).unwrap();
         End::warning(CONFIG.into(), None)
     },
+    store_older: |s| {
+        s.config("# from long ago\nformat = 0\n");
+        End::error(CONFIG.into(), 2)
+    },
     store_newer: |s| {
         s.config("# from the future\nformat = 2\n");
         End::error(CONFIG.into(), 2)

@@ -60,6 +60,7 @@ mod lint_rules;
 mod lint_settings;
 mod lost;
 mod merging;
+mod migration;
 mod names;
 mod new_files;
 mod notices;

@@ -23,6 +23,7 @@ pages! {
     agents = "docs/agents.md",
     board = "docs/board.md",
     ci = "docs/ci.md",
+    compaction = "docs/compaction.md",
     git = "docs/git.md",
     hand_edits = "docs/hand-edits.md",
     leases = "docs/leases.md",

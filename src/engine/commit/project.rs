@@ -135,9 +135,12 @@ fn project_files<'r>(ws: &Workspace, store: &Store, records: &'r [Record], runti
             Err(entity) => drop(blocked.insert(entity)),
         }
     }
-    for before in records.iter().filter_map(|record| record.commit.compact) {
+    for order in records.iter().filter_map(|record| record.commit.compact.as_ref()) {
         compact::sweep(store);
-        compact::apply(store, &compact::moves_before(store, before)?.tasks)?;
+        compact::apply(store, &compact::moves_until(store, order.until)?.tasks)?;
+        if let Some(order) = &order.drop {
+            compact::drop_tasks(store, &compact::drops_until(store, order)?)?;
+        }
     }
     // The notes are those of this worktree.
     if store.path() == ws.store.path() {

@@ -1,5 +1,6 @@
 //! Finds, opens and creates a store.
 
+use std::cmp::Ordering;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -219,7 +220,7 @@ fn find(env: &Env, options: &Options) -> Result<(Option<Repo>, Store)> {
 fn newer_own(store: &Store, files: &[(String, String)], settings: &Settings) -> Option<Finding> {
     let name = store.shown("config.toml");
     let own = files.last().filter(|(path, _)| *path == name).map_or("", |(_, text)| text);
-    newer(&name, own, settings)
+    other_format(&name, own, settings)
 }
 
 /// Where git keeps a plan that need not be in the work tree.
@@ -346,11 +347,16 @@ pub(crate) fn not_checked_out(repo: &Repo) -> Option<Error> {
     )
 }
 
-/// What is to be said of settings that a newer version wrote.
-pub(crate) fn newer(path: &str, text: &str, settings: &Settings) -> Option<Finding> {
+/// What is to be said of settings that another version wrote.
+pub(crate) fn other_format(path: &str, text: &str, settings: &Settings) -> Option<Finding> {
     let line = text.lines().position(|line| line.trim_start().starts_with("format")).map(|n| n + 1);
     let message = format!("the store has format {}, this program writes {FORMAT}", settings.format);
-    (settings.format > FORMAT).then(|| Finding::new(Rule::StoreNewer, message).at(path, line))
+    let rule = match settings.format.cmp(&FORMAT) {
+        Ordering::Greater => Rule::StoreNewer,
+        Ordering::Less => Rule::StoreOlder,
+        Ordering::Equal => return None,
+    };
+    Some(Finding::new(rule, message).at(path, line))
 }
 
 /// The store a file lies in, or the one that is named; `None` where there is neither.

@@ -23,8 +23,11 @@ use crate::model::task::Status;
 use crate::store::archive;
 use crate::store::archive_form;
 use crate::store::config::MAX_CONFIG;
+use crate::store::dropped;
 use crate::store::entity::is_odd;
-use crate::store::layout::{AGENTS, ARCHIVE, LOCAL, LOG, TASKS, entity_below, home, is_archive, shown, task_dir};
+use crate::store::layout::{
+    AGENTS, ARCHIVE, DROPPED, LOCAL, LOG, TASKS, entity_below, home, is_archive, is_in_archives, shown, task_dir,
+};
 use crate::store::yaml;
 
 /// The message about a repository in the store.
@@ -125,6 +128,9 @@ fn judge_file(
         };
         return if is_checked { Ok(settings(&path, below, &bytes()?)) } else { Ok(Vec::new()) };
     }
+    if below == DROPPED {
+        return Ok(in_record(&path, &bytes()?));
+    }
     if is_archive(below) {
         return Ok(in_archive(&path, &bytes()?));
     }
@@ -167,7 +173,7 @@ fn belongs(below: &str, kind: Kind) -> bool {
     let is_agent = || below.strip_prefix("agents/").is_some_and(|name| check_agent_name(name).is_ok());
     match kind {
         Kind::File => {
-            is_settings(below) || is_archive(below) || is_temporary(below.as_ref()) || entity_below(below).is_some()
+            is_settings(below) || is_in_archives(below) || is_temporary(below.as_ref()) || entity_below(below).is_some()
         }
         Kind::Dir => matches!(below, TASKS | AGENTS | ARCHIVE | LOCAL) || is_agent() || entity_below(below).is_some(),
         Kind::Link | Kind::Other => entity_below(below).is_some(),
@@ -190,6 +196,7 @@ fn lines_of_archives(ws: &Workspace) -> Result<Vec<Finding>> {
             findings.extend(found.into_iter().map(|found| Finding { path: Some(ws.store.shown(&below)), ..found }));
         }
     }
+    findings.extend(in_record(&ws.store.shown(DROPPED), dropped::lines(&ws.store)?.join("\n").as_bytes()));
     findings.extend(scattered(ws)?);
     Ok(findings)
 }
@@ -247,6 +254,13 @@ fn misplaced_entry(ws: &Workspace, path: &Path, kind: Kind) -> Finding {
         }
         _ => Finding::new(Rule::OddFile, message).at(shown, None),
     }
+}
+
+/// The findings about the lines of the record of dropped tasks.
+fn in_record(path: &str, bytes: &[u8]) -> Vec<Finding> {
+    let text = String::from_utf8_lossy(bytes);
+    let odd = text.lines().enumerate().filter(|(_, line)| dropped::read_line(line).is_none());
+    odd.map(|(n, _)| Finding::new(Rule::LogLine, "not a record of dropped tasks").at(path, Some(n + 1))).collect()
 }
 
 /// The findings about the form of an archive.

@@ -21,7 +21,7 @@ use crate::model::event::Entity;
 use crate::model::finding::{Finding, Repair, Rule, SkippedFix};
 use crate::model::id::Id;
 use crate::model::job::Deleted;
-use crate::store::layout::{entity_below, is_archive};
+use crate::store::layout::{entity_below, is_in_archives};
 
 /// The choices of the user for `lint --fix`.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ pub fn lint_fix(ws: &Workspace, how: Fix) -> Result<LintReport> {
         fixed.extend(render_again(ws, &outdated)?);
     }
     if before.findings.iter().any(|f| f.rule.repair() == Repair::Render && is_of_archive(ws, f)) {
-        let repaired = repair::settle_archives(ws)?;
+        let repaired = repair::sort_archives(ws)?;
         fixed.extend(repaired.archives.iter().map(|path| format!("{}: sorted", ws.store.shown(path))));
         fixed.extend(repaired.items.iter().map(|item| format!("{}: {}", item.entity, item.did.join("; "))));
     }
@@ -98,7 +98,7 @@ pub fn lint_fix(ws: &Workspace, how: Fix) -> Result<LintReport> {
 
 fn is_of_archive(ws: &Workspace, finding: &Finding) -> bool {
     let below = finding.path.as_deref().and_then(|path| path.strip_prefix(&ws.store.name)?.strip_prefix('/'));
-    below.is_some_and(is_archive)
+    below.is_some_and(is_in_archives)
 }
 
 fn render_again(ws: &Workspace, entities: &BTreeSet<Entity>) -> Result<Vec<String>> {

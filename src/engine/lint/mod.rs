@@ -206,6 +206,7 @@ pub(crate) fn run(source: LintSource<'_>) -> Result<Found> {
     if let LintSource::WorkTree(tree, _) = source {
         // A removed task is reported itself; relationships with it are not dangling.
         found.links.extend(tree.committed.iter().map(|(id, task)| (*id, TaskLinks::from(task))));
+        found.links.extend(tree.dropped.iter().map(|id| (*id, TaskLinks::dropped())));
         found.required_rights.extend(tree.committed.values().filter_map(|task| task.fields.need_perm.clone()));
     }
     for check in CHECKS {

@@ -153,6 +153,17 @@ impl<'a> Staging<'a> {
         Ok([log(before, old)?, log(after, new)?])
     }
 
+    /// The log of an entity as it is staged.
+    pub(crate) fn log_staged(&self, entity: &Entity) -> Result<Option<Log>> {
+        let [_, new] = self.logs_of(entity)?;
+        Ok(new)
+    }
+
+    /// The tasks in the archives as they are staged.
+    pub(crate) fn archived_tasks(&self) -> Result<BTreeSet<Id>> {
+        self.archives[1].tasks(&self.objects)
+    }
+
     /// The events of an entity's log before, and as they are staged.
     pub(crate) fn entries(&self, entity: &Entity) -> Result<(Vec<Entry>, Vec<Entry>)> {
         let [old, new] = self.logs_of(entity)?.map(|log| log.unwrap_or_default().entries);

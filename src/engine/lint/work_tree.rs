@@ -32,6 +32,8 @@ pub(crate) struct WorkTree<'a> {
     pub folders: Vec<Id>,
     /// The tasks that an archive holds and that have no folder, sorted.
     pub archived: Vec<Id>,
+    /// The tasks that were dropped from the archives, without those that are here.
+    pub dropped: BTreeSet<Id>,
     /// Everything else below `tasks`.
     pub invalid: Vec<InvalidPath>,
     pub new_files: Vec<NewFile>,
@@ -59,8 +61,11 @@ impl<'a> WorkTree<'a> {
             Err(e) if e.code == Code::Corrupt && !misplaced_in(ws, "".as_ref())?.is_empty() => Default::default(),
             other => other?,
         };
-        let mut archived = Vec::from_iter(archive::archived_now(&ws.store)?.tasks());
+        let archives = archive::archived_now(&ws.store)?;
+        let mut archived = Vec::from_iter(archives.tasks());
         archived.retain(|id| folders.binary_search(id).is_err());
+        let is_here = |id: &Id| folders.binary_search(id).is_ok() || archived.binary_search(id).is_ok();
+        let dropped = archives.dropped.iter().filter(|id| !is_here(id)).copied().collect();
         let new_files = new_files::new_files(ws, &folders, &invalid);
         let unlogged = new_files.iter().filter_map(|new| new.id).collect();
         let removed = removed_files::deleted(ws)?;
@@ -76,6 +81,7 @@ impl<'a> WorkTree<'a> {
             ws,
             folders,
             archived,
+            dropped,
             invalid,
             new_files,
             unlogged,

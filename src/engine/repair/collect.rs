@@ -17,6 +17,7 @@ use crate::git::{Item, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
+use crate::store::archive;
 use crate::store::entity::read_log;
 use crate::store::layout::{entity_below, home, is_archive};
 use crate::store::log::Log;
@@ -92,7 +93,11 @@ pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work
     }
     work.whole = true;
     let (plan, archives) = (folder(head)?, TreeArchives::at(objects, folder(head)?)?);
+    let dropped = archive::archived(&ws.store)?;
     for (entity, entries) in vanished {
+        if entity.task().is_some_and(|id| dropped.dropped.contains(&id)) {
+            continue;
+        }
         let committed = archives.log(objects, plan, &entity)?.unwrap_or_default();
         let there: BTreeSet<Id> = committed.entries.iter().map(|e| e.event.id).collect();
         let lost: Vec<Entry> = entries.into_iter().filter(|e| !there.contains(&e.event.id)).collect();

@@ -22,6 +22,7 @@ use crate::model::event::Entity;
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::runtime::journal::{self, Record};
 use crate::runtime::records::digest;
+use crate::store::archive;
 use crate::store::entity::read_log;
 use crate::store::layout::{STORE, home};
 
@@ -85,6 +86,8 @@ fn look_for_vanished(ws: &Workspace) -> Result<Option<String>> {
     let mut open = projected_events(&records, &pending);
     let is_new = |id: &Id| !before.reported.contains(id);
     let all: BTreeSet<Id> = open.values().flatten().copied().collect();
+    let archived = archive::archived(&ws.store)?;
+    open.retain(|entity, _| !entity.task().is_some_and(|id| archived.dropped.contains(&id)));
     let mut vanished = open.clone();
     drop_held(ws, &mut vanished)?;
     let reported: BTreeSet<Id> = vanished.values().flatten().copied().collect();

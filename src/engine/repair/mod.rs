@@ -43,7 +43,7 @@ use crate::store::archive;
 use crate::store::compact;
 use crate::store::edited::{Readable, is_conflicted};
 use crate::store::entity::{read_log, read_yaml};
-use crate::store::layout::{LOG, entity_below, home, is_archive, task_dir};
+use crate::store::layout::{LOG, entity_below, home, is_in_archives, task_dir};
 use crate::store::project::{project_log, project_onto, render};
 
 /// Deadline for a git command that only changes the index.
@@ -194,7 +194,7 @@ pub(crate) fn repair_tasks(ws: &Workspace, ids: BTreeSet<Id>) -> Result<RepairRe
 }
 
 /// Sorts the archives, and brings back the tasks in them that are not archived.
-pub(crate) fn settle_archives(ws: &Workspace) -> Result<RepairReport> {
+pub(crate) fn sort_archives(ws: &Workspace) -> Result<RepairReport> {
     repair_now(ws, (awake_in_archives(ws)?.into_iter().map(Entity::Task).collect(), true), |_| false)
 }
 
@@ -296,7 +296,7 @@ fn repair_entities(
     let mut healed = RepairReport { left: std::mem::take(&mut work.left), ..RepairReport::default() };
     if work.archives {
         compact::sweep(&ws.store);
-        healed.archives = compact::settle(&ws.store)?;
+        healed.archives = compact::sort(&ws.store)?;
     }
     let lineage = record::lineage(ws);
     for entity in &work.entities {
@@ -543,12 +543,12 @@ fn stage<'e>(
 /// Whether a path below the store is that of a task's file which an archive replaces, or of an archive that is gone.
 fn is_archived(ws: &Workspace, below: &str) -> bool {
     let holds = |id: Id| archive::archived(&ws.store).is_ok_and(|archived| archived.holds(id));
-    is_archive(below) || entity_below(below).and_then(|(entity, _)| entity.task()).is_some_and(holds)
+    is_in_archives(below) || entity_below(below).and_then(|(entity, _)| entity.task()).is_some_and(holds)
 }
 
 /// Whether a path of the work tree is that of an archive.
 fn is_archive_of(ws: &Workspace, path: &str) -> bool {
-    path.strip_prefix(&ws.store.name).and_then(|rest| rest.strip_prefix('/')).is_some_and(is_archive)
+    path.strip_prefix(&ws.store.name).and_then(|rest| rest.strip_prefix('/')).is_some_and(is_in_archives)
 }
 
 /// The entity a path of the work tree belongs to, and whether it is its log.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::git::{Change, Item, Mode, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::store::archive_form;
-use crate::store::layout::{LOG, entity_below, home, is_archive};
+use crate::store::layout::{LOG, entity_below, home, is_in_archives};
 use crate::store::log::{Log, union};
 use crate::store::project::{redacted, render};
 
@@ -167,7 +167,7 @@ impl Sync<'_> {
                 }
                 (_, None) => changes.push((path.clone(), change.new)),
                 (_, Some(own)) if own.new == change.new => {}
-                (_, Some(_)) if is_archive(path) => {
+                (_, Some(_)) if is_in_archives(path) => {
                     changes.push((path.clone(), self.merge_archive(path, [base, ours, theirs])?))
                 }
                 (_, Some(_)) => {

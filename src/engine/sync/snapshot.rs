@@ -22,7 +22,7 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
 use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
-use crate::store::layout::{LOG, entity_below, home, is_archive};
+use crate::store::layout::{LOG, entity_below, home, is_in_archives};
 use crate::store::log::{Log, MAX_LOG, union};
 use crate::store::project::render;
 
@@ -175,11 +175,13 @@ impl Sync<'_> {
         changes: &mut BTreeMap<String, Option<Item>>,
         report: &mut SyncReport,
     ) -> Result<()> {
-        let known = matches!(below, "config.toml" | "roles.yml" | ".gitattributes" | ".gitignore") || is_archive(below);
+        let known =
+            matches!(below, "config.toml" | "roles.yml" | ".gitattributes" | ".gitignore") || is_in_archives(below);
         let dir: &Dir = &self.ws.store.dir;
         let failed = |e: &std::io::Error| Error::io("read", &self.ws.store.path().join(below), e);
         match dir.kind(below).map_err(|e| failed(&e))? {
-            Some(Kind::File) if known => match dir.read(below, if is_archive(below) { MAX_LOG } else { MAX_OTHER }) {
+            Some(Kind::File) if known => match dir.read(below, if is_in_archives(below) { MAX_LOG } else { MAX_OTHER })
+            {
                 // With unreadable settings, a clone that fetches them could not write any more.
                 Ok(bytes) if let Some(why) = unreadable_settings(below, &bytes) => {
                     report

@@ -17,7 +17,7 @@ use crate::model::task::{Status, Task};
 use crate::reports::view;
 use crate::rules::fold::fold;
 use crate::rules::lost::{Counts, lost};
-use crate::store::layout::{entity_below, is_archive};
+use crate::store::layout::{entity_below, is_in_archives};
 
 /// Maximum number of tasks that a commit message names.
 const MAX_LINES: usize = 20;
@@ -73,7 +73,7 @@ impl Sync<'_> {
 
     /// Whether the archives of two plans differ.
     pub(crate) fn is_compacted(&self, old: Option<Oid>, new: Option<Oid>) -> Result<bool> {
-        Ok(self.objects.changes(old, new)?.iter().any(|change| is_archive(&change.path)))
+        Ok(self.objects.changes(old, new)?.iter().any(|change| is_in_archives(&change.path)))
     }
 
     /// Local values that lost to concurrent fetched ones.

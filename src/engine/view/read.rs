@@ -39,7 +39,7 @@ use crate::store::archive::{self, Archive};
 use crate::store::database;
 use crate::store::entity::{self, LoadedTask, is_odd, load_agent};
 use crate::store::index::{Index, Pending};
-use crate::store::layout::{AGENTS, TASKS, task_dir};
+use crate::store::layout::{AGENTS, DROPPED, TASKS, task_dir};
 
 /// Maximum number of stale tasks that a change overlays; more are written into the index.
 const MOST_LAID: usize = 24;
@@ -211,11 +211,16 @@ pub fn load_task(ws: &Workspace, id: Id) -> Result<LoadedTask> {
 ///
 /// Errors: `ERR_NOT_FOUND`, or `ERR_AMBIGUOUS_ID` with the candidates.
 pub fn resolve(ws: &Workspace, reference: &Ref) -> Result<Id> {
+    let text = reference.0.to_ascii_uppercase();
     let unknown = || {
+        if let Some(id) = dropped(ws, &text) {
+            return Error::not_found(format!("task {id} was dropped from the archives"))
+                .with(json!({ "task": id, "dropped": true }))
+                .hint(format!("{} records it; git history may still hold its events", ws.store.shown(DROPPED)));
+        }
         Error::not_found(format!("no task is called {}", quoted(&reference.0)))
             .hint("agentpm task list --all shows ids and handles; a part of an id needs at least 4 characters")
     };
-    let text = reference.0.to_ascii_uppercase();
     if !is_part(&text) {
         return Err(unknown());
     }
@@ -235,6 +240,18 @@ pub fn resolve(ws: &Workspace, reference: &Ref) -> Result<Id> {
         found = tasks_of(pending(ws)?).into_keys().filter(|id| id.has_part(&text)).collect();
     }
     one_of(found, reference)?.ok_or_else(unknown)
+}
+
+/// Whether the events of a task were dropped from the archives.
+pub(crate) fn is_dropped(ws: &Workspace, id: Id) -> bool {
+    archive::archived(&ws.store).is_ok_and(|archived| archived.dropped.contains(&id))
+}
+
+/// The only dropped task that a reference can mean.
+fn dropped(ws: &Workspace, text: &str) -> Option<Id> {
+    let archived = archive::archived(&ws.store).ok().filter(|_| is_part(text))?;
+    let mut found = archived.dropped.iter().filter(|id| id.has_part(text));
+    found.next().filter(|_| found.next().is_none()).copied()
 }
 
 fn is_there(ws: &Workspace, id: Id) -> bool {
@@ -593,7 +610,10 @@ pub(crate) fn blockers_of_new(
 ) -> Result<Vec<Blocker>> {
     let (rules, mut branch) = (BlockerRules::of(&ws.settings), DefaultBranch::new(ws));
     waits(task.blockers(), |id| {
-        let read = || load_task(ws, id).ok().map(|loaded| BlockerState::from(&loaded.task));
+        let read = || match load_task(ws, id) {
+            Ok(loaded) => Some(BlockerState::from(&loaded.task)),
+            Err(_) => is_dropped(ws, id).then_some(BlockerState::DROPPED),
+        };
         let state = written.get(&id).map(|task| BlockerState::from(&**task)).or_else(read);
         readiness::missing(state, rules, |at| branch.has_landed(id, at))
     })

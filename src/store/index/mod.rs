@@ -33,7 +33,7 @@ use crate::store::layout::Store;
 
 /// Changes with every change of the tables, and by itself with the fields and event types, since folded tasks are kept.
 const SCHEMA: i64 = {
-    let mut sum: i64 = 20;
+    let mut sum: i64 = 21;
     let known: [&[&str]; 2] = [NAMES, KINDS];
     let (mut list, mut name, mut byte) = (0, 0, 0);
     while list < known.len() {
@@ -76,6 +76,7 @@ CREATE TABLE file(
 ) WITHOUT ROWID;
 CREATE TABLE archive(path TEXT PRIMARY KEY, mark TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE archived(path TEXT NOT NULL, task TEXT NOT NULL, PRIMARY KEY(path, task)) WITHOUT ROWID;
+CREATE TABLE dropped(task TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE doc(n INTEGER PRIMARY KEY AUTOINCREMENT, task TEXT NOT NULL UNIQUE, doc BLOB NOT NULL);
 CREATE TABLE edge(
   id TEXT NOT NULL, task TEXT NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,

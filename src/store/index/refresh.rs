@@ -53,14 +53,15 @@ impl Index {
         }
         let stale = Vec::from_iter(stale);
         self.update(store, pending, (&stale, &gone), &archives, now_ns)?;
-        Ok(!stale.is_empty() || !gone.is_empty() || !archives.paths.is_empty())
+        Ok(!stale.is_empty() || !gone.is_empty() || !archives.is_empty())
     }
 
     /// The archives that changed since they were read, and the tasks that they hold or held.
     fn changed_archives(&self, store: &Store) -> Result<ChangedArchives> {
         let now = archive::archived_now(store)?;
         let known = self.known_archives().map_err(failed)?;
-        if now.archives.is_empty() && known.is_empty() {
+        let dropped = self.dropped().map_err(failed)?;
+        if now.archives.is_empty() && now.dropped == dropped && known.is_empty() {
             return Ok(ChangedArchives::default());
         }
         let is_same = |one: &Archive| known.get(&one.path) == Some(&form_of(one));
@@ -76,7 +77,13 @@ impl Index {
             tasks.extend(now.archives.iter().filter(|one| one.path == **path).flat_map(Archive::tasks));
         }
         let paths = changed.into_iter().cloned().collect();
-        Ok(ChangedArchives { now, paths, tasks })
+        let drops = now.dropped != dropped;
+        Ok(ChangedArchives { now, paths, tasks, drops })
+    }
+
+    fn dropped(&self) -> rusqlite::Result<BTreeSet<Id>> {
+        let mut statement = self.db.prepare_cached("SELECT task FROM dropped")?;
+        statement.query_map([], |row| id_of(row, 0))?.collect()
     }
 
     fn known_archives(&self) -> rusqlite::Result<BTreeMap<String, String>> {
@@ -128,7 +135,7 @@ impl Index {
         archives: &ChangedArchives,
         now_ns: i64,
     ) -> Result<()> {
-        if stale.is_empty() && gone.is_empty() && archives.paths.is_empty() {
+        if stale.is_empty() && gone.is_empty() && archives.is_empty() {
             return Ok(());
         }
         match self.write(store, pending, (stale, gone), archives, now_ns) {
@@ -189,10 +196,22 @@ struct ChangedArchives {
     paths: Vec<String>,
     /// The tasks that these hold or held.
     tasks: BTreeSet<Id>,
+    /// Whether other tasks are dropped than the index knows.
+    drops: bool,
 }
 
 impl ChangedArchives {
+    fn is_empty(&self) -> bool {
+        self.paths.is_empty() && !self.drops
+    }
+
     fn write(&self, tx: &Transaction) -> rusqlite::Result<()> {
+        if self.drops {
+            tx.execute("DELETE FROM dropped", [])?;
+            for task in &self.now.dropped {
+                tx.prepare_cached("INSERT INTO dropped VALUES(?1)")?.execute([task.to_string()])?;
+            }
+        }
         for path in &self.paths {
             tx.execute("DELETE FROM archive WHERE path = ?1", [path])?;
             tx.execute("DELETE FROM archived WHERE path = ?1", [path])?;
@@ -208,7 +227,7 @@ impl ChangedArchives {
     }
 }
 
-/// What tells one state of an archive's file from another.
+/// The form of an archive's file, which another state of it does not have.
 fn form_of(archive: &Archive) -> String {
     let Mark { size, mtime, ctime, inode } = archive.mark;
     format!("{size} {mtime} {ctime} {inode}")

@@ -29,7 +29,7 @@ const MAX_TITLE: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct Reading {
     mark: Mark,
-    /// Whether it has no folder: all its events are in archives, whose marks tell when they change.
+    /// Whether it has no folder: all its events are in archives, whose marks show a change.
     is_archived: bool,
     pub(super) task: Task,
     /// The serialized task.

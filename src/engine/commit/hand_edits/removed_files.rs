@@ -49,7 +49,8 @@ pub(crate) fn deleted(ws: &Workspace) -> Result<RemovedTasks> {
     let pending = read::pending(ws)?;
     let (mut left_out, archived) = (None, archive::archived(&ws.store)?);
     let mut gone = |id: &Id| {
-        let is_gone = !sparse::has_log(ws, *id) && !archived.holds(*id) && !pending.contains_key(&Entity::Task(*id));
+        let is_known = archived.holds(*id) || archived.dropped.contains(id);
+        let is_gone = !sparse::has_log(ws, *id) && !is_known && !pending.contains_key(&Entity::Task(*id));
         is_gone && !left_out.get_or_insert_with(|| sparse::hidden_paths(ws)).leaves_out(&sparse::log_path(ws, *id))
     };
     let committed = committed_tasks(ws).unwrap_or_default();
