@@ -22,7 +22,9 @@ use crate::engine::query::plan_page::PlanPage;
 use crate::engine::query::review::ReviewReport;
 use crate::engine::query::status::Overview;
 use crate::engine::query::unreachable_events::LostEvents;
-use crate::engine::{Drawing, Exported, LintReport, RepairReport, Restored, SyncReport};
+use crate::engine::{
+    CompactReport, Drawing, Exported, LintReport, MigrationReport, RepairReport, Restored, SyncReport,
+};
 use crate::reports::changed::Changed;
 use crate::reports::inbox::{InboxAcknowledged, InboxPage};
 use crate::reports::list::List;
@@ -72,6 +74,8 @@ pub enum Answer {
     Pushed(Pushed),
     Repaired(RepairReport),
     Restored(Restored),
+    Compacted(CompactReport),
+    Migrated(MigrationReport),
     Imported(ImportReport),
     Planned(PlanReport),
     RequestUndone(SagaReport),
@@ -175,6 +179,8 @@ impl Answer {
             | Answer::Lint(_)
             | Answer::Pushed(_)
             | Answer::Repaired(_)
+            | Answer::Compacted(_)
+            | Answer::Migrated(_)
             | Answer::Imported(_) => None,
         }
     }

@@ -19,12 +19,14 @@ use serde_json::Value;
 pub use self::answer::{Answer, without_nulls};
 pub use self::prime::prime;
 pub use self::table::{Kind, Method, OPERATIONS, OTHER_NAMES, Operation, Route, find};
+use crate::engine::commit::compact;
 use crate::engine::commit::hand_edits::record;
 use crate::engine::commit::idempotency::{self, Key};
 use crate::engine::commit::{keys, plan, saga, sessions, tokens, write};
 use crate::engine::feed::stream;
 use crate::engine::import::ImportReport;
 use crate::engine::lint::{self, base, fix};
+use crate::engine::migrate;
 use crate::engine::query::export::{ExportEnd, Take};
 use crate::engine::query::{
     board, brief, check, conflicts, diagnostics, diff, doctor, export, graph, history, leases, lists, liveness, log,
@@ -371,6 +373,12 @@ fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
                 warnings: warning.into_iter().collect(),
                 ..Answered::of(Answer::Restored(restored))
             });
+        }
+        Job::Migrate(q) => Answer::Migrated(migrate::migrate(ws, q)?),
+        Job::Compact(q) => {
+            let report = compact::compact(ws, q)?;
+            let warnings = report.warnings.clone();
+            return Ok(Answered { warnings, ..Answered::of(Answer::Compacted(report)) });
         }
         Job::LintFix(_) if ws.findings.iter().any(|f| f.rule == Rule::ConfigInvalid) => {
             let why = "nothing was repaired: the settings cannot be read, so it is not known what is allowed";

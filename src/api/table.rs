@@ -25,7 +25,9 @@ use crate::engine::query::plan_page::PlanPage;
 use crate::engine::query::review::ReviewReport;
 use crate::engine::query::status::Overview;
 use crate::engine::query::unreachable_events::LostEvents;
-use crate::engine::{Drawing, Exported, LintReport, RepairReport, Restored, SyncReport};
+use crate::engine::{
+    CompactReport, Drawing, Exported, LintReport, MigrationReport, RepairReport, Restored, SyncReport,
+};
 use crate::model::agent::{Agent, Lease, Session};
 use crate::model::command::Command;
 use crate::model::job::Job;
@@ -282,6 +284,8 @@ fn row_of(name: &str) -> Option<Row> {
         "sync.push" => row::<Pushed>(Some(Verb::Admin), at(Post, "/events/push"), None),
         "resolve" => row::<RepairReport>(None, None, Some("sync")),
         "recover" => row::<Restored>(None, None, None),
+        "migrate" => row::<MigrationReport>(Some(Verb::Admin), None, None),
+        "compact" => row::<CompactReport>(Some(Verb::Archive), None, None),
         "lint.fix" => row::<LintReport>(None, None, None).depending(&Verb::ALL),
         "lint.since" => row::<LintReport>(None, None, None),
         "import" => row::<ImportReport>(Some(Verb::Create), None, None),

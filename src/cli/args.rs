@@ -189,6 +189,14 @@ pub enum Verb {
     /// List acknowledged events that no branch or worktree holds, or bring chosen ones back
     #[command(after_help = "Examples:\n  agentpm recover\n  agentpm recover --task 7XK2Q1\n  agentpm recover --all")]
     Recover(Deferred<super::exchange::Recover>),
+    /// Move tasks that were archived long ago from their folders into archives
+    #[command(
+        after_help = "Examples:\n  agentpm compact --dry-run\n  agentpm compact --older-than 30d\n  agentpm compact --drop-before 2024-01-01 --dry-run"
+    )]
+    Compact(Deferred<crate::model::job::Compact>),
+    /// Rewrite a store of an older format in that of this program, as one commit
+    #[command(after_help = "Examples:\n  agentpm migrate --dry-run\n  agentpm migrate")]
+    Migrate(Deferred<crate::model::job::Migrate>),
     /// Check whether another agent's task in progress claims files; exit with 1 if one does
     #[command(after_help = "Example:\n  agentpm check src/git docs/git.md")]
     Check(Deferred<q::Check>),

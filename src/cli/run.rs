@@ -334,6 +334,8 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Import(Deferred(args)) => return import::import(ws, args, global),
         Verb::Resolve(Deferred(args)) => Call::Job(Job::Resolve(args)),
         Verb::Recover(Deferred(args)) => exchange::recover(args),
+        Verb::Migrate(Deferred(args)) => Call::Job(Job::Migrate(args)),
+        Verb::Compact(Deferred(args)) => Call::Job(Job::Compact(args)),
         Verb::Sync(Deferred(args)) => exchange::sync(args)?,
         // Answered above, without a store.
         #[cfg(feature = "mcp")]

@@ -25,7 +25,7 @@ use crate::engine::query::lists::ReadyList;
 use crate::engine::query::names::name_tasks_in;
 use crate::engine::query::review::ReviewReport;
 use crate::engine::query::status::{Overview, OverviewTask};
-use crate::engine::{Drawing, LeaseNews, RepairReport, Restored, SyncReport};
+use crate::engine::{CompactReport, Drawing, LeaseNews, MigrationReport, RepairReport, Restored, SyncReport};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::Lease;
 use crate::model::context::ContextEntry;
@@ -113,6 +113,8 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Pushed(pushed) => object(&json!(pushed)),
         Answer::Repaired(report) => repaired(report),
         Answer::Restored(restored) => restored_words(restored),
+        Answer::Compacted(report) => compacted_words(report),
+        Answer::Migrated(report) => migrated_words(report),
         Answer::Imported(report) => imported(report),
         Answer::Planned(report) => planned(report),
         Answer::RequestUndone(report) => request_undone(report),
@@ -164,6 +166,8 @@ fn has_changed(answer: &Answer) -> bool {
         | Answer::Pushed(_)
         | Answer::Repaired(_)
         | Answer::Restored(_)
+        | Answer::Compacted(_)
+        | Answer::Migrated(_)
         | Answer::Imported(_) => true,
         _ => false,
     }
@@ -756,10 +760,64 @@ fn restored_words(restored: &Restored) -> String {
     format!("{entities}restored {}\n", counted(restored.total, "event"))
 }
 
+fn compacted_words(report: &CompactReport) -> String {
+    let CompactReport { dry_run, until, tasks, events, files, reclaimed_bytes, archives, left, dropped, .. } = report;
+    let would = if *dry_run { "would move" } else { "moved" };
+    let mut out = match tasks {
+        0 => format!("no task with a folder was archived until {until}\n"),
+        _ => format!(
+            "{would} {} with {} into {}: {} fewer, {} less on the disk\n",
+            counted(*tasks, "task"),
+            counted(*events, "event"),
+            archives.join(", "),
+            counted(*files, "file"),
+            size_words(*reclaimed_bytes)
+        ),
+    };
+    if let Some(dropped) = dropped {
+        let would = if *dry_run { "would drop" } else { "dropped" };
+        let (tasks, events) = (counted(dropped.tasks, "task"), counted(dropped.events, "event"));
+        out.push_str(&format!("{would} {tasks} with {events} from the archives; a record of them stays\n"));
+    }
+    for one in left {
+        out.push_str(&format!("left: {} {}: {}\n", one.handle, escape(&one.title), one.why));
+    }
+    out
+}
+
+fn migrated_words(report: &MigrationReport) -> String {
+    let MigrationReport { dry_run, from, to, steps, written, removed, commit } = report;
+    if from == to {
+        return format!("the store has format {to} already\n");
+    }
+    let would = if *dry_run { "would write" } else { "wrote" };
+    let mut out = format!("format {from} to {to}: {would} {}, {removed} removed\n", counted(*written, "file"));
+    for step in steps {
+        out.push_str(&format!("  {}\n", escape(step)));
+    }
+    if let Some(commit) = commit {
+        out.push_str(&format!("committed as {commit}; git revert brings the older store back\n"));
+    }
+    out
+}
+
+/// A number of bytes, in the unit that fits.
+fn size_words(bytes: i64) -> String {
+    let tenths = |unit: i64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
+    match bytes {
+        ..1_000_000 => format!("{} kB", bytes / 1_000),
+        1_000_000..1_000_000_000 => format!("{} MB", tenths(1_000_000)),
+        _ => format!("{} GB", tenths(1_000_000_000)),
+    }
+}
+
 fn repaired(report: &RepairReport) -> String {
     let mut out = String::new();
     for item in &report.items {
         out.push_str(&format!("{}: {}\n", escape(&item.entity.to_string()), item.did.join("; ")));
+    }
+    for path in &report.archives {
+        out.push_str(&format!("{}: sorted\n", escape(path)));
     }
     for left in &report.left {
         out.push_str(&format!("unchanged: {}\n", escape(left)));

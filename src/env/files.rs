@@ -203,6 +203,26 @@ impl Dir {
         })
     }
 
+    /// As [`Dir::replace_synced`], with the bytes that `fill` writes, which need not be in memory at once.
+    pub fn replace_filled(
+        &self,
+        path: impl AsRef<Path>,
+        mode: u32,
+        fill: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let path = path.as_ref();
+        let fill = |file: &mut File| {
+            let mut out = io::BufWriter::new(file);
+            fill(&mut out)?;
+            out.flush()
+        };
+        self.fill_then_rename(path, mode, fill, |file, temporary| {
+            file.sync_data()?;
+            sys::renameat(&self.fd, temporary, &self.fd, path)?;
+            self.sync_folder_of(path)
+        })
+    }
+
     /// As [`Dir::replace_synced`], but fails with `AlreadyExists` if the file exists.
     pub fn create_synced(&self, path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> io::Result<()> {
         let path = path.as_ref();
@@ -266,6 +286,16 @@ impl Dir {
         mode: u32,
         put: impl FnOnce(&File, &Path) -> io::Result<()>,
     ) -> io::Result<()> {
+        self.fill_then_rename(path, mode, |file| file.write_all(bytes), put)
+    }
+
+    fn fill_then_rename(
+        &self,
+        path: &Path,
+        mode: u32,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+        put: impl FnOnce(&File, &Path) -> io::Result<()>,
+    ) -> io::Result<()> {
         let name = path.file_name().and_then(|n| n.to_str()).ok_or(ErrorKind::InvalidInput)?;
         let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
@@ -273,7 +303,7 @@ impl Dir {
         if mode & 0o066 != 0 {
             self.share_file(&file)?;
         }
-        let written = file.write_all(bytes).and_then(|()| put(&file, &temporary));
+        let written = fill(&mut file).and_then(|()| put(&file, &temporary));
         if written.is_err() {
             // The temporary file holds nothing of value, so a failure to remove it is ignored.
             let _ = sys::unlinkat(&self.fd, &temporary, AtFlags::empty());

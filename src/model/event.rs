@@ -325,6 +325,11 @@ struct WireIn<'a> {
     sig: Option<String>,
 }
 
+/// The id of a line in the form that agentpm writes; `None` if the line must be parsed.
+pub fn written_id(line: &str) -> Option<Id> {
+    line.strip_prefix("{\"v\":1,\"id\":\"")?.get(..26)?.parse().ok()
+}
+
 /// Parses one line of a log.
 ///
 /// Errors: `ERR_CORRUPT` with the reason: too long, not JSON, nested too deep, duplicate keys, an invalid number, an invalid

@@ -133,6 +133,8 @@ rules! {
     LogForm = "log-form", Warning, Yes, Render, "agentpm lint --fix rewrites it in canonical form";
     /// The same event occurs twice in a log.
     LogDuplicate = "log-duplicate", Warning, Yes, Render, "agentpm lint --fix removes the copy";
+    /// An archive is not sorted, or holds a task that belongs elsewhere.
+    ArchiveForm = "archive-form", Warning, Yes, Render, "agentpm resolve sorts it, or brings the task back";
     /// Two different events have one id; neither counts.
     EventConflict = "event-id-conflict", Error, No, Other, "restore the true line from git history; agentpm never chooses between them";
     /// An event names another entity than the log that contains it.
@@ -236,6 +238,8 @@ rules! {
     ConfigInvalid = "config-invalid", Error, No, Other, "correct the file with an editor";
     /// config.toml is missing, so that the defaults apply.
     ConfigMissing = "config-missing", Warning, Yes, Other, "restore it from git history; agentpm init writes one with the defaults";
+    /// The store was written by an older version.
+    StoreOlder = "store-older", Error, No, Other, "agentpm migrate rewrites it in the format of this program, in one commit";
     /// The store was written by a newer version.
     StoreNewer = "store-newer", Error, No, Other, "use a newer agentpm to write to this store";
 }

@@ -55,6 +55,16 @@ impl Id {
         self.0.timestamp_ms()
     }
 
+    /// Its 16 bytes, which sort like the text.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_bytes()
+    }
+
+    /// The id with these bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Id(Ulid::from_bytes(bytes))
+    }
+
     /// The last `len` characters, as lists print them.
     pub fn handle(self, len: usize) -> String {
         let text = self.to_string();
@@ -65,6 +75,14 @@ impl Id {
     pub fn has_part(self, text: &str) -> bool {
         let id = self.to_string();
         id.starts_with(text) || id.ends_with(text)
+    }
+
+    /// Whether these are its folders. Cheap enough to ask of every task.
+    pub fn is_in_shard(self, shard: &str) -> bool {
+        let [.., high, low] = self.to_bytes();
+        // A letter stands for 5 bits.
+        let letters = [(high << 3 | low >> 5) & 31, low & 31].map(|at| ALPHABET.as_bytes()[usize::from(at)]);
+        shard.as_bytes() == [letters[0], b'/', letters[1]]
     }
 
     /// The folders of a task with this id, such as `P/8`.

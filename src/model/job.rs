@@ -13,6 +13,7 @@ use crate::model::command::AgentRegister;
 use crate::model::id::Id;
 use crate::model::operation::operations;
 use crate::model::query::Inbox;
+use crate::model::time::Time;
 
 /// Commit the plan, merge the upstream, and push
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -58,6 +59,30 @@ pub struct Resolve {
     /// Stage the written files and those of already staged tasks, even if git reports no merge in progress
     #[arg(long)]
     pub staged: bool,
+}
+
+/// Move tasks that were archived long ago from their folders into archives
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Compact {
+    /// Minimum time since a task was archived (default: compact.retention_days of config.toml)
+    #[arg(long, value_name = "DURATION")]
+    pub older_than: Option<Duration>,
+    /// Drop the tasks from the archives that were archived until this time; a record of them stays
+    #[arg(long, value_name = "WHEN")]
+    pub drop_before: Option<Time>,
+    /// Show what would change; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Rewrite a store of an older format in that of this program, as one commit
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Migrate {
+    /// Show what would change; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Restore acknowledged events that no branch or worktree holds
@@ -234,6 +259,8 @@ impl Job {
             Job::Sync(options) => !options.plan,
             Job::PlanApply(plan) => !plan.dry_run,
             Job::UndoRequest(undo) => !undo.dry_run,
+            Job::Compact(compact) => !compact.dry_run,
+            Job::Migrate(migrate) => !migrate.dry_run,
             Job::SyncPush(_)
             | Job::Resolve(_)
             | Job::Recover(_)
@@ -258,6 +285,8 @@ operations! {
         SyncPush = "sync.push",
         Resolve = "resolve",
         Recover = "recover",
+        Compact = "compact",
+        Migrate = "migrate",
         LintFix = "lint.fix",
         LintSince = "lint.since",
         Import = "import",

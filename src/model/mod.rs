@@ -6,6 +6,7 @@ pub mod agent;
 pub mod args;
 mod batch;
 pub mod command;
+pub mod compaction;
 pub mod context;
 pub mod event;
 pub mod field;

@@ -32,6 +32,8 @@ pub struct Settings {
     pub thread: ThreadSettings,
     /// Commands that run under a lease.
     pub work: WorkSettings,
+    /// Compaction.
+    pub compact: CompactSettings,
     /// Locks.
     pub lock: LockSettings,
     /// Runtime state: journal, locks, leases, sessions.
@@ -123,6 +125,14 @@ pub struct ReviewSettings {
     pub need_perm: String,
     /// The least precedence of a reviewer; any if absent.
     pub need_precedence: Option<i64>,
+}
+
+/// `[compact]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CompactSettings {
+    /// How many days after it was archived a task moves into an archive.
+    pub retention_days: u32,
 }
 
 /// `[session]`
@@ -297,6 +307,7 @@ impl Default for Settings {
             session: SessionSettings::default(),
             thread: ThreadSettings::default(),
             work: WorkSettings::default(),
+            compact: CompactSettings::default(),
             lock: LockSettings::default(),
             runtime: RuntimeSettings::default(),
             score: ScoreSettings::default(),
@@ -361,6 +372,19 @@ impl Default for WorkSettings {
 impl Default for BranchSettings {
     fn default() -> Self {
         BranchSettings { local: true, remote: true, active_days: 30 }
+    }
+}
+
+impl Default for CompactSettings {
+    fn default() -> Self {
+        CompactSettings { retention_days: 90 }
+    }
+}
+
+impl CompactSettings {
+    /// The retention in milliseconds.
+    pub fn retention_ms(&self) -> i64 {
+        i64::from(self.retention_days) * 86_400_000
     }
 }
 

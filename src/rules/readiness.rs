@@ -102,6 +102,11 @@ pub struct BlockerState {
     pub is_unreviewed: bool,
 }
 
+impl BlockerState {
+    /// That of a task whose events were dropped from the archives.
+    pub const DROPPED: Self = BlockerState { status: Status::Archived, completed_at: None, is_unreviewed: false };
+}
+
 impl From<&Task> for BlockerState {
     fn from(task: &Task) -> Self {
         let is_unreviewed = task.is_unreviewed();

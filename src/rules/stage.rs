@@ -89,6 +89,8 @@ pub trait Stage {
     fn task(&mut self, id: Id) -> Result<Rc<Task>>;
     /// Whether a task exists.
     fn exists(&mut self, id: Id) -> Result<bool>;
+    /// Whether the events of a task were dropped from the archives.
+    fn is_dropped(&mut self, id: Id) -> Result<bool>;
     /// Whether the completion of a task at this time is on the default branch of the remote; true without such a branch.
     fn has_landed(&mut self, id: Id, at: Time) -> Result<bool>;
     /// The tasks that have this one as parent.

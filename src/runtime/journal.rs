@@ -26,6 +26,7 @@ use serde_json::Value;
 use crate::env::files::{Dir, read_line};
 use crate::error::{Code, Error, Result};
 use crate::model::args::Ref;
+use crate::model::compaction::Compaction;
 use crate::model::event::{Entry, MAX_LINE, parse_line};
 use crate::model::id::Id;
 use crate::model::time::Time;
@@ -69,6 +70,9 @@ pub struct Commit {
     /// What carried the events here, if no command of this clone wrote them and git did not bring them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carrier: Option<Carrier>,
+    /// Which closed tasks move into the archives of the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compact: Option<Compaction>,
     /// The idempotency key of the call, with its request and its result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyRecord>,
@@ -468,6 +472,7 @@ mod tests {
             head: String::new(),
             arrived: false,
             carrier: None,
+            compact: None,
             key: None,
         }
     }

@@ -15,6 +15,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::task::Task;
 use crate::rules::fold;
+use crate::store::archive;
 use crate::store::layout::{AGENTS, LOG, Store, home, shown, task_dir};
 use crate::store::log::{Log, MAX_LOG};
 
@@ -22,7 +23,7 @@ use crate::store::log::{Log, MAX_LOG};
 /// smaller one is parsed as a document (`store::yaml`).
 pub const MAX_YAML: u64 = MAX_LOG;
 
-/// The log of an entity; empty if there is none. Findings carry the path.
+/// The log of an entity, with what the archives hold of a task; empty if there is none. Findings carry the path.
 ///
 /// Errors: `ERR_IO` if the disk fails. A link, folder or device in its place is a finding.
 pub fn read_log(store: &Store, entity: &Entity) -> Result<Log> {
@@ -50,6 +51,9 @@ pub fn read_log(store: &Store, entity: &Entity) -> Result<Log> {
     let shown = store.shown(&path);
     for finding in &mut log.findings {
         finding.path = Some(shown.clone());
+    }
+    if let Entity::Task(id) = entity {
+        log.add_archived(archive::entries(store, *id)?);
     }
     Ok(log)
 }

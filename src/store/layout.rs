@@ -13,6 +13,7 @@ use crate::env::files::{self, Dir, Kind};
 use crate::error::{Code, Error, Result};
 use crate::model::event::Entity;
 use crate::model::id::{Id, check_agent_name};
+use crate::store::archive::Archives;
 
 /// The name of the store's folder.
 pub const STORE: &str = ".agentpm";
@@ -22,13 +23,23 @@ pub const LOG: &str = "events.jsonl";
 pub const TASKS: &str = "tasks";
 /// The folder of the agents.
 pub const AGENTS: &str = "agents";
+/// The folder of the archives.
+pub const ARCHIVE: &str = "archive";
+/// The record of dropped tasks.
+pub const DROPPED: &str = "archive/dropped.jsonl";
 /// The folder of runtime state if the git folder cannot be written.
 pub const LOCAL: &str = ".local";
 /// Whether a path below the store is that of an archive of closed tasks, `archive/<YYYY-MM>.jsonl`.
 pub fn is_archive(below: &str) -> bool {
-    let month = below.strip_prefix("archive/").and_then(|name| name.strip_suffix(".jsonl"));
+    let name = below.strip_prefix(ARCHIVE).and_then(|rest| rest.strip_prefix('/'));
+    let month = name.and_then(|name| name.strip_suffix(".jsonl"));
     let fits = |(n, byte): (usize, u8)| if n == 4 { byte == b'-' } else { byte.is_ascii_digit() };
     month.is_some_and(|month| month.len() == 7 && month.bytes().enumerate().all(fits))
+}
+
+/// Whether a path below the store is that of a file in the folder of the archives: an archive, or the record of dropped tasks.
+pub fn is_in_archives(below: &str) -> bool {
+    below == DROPPED || is_archive(below)
 }
 
 /// The version of the store's format that this program writes.
@@ -74,6 +85,8 @@ pub struct Store {
     pub dir: Dir,
     /// Its path below the top of the work tree, for messages: `.agentpm`, or `sub/.agentpm`.
     pub name: String,
+    /// What is known of its archives.
+    pub archives: Archives,
 }
 
 impl Store {
@@ -108,7 +121,7 @@ impl Store {
             Err(e) => return Err(Error::io("open", path, &e)),
         };
         let name = path.strip_prefix(top).unwrap_or(path).display().to_string();
-        Ok(Some(Store { dir, name }))
+        Ok(Some(Store { dir, name, archives: Archives::default() }))
     }
 
     /// A path in the store as messages show it: relative to the top of the work tree.

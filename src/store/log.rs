@@ -4,7 +4,7 @@
 //! Memory is bounded by the longest line allowed. [`Log::canonical`] keeps every line that it does not understand.
 //! Leaves to others: what the events mean, and who may write.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{BufReader, Read};
 
 use crate::env::files::read_line;
@@ -61,6 +61,8 @@ pub struct Log {
     /// The lines are not in the order of the events. That is not a finding: state depends on the set of events, and git's
     /// union leaves such files. The next write sorts them.
     pub unsorted: bool,
+    /// An archive holds events that the file lacks, so a change writes the whole log.
+    pub partial: bool,
     /// Part of the file is not in memory (a line too long, too many foreign lines, a file too large), so rewriting it would
     /// lose something.
     pub fixed: bool,
@@ -189,6 +191,23 @@ impl Log {
         }
     }
 
+    /// Whether it holds an event.
+    pub fn holds(&self, event: Id) -> bool {
+        self.entries.iter().any(|entry| entry.event.id == event)
+    }
+
+    /// Adds the events that an archive holds of the same entity.
+    pub fn add_archived(&mut self, archived: Vec<Entry>) {
+        let known: HashMap<Id, &Entry> = self.entries.iter().map(|entry| (entry.event.id, entry)).collect();
+        // A redaction removes the text from the log first.
+        let is_known = |entry: &Entry| {
+            known.get(&entry.event.id).is_some_and(|known| known.line == entry.line || known.event.is_redacted())
+        };
+        let more: Vec<Entry> = archived.into_iter().filter(|entry| !is_known(entry)).collect();
+        self.partial |= !more.is_empty();
+        self.entries.extend(more);
+    }
+
     /// The line of an event; the first of several copies.
     pub fn line_of(&self, event: Id) -> Option<usize> {
         let at = self.entries.iter().position(|e| e.event.id == event)?;
@@ -239,7 +258,8 @@ fn place(entry: &Entry) -> Stamp {
     if stamp.lamport > MAX_LAMPORT_JUMP { Stamp { lamport: 0, ..stamp } } else { stamp }
 }
 
-fn is_marker(line: &[u8]) -> bool {
+/// Whether a line is a conflict marker of git.
+pub(super) fn is_marker(line: &[u8]) -> bool {
     line == b"=======" || [&b"<<<<<<< "[..], b">>>>>>> ", b"||||||| "].iter().any(|marker| line.starts_with(marker))
 }
 

@@ -2,10 +2,14 @@
 //!
 //! Leaves to others: the rules of the plan, and the journal and the locks (`runtime`).
 
+pub mod archive;
+pub mod archive_form;
 pub mod bare;
 pub mod comments;
+pub mod compact;
 pub mod config;
 pub mod database;
+pub mod dropped;
 pub mod edited;
 pub mod entity;
 pub mod facts;
@@ -15,6 +19,7 @@ pub mod index;
 pub mod layout;
 pub mod log;
 pub mod merge;
+pub mod migrate;
 pub mod place;
 pub mod project;
 pub mod yaml;

@@ -17,6 +17,8 @@ use crate::model::payload::Payload;
 use crate::model::yaml::{render_agent, render_task};
 use crate::rules::fold;
 use crate::rules::register::heads_of;
+use crate::store::archive;
+use crate::store::compact;
 use crate::store::entity::{MAX_YAML, is_odd, read_log};
 use crate::store::layout::{LOG, Store, home};
 use crate::store::log::Log;
@@ -90,7 +92,14 @@ fn project_logs(
     };
     let is_new = log.entries.is_empty();
     let dir = if is_new { store.dir.make_dir(&folder) } else { store.dir.dir(&folder) };
-    let dir = dir.map_err(fail(if is_new { "make" } else { "open" }))?;
+    let dir = match dir {
+        // An archive holds the whole task; a change brings it back.
+        Err(e) if e.kind() == ErrorKind::NotFound && log.partial => match fresh.is_empty() {
+            true => return Ok(None),
+            false => store.dir.make_dir(&folder).map_err(fail("make"))?,
+        },
+        dir => dir.map_err(fail(if is_new { "make" } else { "open" }))?,
+    };
     let before = match over {
         Expected::Known(None) | Expected::States => render(entity, &log.entries),
         Expected::Known(Some(_)) | Expected::Nothing => String::new(),
@@ -99,7 +108,7 @@ fn project_logs(
     // Events from elsewhere may be older than those here.
     let last = log.entries.iter().map(|e| e.event.stamp()).max();
     let older = fresh.iter().any(|e| Some(e.event.stamp()) < last) || !fresh.is_sorted_by_key(|e| e.event.stamp());
-    if (log.rough || log.unsorted || redacted || older) && !log.fixed {
+    if (log.rough || log.unsorted || log.partial || redacted || older) && !log.fixed {
         if let Some(torn) = &log.torn {
             keep_torn(set_aside, entity, torn)?;
         }
@@ -117,6 +126,12 @@ fn project_logs(
         append().map_err(fail("write"))?;
     }
     log.entries.extend(fresh);
+    if let Entity::Task(id) = entity
+        && log.entries.iter().any(|entry| matches!(entry.event.payload, Payload::ContextRedacted(_)))
+        && archive::archived(store)?.holds(*id)
+    {
+        compact::take_out(store, *id)?;
+    }
     if matches!(over, Expected::Nothing) {
         return Ok(None);
     }

@@ -59,6 +59,18 @@ fn a_batch_on_a_failing_disk_is_refused_or_happened() {
     Story::of_a_batch().meets_a_failing_disk_at_every_call();
 }
 
+#[test]
+fn a_compaction_killed_at_any_call_moved_all_or_none() {
+    crate::machine::needs!("strace");
+    Story::of_a_compaction().is_killed_at_each(CHANGING);
+}
+
+#[test]
+fn a_compaction_on_a_failing_disk_is_refused_or_happened() {
+    crate::machine::needs!("strace");
+    Story::of_a_compaction().meets_a_failing_disk_at_every_call();
+}
+
 /// Calls by which a program changes files or gives locks back. Those that are not made are not asked for.
 const CHANGING: &[&str] = &[
     "open",
@@ -150,6 +162,39 @@ impl Story {
             match (done["status"].as_str(), waiting["status"].as_str(), outcomes(&done)) {
                 (Some("in_progress"), Some("blocked"), 0) => false,
                 (Some("completed"), Some("open"), 1) => true,
+                half => panic!("half done: {half:?}"),
+            }
+        })
+    }
+
+    /// Closed tasks of two months, one of which is in an archive already; the next change continues after a kill.
+    fn of_a_compaction() -> Self {
+        let (room, kept) = a_repository_in_use();
+        let closed: Vec<String> = ["2024-03-10T10:00:00Z", "2024-03-11T10:00:00Z", "2024-04-10T10:00:00Z"]
+            .into_iter()
+            .map(|day| {
+                room.at(day);
+                let id = room.task("closed", &[]);
+                room.run(&["task", "transition", &id, "--status", "cancelled"]).data();
+                room.run(&["task", "archive", &id]).data();
+                if day.contains("03-10") {
+                    room.run(&["compact", "--older-than", "0s"]).data();
+                }
+                id
+            })
+            .collect();
+        let args = ["compact", "--older-than", "90d"].map(str::to_owned);
+        Story::new(room, kept, &args, move |room| {
+            for id in &closed {
+                let events = room.run(&["log", id, "--all"]).data()["items"].as_array().unwrap().len();
+                assert_eq!((room.get(id)["status"].as_str(), events), (Some("archived"), 3));
+            }
+            room.task("a change completes it", &[]);
+            let folders = closed.iter().filter(|id| room.task_dir(id).exists()).count();
+            let months = std::fs::read_dir(room.store().join("archive")).unwrap().count();
+            match (folders, months) {
+                (2, 1) => false,
+                (0, 2) => true,
                 half => panic!("half done: {half:?}"),
             }
         })

@@ -188,6 +188,17 @@ stories! {
         s.write(&format!("{}\n{}\n\n{}\n", lines[0], lines[1], lines[2]));
         End::warning(s.log(), 3)
     },
+    archive_form: |s| {
+        s.run(&["task", "transition", &s.id, "--status", "cancelled"]);
+        s.run(&["task", "archive", &s.id]);
+        s.run(&["compact", "--older-than", "0s"]);
+        let archive = fs::read_dir(s.room.store().join("archive")).unwrap().next().unwrap().unwrap().path();
+        let text = fs::read_to_string(&archive).unwrap();
+        let (first, rest) = text.split_once('\n').unwrap();
+        fs::write(&archive, format!("{rest}{first}\n")).unwrap();
+        let last = text.lines().count();
+        End::warning(shown(&s.room, &archive), last)
+    },
     log_duplicate: |s| {
         s.write(&format!("{}{}\n", s.text(), s.lines()[0]));
         End::warning(s.log(), 4)
@@ -514,6 +525,10 @@ stories! {
         fs::remove_file(s.room.store().join("config.toml")).unwrap();
         End::warning(CONFIG.into(), None)
     },
+    store_older: |s| {
+        s.config("# from long ago\nformat = 0\n");
+        End::error(CONFIG.into(), 2)
+    },
     store_newer: |s| {
         s.config("# from the future\nformat = 2\n");
         End::error(CONFIG.into(), 2)
@@ -551,6 +566,7 @@ cases! { repaired by is_repaired {
     },
     log_markers: Story::resolve,
     log_form: Story::fix,
+    archive_form: Story::fix,
     log_duplicate: Story::fix,
     event_id_conflict: |s| {
         s.write(&(s.lines()[..4].join("\n") + "\n"));

@@ -10,6 +10,7 @@ mod sandbox;
 
 mod after_merge;
 mod agent_instructions;
+mod archives_in_git;
 mod board;
 mod bounds;
 mod branch_permissions;
@@ -25,6 +26,7 @@ mod claims;
 #[cfg(all(feature = "client", feature = "server"))]
 mod client;
 mod clock_skew;
+mod compaction;
 mod completions;
 mod concurrent_saves;
 mod contract;
@@ -67,6 +69,7 @@ mod lint_rules;
 mod lint_settings;
 mod lost;
 mod merging;
+mod migration;
 mod names;
 mod new_files;
 mod notices;

@@ -177,6 +177,8 @@ pub fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
         "sync.push" => (vec!["sync", "push", "--file", "events"], json!({ "events": "[]" })),
         "resolve" => (vec!["resolve"], json!({})),
         "recover" => (vec!["recover", "--all"], json!({ "all": true })),
+        "compact" => (vec!["compact", "--dry-run"], json!({ "dry_run": true })),
+        "migrate" => (vec!["migrate", "--dry-run"], json!({ "dry_run": true })),
         "import" => (
             vec!["import", "--from", "taskmaster", "export"],
             json!({ "from": "taskmaster", "text": r#"{"tasks":[{"id":1,"title":"x","status":"pending"}]}"# }),

@@ -24,6 +24,7 @@ pages! {
     board = "docs/board.md",
     bus = "docs/bus.md",
     ci = "docs/ci.md",
+    compaction = "docs/compaction.md",
     export = "docs/export.md",
     git = "docs/git.md",
     hand_edits = "docs/hand-edits.md",

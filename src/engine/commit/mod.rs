@@ -4,6 +4,7 @@
 //! Leaves to others: what a command means (`rules::decide`).
 
 pub(crate) mod application;
+pub(crate) mod compact;
 pub(crate) mod confirmation;
 pub(crate) mod expiry;
 pub(crate) mod hand_edits;

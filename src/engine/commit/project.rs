@@ -21,6 +21,7 @@ use crate::model::id::Id;
 use crate::rules::{lease, session};
 use crate::runtime::journal::{Journal, KeyRecord, Record};
 use crate::runtime::{records, waiting};
+use crate::store::compact;
 use crate::store::entity::{read_log, understand};
 use crate::store::layout::Store;
 use crate::store::log::Log;
@@ -132,6 +133,13 @@ fn project_files<'r>(ws: &Workspace, store: &Store, records: &'r [Record], runti
         match one {
             Ok(heads) => rendered.extend(heads),
             Err(entity) => drop(blocked.insert(entity)),
+        }
+    }
+    for order in records.iter().filter_map(|record| record.commit.compact.as_ref()) {
+        compact::sweep(store);
+        compact::apply(store, &compact::moves_until(store, order.until)?.tasks)?;
+        if let Some(order) = &order.drop {
+            compact::drop_tasks(store, &compact::drops_until(store, order)?)?;
         }
     }
     // The notes are those of this worktree.

@@ -429,6 +429,7 @@ fn write<'a>(
         head: project::head(ws),
         arrived: false,
         carrier: None,
+        compact: None,
         key: key.clone(),
     };
     // A program that was stopped in the middle, or a machine that slept, must not write under a lease that expired meanwhile.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::open::newer;
+use super::open::other_format;
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{check_agent_name, quoted};
 use crate::model::suggest::slip;
@@ -85,7 +85,7 @@ pub(crate) fn settings(path: &str, below: &str, bytes: &[u8]) -> Vec<Finding> {
         },
         _ => {
             let (settings, mut findings) = config::combine(&[SettingsFile::of_store(path.to_owned(), text.to_owned())]);
-            findings.extend(newer(path, text, &settings));
+            findings.extend(other_format(path, text, &settings));
             findings
         }
     }

@@ -1,5 +1,6 @@
 //! Finds, opens and creates a store.
 
+use std::cmp::Ordering;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -18,7 +19,7 @@ use crate::model::id::{Id, check_agent_name, slug};
 use crate::model::settings::{LintSettings, RuntimePlace, Settings};
 use crate::rules::roles::{Rights, Roles};
 use crate::store::config::{self, SettingsFile};
-use crate::store::layout::{FORMAT, STORE, Store};
+use crate::store::layout::{ARCHIVE, FORMAT, STORE, Store};
 use crate::store::place::{not_text, not_utf8};
 
 /// What an interface passes besides the command: flags that all commands share.
@@ -59,7 +60,18 @@ impl Workspace {
         }
         let rules = Rules { settings, findings, rights, unsafe_to_change };
         let is_named = options.store.is_some();
-        Ok(Workspace::new(opened(env, is_named, repo, store, rules, after_git), options.request))
+        let ws = Workspace::new(opened(env, is_named, repo, store, rules, after_git), options.request);
+        ws.cache_archives();
+        Ok(ws)
+    }
+
+    /// Keeps what is known of the archives next to the index.
+    fn cache_archives(&self) {
+        if let Ok(Some(_)) = self.store.dir.kind(ARCHIVE)
+            && let Some(index) = self.index_path()
+        {
+            self.store.archives.cache_in(index.with_extension("archives"), self.env.boot());
+        }
     }
 
     /// Refuses a change where settings or roles that cannot be read might forbid it.
@@ -208,7 +220,7 @@ fn find(env: &Env, options: &Options) -> Result<(Option<Repo>, Store)> {
 fn newer_own(store: &Store, files: &[SettingsFile], settings: &Settings) -> Option<Finding> {
     let name = store.shown("config.toml");
     let own = files.last().filter(|file| file.name == name).map_or("", |file| &file.text);
-    newer(&name, own, settings)
+    other_format(&name, own, settings)
 }
 
 /// Where git keeps a plan that need not be in the work tree.
@@ -335,11 +347,16 @@ pub(crate) fn not_checked_out(repo: &Repo) -> Option<Error> {
     )
 }
 
-/// What is to be said of settings that a newer version wrote.
-pub(crate) fn newer(path: &str, text: &str, settings: &Settings) -> Option<Finding> {
+/// What is to be said of settings that another version wrote.
+pub(crate) fn other_format(path: &str, text: &str, settings: &Settings) -> Option<Finding> {
     let line = text.lines().position(|line| line.trim_start().starts_with("format")).map(|n| n + 1);
     let message = format!("the store has format {}, this program writes {FORMAT}", settings.format);
-    (settings.format > FORMAT).then(|| Finding::new(Rule::StoreNewer, message).at(path, line))
+    let rule = match settings.format.cmp(&FORMAT) {
+        Ordering::Greater => Rule::StoreNewer,
+        Ordering::Less => Rule::StoreOlder,
+        Ordering::Equal => return None,
+    };
+    Some(Finding::new(rule, message).at(path, line))
 }
 
 /// The store a file lies in, or the one that is named; `None` where there is neither.

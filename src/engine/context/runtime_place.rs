@@ -98,16 +98,29 @@ impl Workspace {
 
     /// The runtime folder, made where it is missing, for a caller that is about to write. This worktree has an id from then on.
     ///
-    /// Errors: `ERR_IO` where this process cannot write it, `ERR_INVALID_STATE` for a newer store, `ERR_CORRUPT` where git tracks
+    /// Errors: `ERR_IO` where this process cannot write it, `ERR_INVALID_STATE` for a store of another format, `ERR_CORRUPT` where git tracks
     /// the folder.
     pub(crate) fn runtime_to_write(&self) -> Result<Dir> {
-        if self.settings.format > FORMAT {
-            return Err(Error::state(format!(
-                "this store has format {}, this agentpm writes format {FORMAT}",
-                self.settings.format
-            ))
-            .hint("use a newer agentpm; reading works with this one"));
+        if self.settings.format != FORMAT {
+            return Err(self.other_format());
         }
+        self.runtime_of_any_format()
+    }
+
+    /// The refusal to write a store of another format.
+    pub(crate) fn other_format(&self) -> Error {
+        let format = self.settings.format;
+        let hint = match format > FORMAT {
+            true => "use a newer agentpm; reading works with this one",
+            false => "agentpm migrate --dry-run shows what changes; agentpm migrate changes it, in one commit",
+        };
+        Error::state(format!("this store has format {format}, this agentpm writes format {FORMAT}")).hint(hint)
+    }
+
+    /// As [`Workspace::runtime_to_write`], for a store of any format.
+    ///
+    /// Errors: as there.
+    pub(crate) fn runtime_of_any_format(&self) -> Result<Dir> {
         if self.runtime_tracked {
             return Err(tracked(&self.store.shown(LOCAL)));
         }

@@ -386,6 +386,7 @@ fn commit_line(ws: &Workspace, n: usize, lamport: u64, arrived: bool) -> Result<
         head: project::head(ws),
         arrived,
         carrier: None,
+        compact: None,
         key: None,
     })
 }

@@ -148,7 +148,7 @@ impl<'a> Pass<'a> {
             self.entries.push(entry);
         }
         if let (Entity::Task(id), Some(state)) = (&entity, task) {
-            let is_known = read::exists(self.ws, *id);
+            let is_known = read::is_there(self.ws, *id);
             self.report.items.push(PlacedTask { origin: id.to_string(), id: Some(*id), new: !is_known });
             self.report.total += 1;
             let folded = ours::state(&fold(*id, &self.entries[first..]).0);

@@ -71,6 +71,21 @@ impl TaskLinks {
         self.edges.iter().flat_map(|edge| [edge.from, edge.to])
     }
 
+    /// Those of a task whose events were dropped from the archives: it was closed.
+    pub fn dropped() -> Self {
+        TaskLinks {
+            status: Status::Archived,
+            since: None,
+            completed: None,
+            is_forced: false,
+            is_unreviewed: false,
+            is_rejected: false,
+            overrides: false,
+            parent: None,
+            edges: Box::default(),
+        }
+    }
+
     fn blocking(&self) -> impl Iterator<Item = &Edge> {
         self.edges.iter().filter(|edge| edge.kind == RelationType::Blocks)
     }

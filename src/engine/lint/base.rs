@@ -10,17 +10,18 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::dropped::dropped_between;
 use super::permitted::{Gate, RolesAt};
 use super::signed::Keys;
-use super::source::{LintSource, Subject, log_path};
-use super::staged::read;
+use super::source::{LintSource, Subject};
 use super::vanished::VanishedEvents;
 use super::work_tree::WorkTree;
 use super::{LintReport, findings_of, run};
 use crate::engine::commit::hand_edits::record;
 use crate::engine::context::Workspace;
+use crate::engine::view::archives::TreeArchives;
 use crate::engine::view::history::{self, began_at, united};
 use crate::engine::view::{read as view, sparse};
 use crate::error::Result;
@@ -45,6 +46,8 @@ pub(crate) struct Branch<'a> {
     /// The trees of the commits where it began; several after merges in both directions.
     pub began: Vec<Oid>,
     tip: Tip,
+    /// The archives of each tree that was looked at.
+    archives: RefCell<BTreeMap<Oid, Rc<TreeArchives>>>,
     /// The tasks and agents that differ.
     pub entities: BTreeSet<Entity>,
     /// The other files that differ, by path below the store.
@@ -76,7 +79,7 @@ pub fn lint_since(ws: &Workspace, base: &str) -> Result<LintReport> {
         new.event.is_none() || !findings.iter().any(|known| known.event == new.event && known.rule == new.rule)
     });
     findings.extend(more);
-    Ok(LintReport::of(findings, tree.folders.len(), &history::settings_at(ws, &objects, base)?.lint))
+    Ok(LintReport::of(findings, tree.count(), &history::settings_at(ws, &objects, base)?.lint))
 }
 
 /// The findings about a branch that began at all of `began`, by the rules of `base`.
@@ -117,6 +120,7 @@ impl<'a> Branch<'a> {
             head_tree: tree(&head)?,
             began: began.iter().map(tree).collect::<Result<_>>()?,
             tip,
+            archives: RefCell::default(),
             entities: BTreeSet::new(),
             files: BTreeMap::new(),
         };
@@ -152,6 +156,8 @@ impl<'a> Branch<'a> {
                     None => drop(self.files.insert(change.path.clone(), change)),
                 }
             }
+            let archived = self.archives_at(*began)?.differing(self.objects, &*self.archives_at(self.head_tree)?)?;
+            self.entities.extend(archived.into_iter().map(Entity::Task));
         }
         Ok(())
     }
@@ -206,9 +212,17 @@ impl<'a> Branch<'a> {
         Ok(names.filter(|name| check_agent_name(name).is_ok()).collect())
     }
 
+    fn archives_at(&self, top: Oid) -> Result<Rc<TreeArchives>> {
+        if let Some(known) = self.archives.borrow().get(&top) {
+            return Ok(Rc::clone(known));
+        }
+        let archives = Rc::new(TreeArchives::at(self.objects, self.store_at(top)?)?);
+        self.archives.borrow_mut().insert(top, Rc::clone(&archives));
+        Ok(archives)
+    }
+
     fn log_at(&self, top: Oid, entity: &Entity) -> Result<Option<Log>> {
-        let bytes = self.objects.file(top, &log_path(&self.ws.store.name, entity))?;
-        bytes.map(|bytes| read(Some(&bytes))).transpose()
+        self.archives_at(top)?.log(self.objects, self.store_at(top)?, entity)
     }
 
     /// The log of a task or an agent at its tip.

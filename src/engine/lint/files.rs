@@ -3,7 +3,7 @@
 //! Guarantees: reports them and changes nothing.
 //! Leaves to others: the two files of a task or an agent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -13,19 +13,23 @@ use super::work_tree::WorkTree;
 use crate::engine::commit::hand_edits::new_files;
 use crate::engine::context::Workspace;
 use crate::engine::context::check_settings::{settings, unasked, unregistered};
+use crate::engine::view::sparse;
 use crate::env::files::Kind;
 use crate::error::{Error, Result};
 use crate::git::{Item, Mode, Repo};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
+use crate::model::task::Status;
+use crate::store::archive;
+use crate::store::archive_form;
 use crate::store::config::MAX_CONFIG;
+use crate::store::dropped;
 use crate::store::entity::is_odd;
-use crate::store::layout::{AGENTS, LOCAL, LOG, TASKS, entity_below, home, is_archive, shown, task_dir};
-use crate::store::log::{Log, MAX_LOG};
+use crate::store::layout::{
+    AGENTS, ARCHIVE, DROPPED, LOCAL, LOG, TASKS, entity_below, home, is_archive, is_in_archives, shown, task_dir,
+};
 use crate::store::yaml;
 
-/// The folder of the archives.
-const ARCHIVE: &str = "archive";
 /// The message about a repository in the store.
 const REPOSITORY: &str = "a repository of its own that does not belong here";
 /// The message about any other file.
@@ -87,6 +91,12 @@ pub(crate) fn check_folder(source: LintSource<'_>, subject: &Subject<'_>, found:
     match source {
         LintSource::WorkTree(tree, _) => {
             found.extend(misplaced_in(tree.ws, &home(subject.entity).unwrap_or_default().0)?);
+            let task =
+                subject.task.as_ref().filter(|task| task.status != Status::Archived && tree.is_archived(task.id));
+            found.extend(task.map(|task| {
+                let message = format!("it holds task {}, which is {}", task.id, task.status.as_str());
+                Finding::new(Rule::ArchiveForm, message).at(&subject.log_path, None)
+            }));
         }
         LintSource::Index(..) | LintSource::Branch(..) | LintSource::Text(_) => {}
     }
@@ -117,6 +127,9 @@ fn judge_file(
             LintSource::WorkTree(..) | LintSource::Branch(..) => false,
         };
         return if is_checked { Ok(settings(&path, below, &bytes()?)) } else { Ok(Vec::new()) };
+    }
+    if below == DROPPED {
+        return Ok(in_record(&path, &bytes()?));
     }
     if is_archive(below) {
         return Ok(in_archive(&path, &bytes()?));
@@ -160,7 +173,7 @@ fn belongs(below: &str, kind: Kind) -> bool {
     let is_agent = || below.strip_prefix("agents/").is_some_and(|name| check_agent_name(name).is_ok());
     match kind {
         Kind::File => {
-            is_settings(below) || is_archive(below) || is_temporary(below.as_ref()) || entity_below(below).is_some()
+            is_settings(below) || is_in_archives(below) || is_temporary(below.as_ref()) || entity_below(below).is_some()
         }
         Kind::Dir => matches!(below, TASKS | AGENTS | ARCHIVE | LOCAL) || is_agent() || entity_below(below).is_some(),
         Kind::Link | Kind::Other => entity_below(below).is_some(),
@@ -179,8 +192,29 @@ fn lines_of_archives(ws: &Workspace) -> Result<Vec<Finding>> {
     for (name, kind) in ws.store.dir.dir(ARCHIVE).and_then(|dir| dir.list()).unwrap_or_default() {
         let below = format!("{ARCHIVE}/{name}");
         if kind == Kind::File && is_archive(&below) {
-            let bytes = ws.store.dir.read(&below, MAX_LOG).map_err(failed)?;
-            findings.extend(in_archive(&ws.store.shown(&below), &bytes));
+            let found = ws.store.dir.open_file(&below).and_then(archive_form::findings).map_err(failed)?;
+            findings.extend(found.into_iter().map(|found| Finding { path: Some(ws.store.shown(&below)), ..found }));
+        }
+    }
+    findings.extend(in_record(&ws.store.shown(DROPPED), dropped::lines(&ws.store)?.join("\n").as_bytes()));
+    findings.extend(scattered(ws)?);
+    Ok(findings)
+}
+
+/// Tasks without a folder that are in several archives.
+fn scattered(ws: &Workspace) -> Result<Vec<Finding>> {
+    let archived = archive::archived_now(&ws.store)?;
+    let mut places: BTreeMap<Id, &str> = BTreeMap::new();
+    let mut findings = Vec::new();
+    for archive in &archived.archives {
+        for id in archive.tasks() {
+            if let Some(other) = places.insert(id, &archive.path)
+                && !sparse::has_log(ws, id)
+            {
+                let message = format!("task {id} is in {} too", ws.store.shown(other));
+                let found = Finding::new(Rule::ArchiveForm, message).task(id);
+                findings.push(found.at(ws.store.shown(&archive.path), None));
+            }
         }
     }
     Ok(findings)
@@ -222,9 +256,17 @@ fn misplaced_entry(ws: &Workspace, path: &Path, kind: Kind) -> Finding {
     }
 }
 
-/// The findings of the lines of an archive.
+/// The findings about the lines of the record of dropped tasks.
+fn in_record(path: &str, bytes: &[u8]) -> Vec<Finding> {
+    let text = String::from_utf8_lossy(bytes);
+    let odd = text.lines().enumerate().filter(|(_, line)| dropped::read_line(line).is_none());
+    odd.map(|(n, _)| Finding::new(Rule::LogLine, "not a record of dropped tasks").at(path, Some(n + 1))).collect()
+}
+
+/// The findings about the form of an archive.
 fn in_archive(path: &str, bytes: &[u8]) -> Vec<Finding> {
-    let findings = Log::of(bytes).findings.into_iter();
+    // Reading from memory does not fail.
+    let findings = archive_form::findings(bytes).unwrap_or_default().into_iter();
     findings.map(|found| Finding { path: Some(path.to_owned()), ..found }).collect()
 }
 

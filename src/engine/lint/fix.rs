@@ -21,7 +21,7 @@ use crate::model::event::Entity;
 use crate::model::finding::{Finding, Repair, Rule, SkippedFix};
 use crate::model::id::Id;
 use crate::model::job::Deleted;
-use crate::store::layout::entity_below;
+use crate::store::layout::{entity_below, is_in_archives};
 
 /// The choices of the user for `lint --fix`.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +74,11 @@ pub fn lint_fix(ws: &Workspace, how: Fix) -> Result<LintReport> {
     if !outdated.is_empty() {
         fixed.extend(render_again(ws, &outdated)?);
     }
+    if before.findings.iter().any(|f| f.rule.repair() == Repair::Render && is_of_archive(ws, f)) {
+        let repaired = repair::sort_archives(ws)?;
+        fixed.extend(repaired.archives.iter().map(|path| format!("{}: sorted", ws.store.shown(path))));
+        fixed.extend(repaired.items.iter().map(|item| format!("{}: {}", item.entity, item.did.join("; "))));
+    }
     fixed.extend(unblock::record_unblocked(ws).iter().map(|id| format!("task {id}: {UNBLOCKED}")));
     let mut after = lint::lint(ws)?;
     after.fixed = fixed;
@@ -89,6 +94,11 @@ pub fn lint_fix(ws: &Workspace, how: Fix) -> Result<LintReport> {
     refused.extend(kept.into_iter().map(|(path, e)| SkippedFix { path: Some(path), ..SkippedFix::of(&e, "") }));
     after.refused = refused;
     Ok(after)
+}
+
+fn is_of_archive(ws: &Workspace, finding: &Finding) -> bool {
+    let below = finding.path.as_deref().and_then(|path| path.strip_prefix(&ws.store.name)?.strip_prefix('/'));
+    below.is_some_and(is_in_archives)
 }
 
 fn render_again(ws: &Workspace, entities: &BTreeSet<Entity>) -> Result<Vec<String>> {

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::permitted::RolesAt;
 use super::refusals::{self, add_refusals};
-use super::source::log_path;
 use super::staged::{Staging, read};
 use crate::engine::commit::hand_edits::dry_run;
 use crate::engine::commit::transaction::Source;
@@ -70,9 +69,8 @@ impl IndexedPlan<'_> {
 
 impl Source for IndexedPlan<'_> {
     fn load(&self, id: Id) -> Result<LoadedTask> {
-        let store = &self.staging.place.name;
-        let bytes = self.staging.staged_bytes(&log_path(store, &Entity::Task(id)))?;
-        Ok(understand(store, id, read(bytes.as_deref())?))
+        let log = self.staging.log_staged(&Entity::Task(id))?.unwrap_or_default();
+        Ok(understand(&self.staging.place.name, id, log))
     }
 
     fn resolve(&self, reference: &Ref) -> Result<Id> {
@@ -85,7 +83,8 @@ impl Source for IndexedPlan<'_> {
             return Err(unknown());
         }
         let fits = |id: &&Id| id.to_string().starts_with(&text) || id.to_string().ends_with(&text);
-        one_of(self.logs()?.keys().filter(fits).copied().collect(), reference)?.ok_or_else(unknown)
+        let archived = self.staging.archived_tasks()?;
+        one_of(self.logs()?.keys().chain(&archived).filter(fits).copied().collect(), reference)?.ok_or_else(unknown)
     }
 
     fn children(&self, id: Id) -> Result<Option<Vec<Id>>> {

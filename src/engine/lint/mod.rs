@@ -208,6 +208,7 @@ pub(crate) fn run(source: LintSource<'_>) -> Result<Found> {
     if let LintSource::WorkTree(tree, _) = source {
         // A removed task is reported itself; relationships with it are not dangling.
         found.links.extend(tree.committed.iter().map(|(id, task)| (*id, TaskLinks::from(task))));
+        found.links.extend(tree.dropped.iter().map(|id| (*id, TaskLinks::dropped())));
         found.required_rights.extend(tree.committed.values().filter_map(|task| task.fields.need_perm.clone()));
     }
     for check in CHECKS {
@@ -259,7 +260,7 @@ fn set_severity_in_commit(finding: &mut Finding) {
 /// Errors: `ERR_IO` where the disk fails; what is wrong with the store itself is a finding.
 pub fn lint(ws: &Workspace) -> Result<LintReport> {
     let (tree, lineage) = (WorkTree::open(ws)?, record::lineage(ws));
-    Ok(LintReport::of(findings_of(&tree, &lineage)?, tree.folders.len(), &ws.settings.lint))
+    Ok(LintReport::of(findings_of(&tree, &lineage)?, tree.count(), &ws.settings.lint))
 }
 
 /// All findings of a work tree before the settings apply, with the refusals of its hand edits.

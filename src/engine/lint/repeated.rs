@@ -12,7 +12,7 @@ use crate::engine::view::history;
 use crate::env::parallel;
 use crate::error::Result;
 use crate::git::Item;
-use crate::model::event::{Entity, Entry, parse_line};
+use crate::model::event::{Entity, Entry, parse_line, written_id};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::store::layout::{LOG, entity_below};
@@ -101,7 +101,7 @@ impl NewEvents {
             |objects, (entity, item)| {
                 let bytes = objects.blob(item.oid)?;
                 let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
-                let is_here = |line: &&str| id_of(line).is_none_or(|id| wanted.contains(&id));
+                let is_here = |line: &&str| written_id(line).is_none_or(|id| wanted.contains(&id));
                 let events = lines.filter(is_here).filter_map(|line| parse_line(line).ok());
                 let own = events.filter(|event| event.entity == *entity && wanted.contains(&event.id));
                 Ok(own.map(|event| (event.id, entity.clone())).collect::<Vec<_>>())
@@ -110,9 +110,4 @@ impl NewEvents {
         self.base.extend(had.into_iter().flatten());
         Ok(())
     }
-}
-
-/// The id of a line in the form that agentpm writes; `None` if the line must be parsed.
-fn id_of(line: &str) -> Option<Id> {
-    line.strip_prefix("{\"v\":1,\"id\":\"")?.get(..26)?.parse().ok()
 }

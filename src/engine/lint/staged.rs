@@ -12,6 +12,7 @@ use super::source::{LintSource, Subject, log_path};
 use super::{Found, LintReport, claimed, run};
 use crate::engine::commit::hand_edits::lineage::Lineage;
 use crate::engine::context::open::{Options, Place, place_in_git};
+use crate::engine::view::archives::{TreeArchives, log_in};
 use crate::env::Env;
 use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
@@ -21,7 +22,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::settings::Settings;
 use crate::store::config::{self, SettingsFile};
-use crate::store::layout::{entity_below, shown};
+use crate::store::layout::{ARCHIVE, entity_below, is_archive, shown};
 use crate::store::log::Log;
 
 /// Checks the staged part of the plan. `None` if neither the work tree nor the index has a plan.
@@ -71,6 +72,8 @@ pub(crate) struct Staging<'a> {
     pub(crate) tree: Option<Oid>,
     /// The files of the commits that a merge in progress brings in.
     merged: Vec<Oid>,
+    /// The archives of the commit, and as they are staged.
+    archives: [TreeArchives; 2],
     changes: BTreeMap<String, Change>,
     pub(crate) lineage: Lineage<'a>,
     pub(crate) unmerged: BTreeSet<String>,
@@ -85,9 +88,12 @@ impl<'a> Staging<'a> {
         let merged = place.repo.merging().into_iter().map(tree_of).collect::<Result<Vec<Oid>>>()?;
         let index = place.repo.index_in_force(env);
         let staged = objects.staged(&index, tree, &place.name)?;
-        let changes = staged.changes.into_iter().map(|change| (change.path.clone(), change)).collect();
+        let changes: BTreeMap<String, Change> =
+            staged.changes.into_iter().map(|change| (change.path.clone(), change)).collect();
+        let archives = archives(&objects, tree, &changes, &place.name)?;
         let lineage = Lineage::new(env, Some(&place.repo), &place.name);
-        Ok(Staging { env, place, objects, index, tree, merged, changes, lineage, unmerged: staged.unmerged })
+        let unmerged = staged.unmerged;
+        Ok(Staging { env, place, objects, index, tree, merged, archives, changes, lineage, unmerged })
     }
 
     /// Whether git is about to repeat an earlier commit, in a rebase, a cherry-pick and the like.
@@ -112,7 +118,10 @@ impl<'a> Staging<'a> {
     pub(crate) fn entities(&self) -> BTreeSet<Entity> {
         let of = |path: &String| entity_below(self.below(path)).map(|(entity, _)| entity);
         let torn: BTreeSet<Entity> = self.unmerged.iter().filter_map(of).collect();
-        self.changes.keys().filter_map(of).filter(|entity| !torn.contains(entity)).collect()
+        let [before, after] = &self.archives;
+        // An archive that cannot be read is a finding of its own.
+        let archived = before.differing(&self.objects, after).unwrap_or_default().into_iter().map(Entity::Task);
+        self.changes.keys().filter_map(of).chain(archived).filter(|entity| !torn.contains(entity)).collect()
     }
 
     /// A file before the commit, and as it is staged. Anything but a regular file is a finding of its own.
@@ -134,10 +143,31 @@ impl<'a> Staging<'a> {
         Ok(new)
     }
 
+    /// The log of an entity before, and as it is staged.
+    fn logs_of(&self, entity: &Entity) -> Result<[Option<Log>; 2]> {
+        let [old, new] = self.sides(&log_path(&self.place.name, entity))?;
+        let [before, after] = &self.archives;
+        let log = |archives: &TreeArchives, bytes: Option<Vec<u8>>| {
+            archives.completed(&self.objects, entity, bytes.as_deref())
+        };
+        Ok([log(before, old)?, log(after, new)?])
+    }
+
+    /// The log of an entity as it is staged.
+    pub(crate) fn log_staged(&self, entity: &Entity) -> Result<Option<Log>> {
+        let [_, new] = self.logs_of(entity)?;
+        Ok(new)
+    }
+
+    /// The tasks in the archives as they are staged.
+    pub(crate) fn archived_tasks(&self) -> Result<BTreeSet<Id>> {
+        self.archives[1].tasks(&self.objects)
+    }
+
     /// The events of an entity's log before, and as they are staged.
     pub(crate) fn entries(&self, entity: &Entity) -> Result<(Vec<Entry>, Vec<Entry>)> {
-        let [old, new] = self.sides(&log_path(&self.place.name, entity))?;
-        Ok((read(old.as_deref())?.entries, read(new.as_deref())?.entries))
+        let [old, new] = self.logs_of(entity)?.map(|log| log.unwrap_or_default().entries);
+        Ok((old, new))
     }
 
     /// The events that neither the commit nor one that is being merged holds.
@@ -151,18 +181,22 @@ impl<'a> Staging<'a> {
     fn known(&self, entity: &Entity, old: &[Entry]) -> Result<BTreeSet<Id>> {
         let mut known: BTreeSet<Id> = old.iter().map(|entry| entry.event.id).collect();
         for tree in &self.merged {
-            let bytes = self.objects.file(*tree, &log_path(&self.place.name, entity))?;
-            known.extend(read(bytes.as_deref())?.entries.iter().map(|entry| entry.event.id));
+            let item = self.objects.item(*tree, &self.place.name)?.filter(|item| item.mode == Mode::Tree);
+            let log = log_in(&self.objects, item.map(|item| item.oid), entity)?;
+            known.extend(log.unwrap_or_default().entries.iter().map(|entry| entry.event.id));
         }
         Ok(known)
     }
 
     pub(crate) fn subject<'e>(&self, entity: &'e Entity) -> Result<Subject<'e>> {
-        let [old, new] = self.sides(&log_path(&self.place.name, entity))?;
-        let mut subject = Subject::new(&self.place.name, entity, read(new.as_deref())?);
+        let [old, new] = self.logs_of(entity)?;
+        let has_log = new.is_some();
+        let mut subject = Subject::new(&self.place.name, entity, new.unwrap_or_default());
         subject.yaml = Ok(self.staged_bytes(&subject.yaml_path)?);
-        (subject.has_log, subject.compares) = (new.is_some(), new.is_some());
-        subject.before = read(old.as_deref())?;
+        // A task that is archived as a whole has no files.
+        let is_file = self.staged_bytes(&subject.log_path)?.is_some();
+        (subject.has_log, subject.compares) = (has_log, is_file);
+        subject.before = old.unwrap_or_default();
         subject.known = self.known(entity, &subject.before.entries)?;
         Ok(subject)
     }
@@ -178,6 +212,33 @@ impl<'a> Staging<'a> {
         let text = self.staged_bytes(&path)?.and_then(|bytes| String::from_utf8(bytes).ok());
         Ok(text.map(|text| config::combine(&[SettingsFile::of_store(path, text)]).0))
     }
+}
+
+/// The archives of a commit, and with the staged changes.
+fn archives(
+    objects: &Objects,
+    tree: Option<Oid>,
+    changes: &BTreeMap<String, Change>,
+    store: &str,
+) -> Result<[TreeArchives; 2]> {
+    let folder = tree.map(|tree| objects.item(tree, &shown(store, ARCHIVE))).transpose()?.flatten();
+    let items = match folder {
+        Some(Item { mode: Mode::Tree, oid }) => objects.items(oid)?,
+        _ => BTreeMap::new(),
+    };
+    let before: BTreeMap<String, Oid> =
+        items.into_iter().map(|(name, item)| (format!("{ARCHIVE}/{name}"), item.oid)).collect();
+    let mut after = before.clone();
+    for change in changes.values() {
+        let below = change.path.strip_prefix(store).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
+        if is_archive(below) {
+            match change.new {
+                Some(item) => drop(after.insert(below.to_owned(), item.oid)),
+                None => drop(after.remove(below)),
+            }
+        }
+    }
+    Ok([TreeArchives::of(before), TreeArchives::of(after)])
 }
 
 /// Reads a log that git keeps.

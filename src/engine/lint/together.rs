@@ -76,10 +76,13 @@ impl Staging<'_> {
         }
         let named = [&*before, &*after, &others].into_iter().flat_map(BTreeMap::values).flat_map(TaskLinks::named);
         for id in named.collect::<BTreeSet<Id>>() {
-            if let Some(oid) = plain.get(&id) {
-                let entries = read(Some(&self.objects.blob(*oid)?))?.entries;
-                others.extend(links(id, &entries).map(|task| (id, task)));
-            }
+            let entries = match plain.get(&id) {
+                Some(oid) => read(Some(&self.objects.blob(*oid)?))?.entries,
+                None if others.contains_key(&id) || staged.contains(&id) => continue,
+                // An archive may hold it.
+                None => self.entries(&Entity::Task(id))?.1,
+            };
+            others.extend(links(id, &entries).map(|task| (id, task)));
         }
         before.extend(others.clone());
         after.extend(others);

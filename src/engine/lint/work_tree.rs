@@ -18,6 +18,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::task::Task;
 use crate::model::yaml::render_task;
+use crate::store::archive;
 use crate::store::entity::{is_odd, load_agent, read_log_with, read_yaml};
 use crate::store::layout::{InvalidPath, LOG, home};
 
@@ -29,6 +30,10 @@ pub(crate) struct WorkTree<'a> {
     pub ws: &'a Workspace,
     /// The tasks that have a folder, sorted.
     pub folders: Vec<Id>,
+    /// The tasks that an archive holds and that have no folder, sorted.
+    pub archived: Vec<Id>,
+    /// The tasks that were dropped from the archives, without those that are here.
+    pub dropped: BTreeSet<Id>,
     /// Everything else below `tasks`.
     pub invalid: Vec<InvalidPath>,
     pub new_files: Vec<NewFile>,
@@ -56,6 +61,11 @@ impl<'a> WorkTree<'a> {
             Err(e) if e.code == Code::Corrupt && !misplaced_in(ws, "".as_ref())?.is_empty() => Default::default(),
             other => other?,
         };
+        let archives = archive::archived_now(&ws.store)?;
+        let mut archived = Vec::from_iter(archives.tasks());
+        archived.retain(|id| folders.binary_search(id).is_err());
+        let is_here = |id: &Id| folders.binary_search(id).is_ok() || archived.binary_search(id).is_ok();
+        let dropped = archives.dropped.iter().filter(|id| !is_here(id)).copied().collect();
         let new_files = new_files::new_files(ws, &folders, &invalid);
         let unlogged = new_files.iter().filter_map(|new| new.id).collect();
         let removed = removed_files::deleted(ws)?;
@@ -70,6 +80,8 @@ impl<'a> WorkTree<'a> {
         Ok(WorkTree {
             ws,
             folders,
+            archived,
+            dropped,
             invalid,
             new_files,
             unlogged,
@@ -85,8 +97,18 @@ impl<'a> WorkTree<'a> {
 
     pub fn entities(&self) -> Vec<Entity> {
         let removed = self.removed.keys().filter(|id| self.is_removed(**id));
-        let tasks = self.folders.iter().chain(removed).copied().map(Entity::Task);
+        let tasks = self.folders.iter().chain(&self.archived).chain(removed).copied().map(Entity::Task);
         tasks.chain(self.agents.iter().cloned().map(Entity::Agent)).collect()
+    }
+
+    /// Whether an archive holds all of a task.
+    pub fn is_archived(&self, id: Id) -> bool {
+        self.archived.binary_search(&id).is_ok()
+    }
+
+    /// The number of tasks.
+    pub fn count(&self) -> usize {
+        self.folders.len() + self.archived.len()
     }
 
     /// Whether a task should be here and has no folder.
@@ -119,6 +141,13 @@ impl<'a> WorkTree<'a> {
         let store = &self.ws.store;
         let mut subject = Subject::new(&store.name, entity, read_log_with(store, entity, pending)?);
         subject.has_log = entity.task().is_none() || !subject.is_empty();
+        if let Some(id) = entity.task().filter(|id| self.is_archived(*id))
+            && let Some(archive) =
+                archive::archived(store)?.archives.iter().find(|archive| !archive.places_of(id).is_empty())
+        {
+            subject.log_path = store.shown(&archive.path);
+            subject.of_log.iter_mut().for_each(|found| found.path = Some(subject.log_path.clone()));
+        }
         let wrong = |rule, why: String| Err(Box::new(Finding::new(rule, why).at(&subject.yaml_path, None)));
         subject.yaml = match read_yaml(store, entity) {
             Ok(bytes) => Ok(bytes),
@@ -127,7 +156,10 @@ impl<'a> WorkTree<'a> {
         };
         let is_rendered = |task| subject.yaml().is_some_and(|bytes| bytes == render_task(task).as_bytes());
         // Most files equal what their log renders to. With pending events, both files are still to be written.
-        subject.compares = pending.is_empty() && subject.has_log && !subject.task.as_ref().is_some_and(is_rendered);
+        subject.compares = pending.is_empty()
+            && subject.has_log
+            && !entity.task().is_some_and(|id| self.is_archived(id))
+            && !subject.task.as_ref().is_some_and(is_rendered);
         Ok(subject)
     }
 }

@@ -23,6 +23,9 @@ use crate::runtime::bus::refused_name;
 use crate::runtime::{journal, journals, records};
 use crate::store::layout::FORMAT;
 
+/// The number of closed tasks from which a compaction is suggested.
+const WORTHWHILE: usize = 200;
+
 /// The plan in numbers.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Stats {
@@ -128,6 +131,7 @@ pub fn doctor(ws: &Workspace) -> Result<Health> {
     checks.extend(waits(ws)?);
     checks.extend(damaged(ws)?);
     checks.push(unreachable_events(ws)?);
+    checks.extend(archives(ws)?);
     if let Some(repo) = &ws.repo {
         checks.push(match repo.objects() {
             Ok(objects) => {
@@ -143,9 +147,9 @@ pub fn doctor(ws: &Workspace) -> Result<Health> {
     }
     checks.push(check(
         "format",
-        ws.settings.format <= FORMAT,
+        ws.settings.format == FORMAT,
         format!("store {}, program {FORMAT}", ws.settings.format),
-        "use a newer agentpm to write",
+        if ws.settings.format < FORMAT { "agentpm migrate rewrites it" } else { "use a newer agentpm to write" },
     ));
     checks.push(match ws.author() {
         Ok(author) => check("agent", true, author.agent, ""),
@@ -264,6 +268,20 @@ fn damaged(ws: &Workspace) -> Result<Option<Check>> {
     let found = format!("damaged: {}{more}", named.join(", "));
     Ok((!damaged.is_empty())
         .then(|| check("records", false, found, "agentpm resolve writes them again from the journal")))
+}
+
+/// Closed tasks that a compaction would move, where it is worth the while.
+fn archives(ws: &Workspace) -> Result<Option<Check>> {
+    let until = ws.env.now().plus(-ws.settings.compact.retention_ms());
+    let tasks = read::index(ws)?.archived_until(until)?;
+    let found = format!("{} in folders, archived more than {} ago", count(tasks, "task"), days(ws));
+    let mut check = check("archives", true, found, "");
+    check.fix = Some("agentpm compact moves them into archives: fewer files, a faster plan".into());
+    Ok((tasks >= WORTHWHILE).then_some(check))
+}
+
+fn days(ws: &Workspace) -> String {
+    count(ws.settings.compact.retention_days as usize, "day")
 }
 
 /// Records that wait for worktrees which could not be reached.

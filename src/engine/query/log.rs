@@ -18,6 +18,7 @@ use crate::model::payload::KINDS;
 use crate::model::query::Log;
 use crate::model::suggest::nearest;
 use crate::reports::list::Rest;
+use crate::store::archive;
 use crate::store::entity::read_log_with;
 
 /// Events a log shows unless asked for more.
@@ -56,7 +57,7 @@ pub fn log(ws: &Workspace, q: &Log, show: &mut dyn FnMut(Entry)) -> Result<Rest>
             vec![Entity::Task(read::load_task(ws, read::resolve(ws, &Ref(reference.clone()))?)?.task.id)]
         }
         None => {
-            let tasks = ws.store.task_folders()?.0.into_iter().map(Entity::Task);
+            let tasks = archive::all_tasks(&ws.store)?.into_iter().map(Entity::Task);
             let known = tasks.chain(read::agent_names(ws)?.into_iter().map(Entity::Agent));
             let all: BTreeSet<Entity> = known.chain(pending.keys().cloned()).collect();
             all.into_iter().collect()

@@ -517,7 +517,8 @@ impl Side {
                 findings.extend(values(&ws.store.name, task).into_iter().map(at_line));
             }
             // Without events a file is no task's readable file; `broken_between` reports what it is then.
-            if !log.entries.is_empty() {
+            let is_archived = log.partial && yaml.is_none();
+            if !log.entries.is_empty() && !is_archived {
                 let path = ws.store.shown(task_dir(*id).join("task.yaml"));
                 let entity = Entity::Task(*id);
                 let place = past.file_place();

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Work;
 use crate::engine::context::Workspace;
 use crate::engine::repair;
+use crate::engine::view::archives::TreeArchives;
 use crate::engine::view::removed_commits::{self, MAX_COMMITS, is_file};
 use crate::engine::view::{last_scan, ref_logs};
 use crate::error::Result;
@@ -16,14 +17,20 @@ use crate::git::{Item, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
+use crate::store::archive;
 use crate::store::entity::read_log;
-use crate::store::layout::{LOG, entity_below, home};
+use crate::store::layout::{entity_below, home, is_archive};
 use crate::store::log::Log;
 
 /// Collects conflicted files of git's index; all their versions are merged.
 pub(super) fn collect_unmerged(ws: &Workspace, objects: &Objects, work: &mut Work) -> Result<()> {
     for (path, stage, item) in objects.index_below(&ws.store.name)? {
         if stage == 0 {
+            continue;
+        }
+        if repair::is_archive_of(ws, &path) {
+            work.archives = true;
+            work.unmerged.insert(path);
             continue;
         }
         let Some((entity, is_log)) = repair::entity_of(ws, &path) else {
@@ -54,6 +61,8 @@ pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work
     if let Some(last) = seen.last.filter(|last| objects.has(*last)) {
         let changed = objects.changes(folder(last)?, folder(head)?)?;
         work.entities.extend(changed.iter().filter_map(|change| entity_below(&change.path)).map(|(e, _)| e));
+        let (before, now) = (TreeArchives::at(objects, folder(last)?)?, TreeArchives::at(objects, folder(head)?)?);
+        work.entities.extend(before.differing(objects, &now)?.into_iter().map(Entity::Task));
     }
     let mut vanished = BTreeMap::new();
     for commit in removed_commits::history(ws, objects, head, seen)? {
@@ -69,24 +78,28 @@ pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work
                 other => other?,
             };
             for change in changes {
-                let (Some((entity, is_log)), Some(was)) = (entity_below(&change.path), change.old) else {
-                    continue;
-                };
-                if is_log {
-                    collect_lost(objects, was, change.new, &mut vanished)?;
-                } else if merged {
-                    work.merged.insert(entity);
+                if merged && is_archive(&change.path) {
+                    work.archives = true;
+                }
+                let Some(was) = change.old else { continue };
+                match entity_below(&change.path) {
+                    Some((entity, false)) if merged => drop(work.merged.insert(entity)),
+                    Some((_, true)) => collect_lost(objects, was, change.new, &mut vanished)?,
+                    None if is_archive(&change.path) => collect_lost(objects, was, change.new, &mut vanished)?,
+                    _ => {}
                 }
             }
         }
     }
     work.whole = true;
+    let (plan, archives) = (folder(head)?, TreeArchives::at(objects, folder(head)?)?);
+    let dropped = archive::archived(&ws.store)?;
     for (entity, entries) in vanished {
-        let committed = match (folder(head)?, home(&entity)) {
-            (Some(plan), Some((at, _))) => objects.file(plan, &at.join(LOG).display().to_string())?,
-            _ => None,
-        };
-        let there: BTreeSet<Id> = Log::of(&committed.unwrap_or_default()).entries.iter().map(|e| e.event.id).collect();
+        if entity.task().is_some_and(|id| dropped.dropped.contains(&id)) {
+            continue;
+        }
+        let committed = archives.log(objects, plan, &entity)?.unwrap_or_default();
+        let there: BTreeSet<Id> = committed.entries.iter().map(|e| e.event.id).collect();
         let lost: Vec<Entry> = entries.into_iter().filter(|e| !there.contains(&e.event.id)).collect();
         if !lost.is_empty() {
             work.whole = false;
@@ -105,11 +118,19 @@ pub(crate) fn lost_between(objects: &Objects, old: Option<Oid>, new: Option<Oid>
     let items = changes.iter().flat_map(|change| [change.old, change.new]).flatten();
     objects.fetch_missing(items.map(|item| item.oid))?;
     for change in changes {
-        if let (Some((_, true)), Some(was)) = (entity_below(&change.path), change.old) {
+        let is_log = matches!(entity_below(&change.path), Some((_, true))) || is_archive(&change.path);
+        if let Some(was) = change.old.filter(|_| is_log) {
             collect_lost(objects, was, change.new, &mut vanished)?;
         }
     }
-    Ok(vanished.into_values().flatten().collect())
+    let archives = TreeArchives::at(objects, new)?;
+    let mut lost = Vec::new();
+    for (entity, entries) in vanished {
+        // Its events may have moved into an archive, or out of one.
+        let now = archives.log(objects, new, &entity)?.unwrap_or_default().entries;
+        lost.extend(entries.into_iter().filter(|entry| !now.iter().any(|known| known.event.id == entry.event.id)));
+    }
+    Ok(lost)
 }
 
 /// Collects events in the log of another entity, as git's rename detection leaves them. They are moved to their own log if the

@@ -11,18 +11,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::commit::project;
 use crate::engine::context::Workspace;
+use crate::engine::view::archives::TreeArchives;
 use crate::engine::view::last_scan::mark_text;
 use crate::engine::view::read;
 use crate::engine::view::ref_logs::RefLogs;
+use crate::engine::view::removed_commits;
 use crate::env::files::Dir;
 use crate::error::{Error, Result};
 use crate::model::event::Entity;
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::runtime::journal::{self, Record};
 use crate::runtime::records::digest;
+use crate::store::archive;
 use crate::store::entity::read_log;
-use crate::store::layout::{LOG, STORE, home};
-use crate::store::log::Log;
+use crate::store::layout::{STORE, home};
 
 /// Maximum size of a note, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
@@ -84,6 +86,8 @@ fn look_for_vanished(ws: &Workspace) -> Result<Option<String>> {
     let mut open = projected_events(&records, &pending);
     let is_new = |id: &Id| !before.reported.contains(id);
     let all: BTreeSet<Id> = open.values().flatten().copied().collect();
+    let archived = archive::archived(&ws.store)?;
+    open.retain(|entity, _| !entity.task().is_some_and(|id| archived.dropped.contains(&id)));
     let mut vanished = open.clone();
     drop_held(ws, &mut vanished)?;
     let reported: BTreeSet<Id> = vanished.values().flatten().copied().collect();
@@ -115,12 +119,10 @@ fn looked_name(ws: &Workspace) -> String {
 fn drop_committed(ws: &Workspace, left: &mut BTreeMap<Entity, BTreeSet<Id>>) -> Result<()> {
     let Some(objects) = ws.repo.as_ref().and_then(|repo| repo.objects().ok()) else { return Ok(()) };
     let Some(commit) = objects.head()?.commit else { return Ok(()) };
-    let tree = objects.commit(commit)?.tree;
+    let plan = removed_commits::plan_in(ws, &objects, commit)?;
+    let archives = TreeArchives::at(&objects, plan)?;
     for (entity, ids) in left.iter_mut() {
-        let Some((folder, _)) = home(entity) else { continue };
-        let Some(bytes) = objects.file(tree, &ws.store.shown(folder.join(LOG)))? else { continue };
-        let log = Log::of(&bytes);
-        for entry in &log.entries {
+        for entry in archives.log(&objects, plan, entity)?.unwrap_or_default().entries {
             ids.remove(&entry.event.id);
         }
     }

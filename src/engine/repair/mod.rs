@@ -14,6 +14,7 @@ pub(crate) mod recover;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -30,16 +31,19 @@ use crate::engine::view::last_scan::{self, mark_text};
 use crate::engine::view::removed_commits::{self, Removal};
 use crate::engine::view::{pending, read, ref_logs, sparse};
 use crate::env::files::{self, Dir};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::git::{Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
-use crate::rules::fold::order;
+use crate::model::task::Status;
+use crate::rules::fold::{fold, order};
 use crate::runtime::journal::Journal;
 use crate::runtime::records;
+use crate::store::archive;
+use crate::store::compact;
 use crate::store::edited::{Readable, is_conflicted};
 use crate::store::entity::{read_log, read_yaml};
-use crate::store::layout::{LOG, entity_below, home, task_dir};
+use crate::store::layout::{LOG, entity_below, home, is_in_archives, task_dir};
 use crate::store::project::{project_log, project_onto, render};
 
 /// Deadline for a git command that only changes the index.
@@ -55,6 +59,9 @@ pub struct RepairReport {
     pub items: Vec<RepairedEntity>,
     /// Number of vanished events that were restored.
     pub restored: usize,
+    /// Archives that were sorted, by path below the store.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub archives: Vec<String>,
     /// Number of paths that were marked as resolved in git's index.
     pub staged: usize,
     /// Restored tasks whose files a commit had removed. Removing files does not end a task.
@@ -118,6 +125,10 @@ struct Work {
     /// Entities whose `task.yaml` a merge changed.
     merged: BTreeSet<Entity>,
     unmerged: BTreeSet<String>,
+    /// An archive is in conflict, or was merged.
+    archives: bool,
+    /// The archives that were written, by path below the store.
+    archives_written: Vec<String>,
     left: Vec<String>,
     /// HEAD contains every event of its history.
     whole: bool,
@@ -131,7 +142,7 @@ pub(crate) fn look_after_git(ws: &Workspace, journal: &mut Journal<'_>, runtime:
     if last_scan::read(ws).is_some_and(|seen| seen.mark == now) {
         return Ok(());
     }
-    let healed = repair_entities(ws, runtime, BTreeSet::new());
+    let healed = repair_entities(ws, runtime, BTreeSet::new(), false);
     lift_clock(ws, journal)?;
     match healed {
         Ok((_, whole)) => last_scan::note(ws, whole),
@@ -152,7 +163,8 @@ pub fn repair_all(ws: &Workspace, staged: bool) -> Result<RepairReport> {
     let mut all: BTreeSet<Entity> = ws.store.task_folders()?.0.into_iter().map(Entity::Task).collect();
     all.extend(read::agents(ws)?.into_iter().map(|agent| Entity::Agent(agent.name)));
     let in_index = if staged { files_in_index(ws)? } else { BTreeMap::new() };
-    let mut healed = repair_now(ws, all, |id| !staged || is_in_index(ws, &in_index, id))?;
+    all.extend(awake_in_archives(ws)?.into_iter().map(Entity::Task));
+    let mut healed = repair_now(ws, (all, true), |id| !staged || is_in_index(ws, &in_index, id))?;
     let unblocked: Vec<Entity> = unblock::record_unblocked(ws).into_iter().map(Entity::Task).collect();
     if let Some(objects) = ws.repo.as_ref().and_then(|repo| repo.objects().ok()) {
         let mut more: BTreeSet<Entity> = unblocked.iter().cloned().collect();
@@ -173,20 +185,44 @@ pub fn repair_all(ws: &Workspace, staged: bool) -> Result<RepairReport> {
 
 /// As [`repair_all`], only for entities that git touched since the last repair. Only conflicted hand edits are recorded.
 pub(crate) fn repair_changed(ws: &Workspace) -> Result<RepairReport> {
-    repair_now(ws, BTreeSet::new(), |_| false)
+    repair_now(ws, (BTreeSet::new(), false), |_| false)
 }
 
 /// As [`repair_changed`], and for these tasks.
 pub(crate) fn repair_tasks(ws: &Workspace, ids: BTreeSet<Id>) -> Result<RepairReport> {
-    repair_now(ws, ids.into_iter().map(Entity::Task).collect(), |_| false)
+    repair_now(ws, (ids.into_iter().map(Entity::Task).collect(), false), |_| false)
+}
+
+/// Sorts the archives, and brings back the tasks in them that are not archived.
+pub(crate) fn sort_archives(ws: &Workspace) -> Result<RepairReport> {
+    repair_now(ws, (awake_in_archives(ws)?.into_iter().map(Entity::Task).collect(), true), |_| false)
+}
+
+/// The tasks that an archive holds although they are not archived any more: a late change reached them there.
+fn awake_in_archives(ws: &Workspace) -> Result<Vec<Id>> {
+    let archived = archive::archived(&ws.store)?.tasks();
+    if archived.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (index, mut awake) = (read::index(ws)?, Vec::new());
+    for id in archived {
+        if index.status(id)?.is_some_and(|status| status != Status::Archived) {
+            awake.push(id);
+        }
+    }
+    Ok(awake)
 }
 
 /// Records the hand edits in conflict, and those of the tasks that `is_wanted` names.
-fn repair_now(ws: &Workspace, also: BTreeSet<Entity>, is_wanted: impl Fn(Id) -> bool) -> Result<RepairReport> {
+fn repair_now(
+    ws: &Workspace,
+    (also, all_archives): (BTreeSet<Entity>, bool),
+    is_wanted: impl Fn(Id) -> bool,
+) -> Result<RepairReport> {
     let look = |also| {
         write::under_lock(ws, "agentpm resolve", |runtime, _, journal| {
             let rebuilt = records::damaged(runtime, true)?;
-            let (mut healed, whole) = repair_entities(ws, runtime, also)?;
+            let (mut healed, whole) = repair_entities(ws, runtime, also, all_archives)?;
             healed.rebuilt = rebuilt.iter().map(|(path, _)| path.display().to_string()).collect();
             lift_clock(ws, journal)?;
             last_scan::note(ws, whole);
@@ -236,8 +272,13 @@ fn lift_clock(ws: &Workspace, journal: &mut Journal) -> Result<()> {
 
 /// Repairs the entities that git touched since the last repair, and these. Also returns whether HEAD contains every event of
 /// its history.
-fn repair_entities(ws: &Workspace, runtime: &Dir, also: BTreeSet<Entity>) -> Result<(RepairReport, bool)> {
-    let mut work = Work { entities: also, ..Work::default() };
+fn repair_entities(
+    ws: &Workspace,
+    runtime: &Dir,
+    also: BTreeSet<Entity>,
+    all_archives: bool,
+) -> Result<(RepairReport, bool)> {
+    let mut work = Work { entities: also, archives: all_archives, ..Work::default() };
     // If the format of git's objects is unknown, only the files are repaired.
     let objects = ws.repo.as_ref().and_then(|repo| repo.objects().ok());
     if let Some(objects) = &objects {
@@ -253,6 +294,10 @@ fn repair_entities(ws: &Workspace, runtime: &Dir, also: BTreeSet<Entity>) -> Res
     let removed =
         if work.events.is_empty() { BTreeMap::new() } else { removed_commits::removed_by_commits(ws, false)? };
     let mut healed = RepairReport { left: std::mem::take(&mut work.left), ..RepairReport::default() };
+    if work.archives {
+        compact::sweep(&ws.store);
+        healed.archives = compact::sort(&ws.store)?;
+    }
     let lineage = record::lineage(ws);
     for entity in &work.entities {
         let was_gone = |id: &Id| removed.contains_key(id) && !sparse::has_log(ws, *id);
@@ -287,6 +332,7 @@ fn repair_entities(ws: &Workspace, runtime: &Dir, also: BTreeSet<Entity>) -> Res
         }
     }
     if let Some(objects) = &objects {
+        work.archives_written.clone_from(&healed.archives);
         healed.staged = stage(ws, objects, &work, healed.written.iter(), false)?;
     }
     Ok((healed, work.whole))
@@ -304,6 +350,19 @@ fn repair_one(
     let mut did = Vec::new();
     if log.fixed {
         return Ok(did);
+    }
+    if let Some(id) = entity.task().filter(|id| log.partial && !sparse::has_log(ws, *id)) {
+        let has_news = work.events.get(entity).into_iter().flatten().any(|e| !log.holds(e.event.id));
+        if fold(id, &log.entries).0.status != Status::Archived {
+            let folder = task_dir(id);
+            let failed = |e: std::io::Error| Error::io("make", &ws.store.path().join(&folder), &e);
+            ws.store.dir.make_dir(&folder).map_err(failed)?;
+            did.push("brought back from the archive");
+        } else if !has_news {
+            return Ok(did);
+        }
+    } else if log.partial {
+        did.push("events that an archive holds restored to the log");
     }
     let strangers = |e: &Entry| e.event.entity != *entity && is_moved_to_own_log(work, e);
     if log.entries.iter().any(strangers) {
@@ -434,6 +493,7 @@ fn stage<'e>(
     let busy = always || objects.in_progress().is_some() || squash || !work.unmerged.is_empty();
     let mut resolved: BTreeSet<String> = work.unmerged.clone();
     if busy {
+        resolved.extend(work.archives_written.iter().map(|path| ws.store.shown(path)));
         for (folder, name) in written.filter_map(home) {
             resolved.extend([LOG, name].map(|file| ws.store.shown(folder.join(file))));
         }
@@ -445,7 +505,18 @@ fn stage<'e>(
     let (mut input, mut count) = (Vec::new(), 0);
     for path in &resolved {
         let below = path.strip_prefix(&format!("{}/", ws.store.name)).unwrap_or(path);
-        let Ok(bytes) = ws.store.dir.read(below, crate::store::log::MAX_LOG) else { continue };
+        let bytes = match ws.store.dir.read(below, crate::store::log::MAX_LOG) {
+            Ok(bytes) => bytes,
+            // An archive holds all of the task.
+            Err(e) if e.kind() == ErrorKind::NotFound && is_archived(ws, below) => {
+                if known.contains_key(path) || work.unmerged.contains(path) {
+                    count += 1;
+                    input.extend_from_slice(format!("0 {}\t{path}\0", objects.no_object()).as_bytes());
+                }
+                continue;
+            }
+            Err(_) => continue,
+        };
         if is_conflicted(&String::from_utf8_lossy(&bytes)) {
             continue;
         }
@@ -467,6 +538,17 @@ fn stage<'e>(
     let outcome = git.call(&args, Some(&index), input)?;
     git.text(&args, &outcome).map_err(|e| e.hint("the files are resolved; git add them when git is free again"))?;
     Ok(count)
+}
+
+/// Whether a path below the store is that of a task's file which an archive replaces, or of an archive that is gone.
+fn is_archived(ws: &Workspace, below: &str) -> bool {
+    let holds = |id: Id| archive::archived(&ws.store).is_ok_and(|archived| archived.holds(id));
+    is_in_archives(below) || entity_below(below).and_then(|(entity, _)| entity.task()).is_some_and(holds)
+}
+
+/// Whether a path of the work tree is that of an archive.
+fn is_archive_of(ws: &Workspace, path: &str) -> bool {
+    path.strip_prefix(&ws.store.name).and_then(|rest| rest.strip_prefix('/')).is_some_and(is_in_archives)
 }
 
 /// The entity a path of the work tree belongs to, and whether it is its log.

@@ -26,6 +26,7 @@ use crate::model::payload::Payload;
 use crate::rules::fold;
 use crate::runtime::journals::Journals;
 use crate::runtime::{journal, waiting};
+use crate::store::archive;
 use crate::store::entity::read_log;
 use crate::store::layout::{Store, home};
 use crate::store::project::check_home;
@@ -86,6 +87,8 @@ pub struct Restored {
 pub fn unreachable_events(ws: &Workspace) -> Result<UnreachableEvents> {
     let Acknowledged { events: mut left, redactions } = acknowledged(ws)?;
     let in_flight = in_flight(ws)?;
+    let archived = archive::archived(&ws.store)?;
+    left.retain(|entity, _| !entity.task().is_some_and(|id| archived.dropped.contains(&id)));
     left.values_mut().for_each(|ids| ids.retain(|id| !in_flight.contains(id)));
     let drop_known = |ids: &mut BTreeSet<Id>, entries: &[Entry]| {
         entries.iter().for_each(|e| {

@@ -18,6 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::git::{Change, Item, Mode, Oid, words};
 use crate::model::event::Entity;
 use crate::runtime::lock::Lock;
+use crate::store::compact;
 use crate::store::entity::read_log;
 use crate::store::layout::{LOG, entity_below, home};
 use crate::store::log::{Log, MAX_LOG, union};
@@ -274,6 +275,9 @@ impl Sync<'_> {
         read::logs_were_written(self.ws);
         for (entity, log) in logs {
             let bytes = log.map(|oid| self.objects.blob(oid)).transpose()?.unwrap_or_default();
+            if let (None, Entity::Task(id)) = (log, &entity) {
+                compact::remove_folder(store, *id)?;
+            }
             let more = Log::of(&bytes);
             if !more.foreign.is_empty() || more.fixed {
                 self.merge_damaged_lines(&entity, &bytes)?;
@@ -312,7 +316,7 @@ impl Sync<'_> {
         let dir = &self.ws.store.dir;
         let failed = |e: &std::io::Error| Error::io("write", &self.ws.store.path().join(&change.path), e);
         let ours = own.map(|tree| self.objects.file(tree, &change.path)).transpose()?.flatten();
-        let now = match dir.read(&change.path, 16 * 1024 * 1024) {
+        let now = match dir.read(&change.path, MAX_LOG) {
             Ok(bytes) => Some(bytes),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(failed(&e)),

@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use super::{Sync, refusal};
+use crate::engine::view::archives::TreeArchives;
 use crate::error::{Error, Result};
 use crate::git::{Change, Item, Mode, Oid};
-use crate::model::event::Entity;
-use crate::store::layout::{LOG, entity_below, home};
+use crate::model::event::{Entity, Entry};
+use crate::store::archive_form;
+use crate::store::layout::{LOG, entity_below, home, is_in_archives};
 use crate::store::log::{Log, union};
 use crate::store::project::{redacted, render};
 
@@ -146,16 +148,28 @@ impl Sync<'_> {
         let mine = by_path(self.objects.changes(base, ours)?);
         let other = by_path(self.objects.changes(base, theirs)?);
         let touched: BTreeSet<Entity> = mine.keys().filter_map(|path| entity_below(path)).map(|(e, _)| e).collect();
+        let archives = [ours, theirs].map(|plan| TreeArchives::at(&self.objects, plan));
+        let [own_archives, their_archives] = archives;
+        let archives = [own_archives?, their_archives?];
         let mut changes: Vec<(String, Option<Item>)> = Vec::new();
         let mut both: BTreeSet<Entity> = BTreeSet::new();
         for (path, change) in &other {
             let entity = entity_below(path).map(|(entity, _)| entity);
             match (entity, mine.get(path)) {
                 (Some(entity), _) if touched.contains(&entity) => drop(both.insert(entity)),
-                // A missing file of a task is not a deletion.
-                (Some(_), _) if change.new.is_none() => {}
+                // A missing file of a task is not a deletion, unless an archive holds the task.
+                (Some(entity), _) if change.new.is_none() => {
+                    if let Entity::Task(id) = entity
+                        && archives[1].holds(&self.objects, id)?
+                    {
+                        changes.push((path.clone(), None));
+                    }
+                }
                 (_, None) => changes.push((path.clone(), change.new)),
                 (_, Some(own)) if own.new == change.new => {}
+                (_, Some(_)) if is_in_archives(path) => {
+                    changes.push((path.clone(), self.merge_archive(path, [base, ours, theirs])?))
+                }
                 (_, Some(_)) => {
                     let path = self.ws.store.shown(path);
                     return Err(refusal(
@@ -167,17 +181,29 @@ impl Sync<'_> {
             }
         }
         for entity in &both {
-            changes.extend(self.merge_entity(entity, ours, theirs)?);
+            changes.extend(self.merge_entity(entity, [ours, theirs], &archives)?);
         }
         self.objects.write_tree(ours, &changes).map(Some)
     }
 
-    /// Merges an entity that both sides changed: the union of the logs, and its rendering.
+    /// An archive that both sides changed.
+    fn merge_archive(&self, path: &str, plans: [Option<Oid>; 3]) -> Result<Option<Item>> {
+        let file = |plan: Option<Oid>| -> Result<Vec<u8>> {
+            Ok(plan.map(|plan| self.objects.file(plan, path)).transpose()?.flatten().unwrap_or_default())
+        };
+        let [base, ours, theirs] = plans.map(file);
+        let bytes = archive_form::merged(&base?, &ours?, &theirs?);
+        let item = || Ok(Item { mode: Mode::File, oid: self.objects.write_blob(&bytes)? });
+        if bytes.is_empty() { Ok(None) } else { item().map(Some) }
+    }
+
+    /// Merges an entity that both sides changed: the union of the logs, and its rendering. A task that one side archived, and to which
+    /// nothing happened on the other, stays archived.
     fn merge_entity(
         &self,
         entity: &Entity,
-        ours: Option<Oid>,
-        theirs: Option<Oid>,
+        [ours, theirs]: [Option<Oid>; 2],
+        archives: &[TreeArchives; 2],
     ) -> Result<Vec<(String, Option<Item>)>> {
         let Some((folder, readable)) = home(entity) else { return Ok(Vec::new()) };
         let path = |name: &str| folder.join(name).display().to_string();
@@ -185,7 +211,18 @@ impl Sync<'_> {
             let bytes = side.map(|side| self.objects.file(side, &path(LOG))).transpose()?.flatten();
             Ok::<_, Error>(bytes.unwrap_or_default())
         };
-        let mut bytes = union(&file(ours)?, &file(theirs)?);
+        let (own, their) = (file(ours)?, file(theirs)?);
+        let mut bytes = union(&own, &their);
+        if let Entity::Task(id) = entity {
+            let mut archived = archives[0].entries(&self.objects, *id)?;
+            archived.extend(archives[1].entries(&self.objects, *id)?);
+            let is_held = |entry: &Entry| archived.iter().any(|known| known.line == entry.line);
+            if (own.is_empty() || their.is_empty()) && Log::of(&bytes).entries.iter().all(is_held) {
+                return Ok(vec![(path(LOG), None), (path(readable), None)]);
+            }
+            let lines: String = archived.iter().map(|entry| format!("{}\n", entry.line)).collect();
+            bytes = union(&bytes, lines.as_bytes());
+        }
         let mut log = Log::of(&bytes);
         if !log.fixed {
             redacted(&mut log.entries)?;

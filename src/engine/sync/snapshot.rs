@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::{Sync, SyncReport, is_executable, refusal};
 use crate::engine::context::check_settings::settings;
+use crate::engine::view::archives::log_in;
 use crate::engine::view::messages::messages_between;
 use crate::engine::view::sparse;
 use crate::env::files::{self, Dir, Kind};
@@ -21,8 +22,8 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
 use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
-use crate::store::layout::{LOG, entity_below, home, is_archive};
-use crate::store::log::{Log, union};
+use crate::store::layout::{LOG, entity_below, home, is_in_archives};
+use crate::store::log::{Log, MAX_LOG, union};
 use crate::store::project::render;
 
 /// Why a settings file cannot be read; `None` for a readable one and for other files.
@@ -49,7 +50,8 @@ impl Sync<'_> {
         let (before_plan, plan) = (plan_in(self, old)?, plan_in(self, tree)?);
         let changes = self.task_changes(before_plan, plan)?;
         let sent = messages_between(&self.objects, &[before_plan], plan)?;
-        let message = crate::engine::sync::summary::message(&changes, sent.len());
+        let is_compacted = self.is_compacted(before_plan, plan)?;
+        let message = crate::engine::sync::summary::message(&changes, sent.len(), is_compacted);
         let message = if dry { message } else { self.ask_hooks(tree, &message)? };
         self.commit_tree(tree, &[before], message.as_bytes(), None)
     }
@@ -90,7 +92,13 @@ impl Sync<'_> {
             }
             // No event that was read may be dropped.
             let known: BTreeSet<_> = log.entries.iter().map(|e| e.event.id).collect();
-            log.entries.extend(committed.into_iter().filter(|e| !known.contains(&e.event.id)));
+            let more: Vec<Entry> = committed.into_iter().filter(|e| !known.contains(&e.event.id)).collect();
+            let is_archived = log.partial && entity.task().is_some_and(|id| !sparse::has_log(ws, id));
+            if is_archived && more.is_empty() && !self.preview.contains_key(&entity) {
+                changes.extend([LOG, "task.yaml"].map(|name| (path(name), None)));
+                continue;
+            }
+            log.entries.extend(more);
             let yaml = render(&entity, &log.entries);
             self.write_files(&entity, log.canonical(&[]), yaml, &mut changes)?;
         }
@@ -105,7 +113,8 @@ impl Sync<'_> {
         for (entity, entries) in more {
             let Some((folder, _)) = home(entity) else { continue };
             let log = self.objects.file(tree, &self.ws.store.shown(folder.join(LOG)))?.unwrap_or_default();
-            let lines: String = entries.iter().map(|entry| format!("{}\n", entry.line)).collect();
+            let archived = log_in(&self.objects, plan_in(self, tree)?, entity)?.unwrap_or_default().entries;
+            let lines: String = archived.iter().chain(entries).map(|entry| format!("{}\n", entry.line)).collect();
             let bytes = union(&log, lines.as_bytes());
             let yaml = render(entity, &Log::of(&bytes).entries);
             self.write_files(entity, bytes, yaml, &mut changes)?;
@@ -166,11 +175,13 @@ impl Sync<'_> {
         changes: &mut BTreeMap<String, Option<Item>>,
         report: &mut SyncReport,
     ) -> Result<()> {
-        let known = matches!(below, "config.toml" | "roles.yml" | ".gitattributes" | ".gitignore") || is_archive(below);
+        let known =
+            matches!(below, "config.toml" | "roles.yml" | ".gitattributes" | ".gitignore") || is_in_archives(below);
         let dir: &Dir = &self.ws.store.dir;
         let failed = |e: &std::io::Error| Error::io("read", &self.ws.store.path().join(below), e);
         match dir.kind(below).map_err(|e| failed(&e))? {
-            Some(Kind::File) if known => match dir.read(below, MAX_OTHER) {
+            Some(Kind::File) if known => match dir.read(below, if is_in_archives(below) { MAX_LOG } else { MAX_OTHER })
+            {
                 // With unreadable settings, a clone that fetches them could not write any more.
                 Ok(bytes) if let Some(why) = unreadable_settings(below, &bytes) => {
                     report

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::LosingEdit;
 use super::Sync;
+use crate::engine::view::archives::{TreeArchives, log_in};
 use crate::error::Result;
 use crate::git::Oid;
 use crate::model::event::{Entity, Entry};
@@ -16,8 +17,7 @@ use crate::model::task::{Status, Task};
 use crate::reports::view;
 use crate::rules::fold::fold;
 use crate::rules::lost::{Counts, lost};
-use crate::store::layout::{LOG, entity_below, home};
-use crate::store::log::Log;
+use crate::store::layout::{entity_below, is_in_archives};
 
 /// Maximum number of tasks that a commit message names.
 const MAX_LINES: usize = 20;
@@ -41,19 +41,25 @@ impl Sync<'_> {
     /// The tasks that differ between two plans.
     pub(crate) fn task_changes(&self, old: Option<Oid>, new: Option<Oid>) -> Result<Vec<TaskChange>> {
         let changed = self.objects.changes(old, new)?;
-        let tasks: BTreeSet<Id> = changed
+        let (before, now) = (self.archives(old)?, self.archives(new)?);
+        let mut tasks: BTreeSet<Id> = changed
             .iter()
             .filter_map(|change| match entity_below(&change.path) {
                 Some((Entity::Task(id), true)) => Some(id),
                 _ => None,
             })
             .collect();
+        let archived = before.differing(&self.objects, &now)?;
+        tasks.extend(&archived);
         let mut found = Vec::with_capacity(tasks.len());
         for id in tasks {
-            let (before, _) = self.state(id, old)?;
-            let (after, events) = self.state(id, new)?;
+            let (before, known) = self.state(id, old, &before)?;
+            let (after, events) = self.state(id, new, &now)?;
             let Some(after) = after else { continue };
-            let known = before.as_ref().map_or(0, |task| task.version);
+            // A compaction moves a task and changes nothing.
+            if archived.contains(&id) && events == known {
+                continue;
+            }
             found.push(TaskChange {
                 task: id,
                 handle: id.handle(crate::model::id::HANDLE_MIN),
@@ -63,6 +69,11 @@ impl Sync<'_> {
             });
         }
         Ok(found)
+    }
+
+    /// Whether the archives of two plans differ.
+    pub(crate) fn is_compacted(&self, old: Option<Oid>, new: Option<Oid>) -> Result<bool> {
+        Ok(self.objects.changes(old, new)?.iter().any(|change| is_in_archives(&change.path)))
     }
 
     /// Local values that lost to concurrent fetched ones.
@@ -98,13 +109,16 @@ impl Sync<'_> {
     }
 
     pub(crate) fn entries(&self, id: Id, plan: Option<Oid>) -> Result<Vec<Entry>> {
-        let (Some(plan), Some((folder, _))) = (plan, home(&Entity::Task(id))) else { return Ok(Vec::new()) };
-        let bytes = self.objects.file(plan, &folder.join(LOG).display().to_string())?.unwrap_or_default();
-        Ok(Log::of(&bytes).entries)
+        Ok(log_in(&self.objects, plan, &Entity::Task(id))?.unwrap_or_default().entries)
     }
 
-    fn state(&self, id: Id, plan: Option<Oid>) -> Result<(Option<Task>, u64)> {
-        let task = fold(id, &self.entries(id, plan)?).0;
+    fn archives(&self, plan: Option<Oid>) -> Result<TreeArchives> {
+        TreeArchives::at(&self.objects, plan)
+    }
+
+    fn state(&self, id: Id, plan: Option<Oid>, archives: &TreeArchives) -> Result<(Option<Task>, u64)> {
+        let log = archives.log(&self.objects, plan, &Entity::Task(id))?.unwrap_or_default();
+        let task = fold(id, &log.entries).0;
         let version = task.version;
         Ok(((version > 0).then_some(task), version))
     }
@@ -125,7 +139,7 @@ fn what(before: Option<&Task>, after: &Task) -> &'static str {
 
 /// The message of a commit of the plan: counts, or the handle of the only task, in the subject, and tasks below. Titles are
 /// quoted so that no forge acts on them.
-pub(crate) fn message(changes: &[TaskChange], messages: usize) -> String {
+pub(crate) fn message(changes: &[TaskChange], messages: usize, is_compacted: bool) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for change in changes {
         match counts.iter_mut().find(|(word, _)| *word == change.what) {
@@ -136,6 +150,7 @@ pub(crate) fn message(changes: &[TaskChange], messages: usize) -> String {
     let subject = match changes {
         [] if messages == 1 => "plan: 1 message".to_owned(),
         [] if messages > 0 => format!("plan: {messages} messages"),
+        [] if is_compacted => "plan: compacted".to_owned(),
         [] => "plan: settings".to_owned(),
         [only] => format!("plan: {} {}", only.what, only.handle),
         _ => {

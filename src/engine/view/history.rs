@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::archives::TreeArchives;
 use super::read::{self, one_of, tasks_of};
 use crate::engine::context::Workspace;
 use crate::env::parallel;
@@ -16,6 +17,7 @@ use crate::model::id::{ABBREVIATION_MIN, Id};
 use crate::model::point::Point;
 use crate::model::settings::{LintSettings, Settings};
 use crate::reports::view::PointView;
+use crate::store::archive;
 use crate::store::config::{SettingsFile, combine};
 use crate::store::entity::{read_log, read_log_with};
 use crate::store::index::Pending;
@@ -41,7 +43,9 @@ enum EventSource {
 pub(crate) struct Tree {
     objects: Objects,
     commit: Oid,
+    plan: Option<Oid>,
     tasks: Option<Oid>,
+    archives: TreeArchives,
 }
 
 /// The place of a version of a file.
@@ -86,8 +90,10 @@ pub(crate) fn plan_at_commit(ws: &Workspace, commit: Oid) -> Result<PlanAt<'_>> 
 
 fn tree_at(ws: &Workspace, objects: Objects, commit: Oid) -> Result<Tree> {
     let top = objects.commit(commit)?.tree;
-    let tasks = objects.item(top, &ws.store.shown(TASKS))?;
-    Ok(Tree { commit, tasks: tasks.filter(|item| item.mode == Mode::Tree).map(|item| item.oid), objects })
+    let folder = |item: Option<Item>| item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid);
+    let plan = folder(objects.item(top, &ws.store.name)?);
+    let tasks = folder(plan.map(|plan| objects.item(plan, TASKS)).transpose()?.flatten());
+    Ok(Tree { commit, plan, tasks, archives: TreeArchives::at(&objects, plan)?, objects })
 }
 
 /// The objects of the repository that contains the store.
@@ -145,8 +151,8 @@ impl PlanAt<'_> {
     pub fn tasks(&self) -> Result<BTreeSet<Id>> {
         match &self.source {
             EventSource::Here(pending) => {
-                let folders = self.ws.store.task_folders()?.0;
-                Ok(folders.into_iter().chain(pending.keys().copied()).collect())
+                let known = archive::all_tasks(&self.ws.store)?;
+                Ok(known.into_iter().chain(pending.keys().copied()).collect())
             }
             EventSource::Commit(tree) => tree.ids(),
         }
@@ -160,10 +166,10 @@ impl PlanAt<'_> {
         }
     }
 
-    /// The tree of tasks of the commit, if it has one.
-    pub fn tree_of_tasks(&self) -> Option<Oid> {
+    /// The tree of the store's folder in the commit, if it has one.
+    pub fn tree_of_plan(&self) -> Option<Oid> {
         match &self.source {
-            EventSource::Commit(tree) => tree.tasks,
+            EventSource::Commit(tree) => tree.plan,
             EventSource::Here(_) => None,
         }
     }
@@ -182,7 +188,9 @@ impl PlanAt<'_> {
             (EventSource::Commit(a), EventSource::Commit(b)) => {
                 let changed = a.objects.changes(a.tasks, b.tasks)?;
                 a.objects.fetch_missing(changed.iter().flat_map(|c| [c.old, c.new]).flatten().map(|item| item.oid))?;
-                Ok(changed.iter().filter_map(|change| task_in(&change.path)).collect())
+                let mut tasks: BTreeSet<Id> = changed.iter().filter_map(|change| task_in(&change.path)).collect();
+                tasks.extend(a.archives.differing(&a.objects, &b.archives)?);
+                Ok(tasks)
             }
             (EventSource::Here(_), EventSource::Here(_)) => match (&self.point, &later.point) {
                 (Some(Point::Lamport(a)), Some(Point::Lamport(b))) => self.after(*a.min(b)),
@@ -263,7 +271,8 @@ impl Tree {
     }
 
     fn log(&self, id: Id) -> Result<Log> {
-        read(id, &self.file(id, LOG)?.unwrap_or_default())
+        let bytes = self.file(id, LOG)?;
+        Ok(self.archives.completed(&self.objects, &Entity::Task(id), bytes.as_deref())?.unwrap_or_default())
     }
 
     /// Fetches the objects of tasks that a partial clone lacks.
@@ -294,6 +303,7 @@ impl Tree {
         for shard in self.shards()?.into_values() {
             ids.extend(self.objects.items(shard)?.keys().filter_map(|name| name.parse::<Id>().ok()));
         }
+        ids.extend(self.archives.tasks(&self.objects)?);
         Ok(ids)
     }
 }
@@ -317,10 +327,6 @@ fn had_happened(entry: &Entry, point: Option<&Point>) -> bool {
         Some(Point::Time(latest)) => entry.event.at <= *latest,
         _ => true,
     }
-}
-
-fn read(id: Id, log: &[u8]) -> Result<Log> {
-    Log::read(log).map_err(|e| Error::new(Code::Git, format!("cannot read the log of task {id}: {e}")))
 }
 
 /// The merge bases of a branch and its base, at least one; several after criss-cross merges.

@@ -28,7 +28,7 @@ pub(crate) struct DefaultBranch<'a> {
 struct Tip<'a> {
     plan: PlanAt<'a>,
     facts: Facts,
-    /// The name of the tree of tasks; empty for none.
+    /// The name of the tree of the plan; empty for none.
     tree: String,
     known: HashMap<Id, Option<Time>>,
     news: Vec<(Id, Option<Time>)>,
@@ -70,7 +70,7 @@ impl<'a> Tip<'a> {
         let Some(tip) = names.iter().find_map(|name| objects.reference(name)) else { return Ok(None) };
         let plan = history::plan_at_commit(ws, tip)?;
         let facts = Facts::open(facts_path(ws).as_deref(), ws.env.boot())?;
-        let tree = plan.tree_of_tasks().map(|oid| oid.to_string()).unwrap_or_default();
+        let tree = plan.tree_of_plan().map(|oid| oid.to_string()).unwrap_or_default();
         let known = facts.completions(&tree);
         Ok(Some(Tip { plan, facts, tree, known, news: Vec::new() }))
     }

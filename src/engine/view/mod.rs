@@ -4,6 +4,7 @@
 //! Guarantees that reading takes no lock and writes nothing below the work tree.
 //! Leaves to others: the answers to queries (`engine::query`).
 
+pub(crate) mod archives;
 pub(crate) mod branches;
 pub(crate) mod claimed_files;
 pub(crate) mod events;

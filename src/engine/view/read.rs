@@ -36,10 +36,11 @@ use crate::rules::readiness::{
     self, Blocker, BlockerRules, BlockerState, Facts, Missing, Reason, Surroundings, Viewer, holding_parent,
 };
 use crate::runtime::{journal, records};
+use crate::store::archive::{self, Archive};
 use crate::store::database;
 use crate::store::entity::{self, LoadedTask, is_odd, load_agent};
 use crate::store::index::{Index, Pending};
-use crate::store::layout::{AGENTS, TASKS, task_dir};
+use crate::store::layout::{AGENTS, DROPPED, TASKS, task_dir};
 
 /// Maximum number of stale tasks that a change overlays; more are written into the index.
 const MOST_LAID: usize = 24;
@@ -220,22 +221,27 @@ pub fn load_task(ws: &Workspace, id: Id) -> Result<LoadedTask> {
 ///
 /// Errors: `ERR_NOT_FOUND`, or `ERR_AMBIGUOUS_ID` with the candidates.
 pub fn resolve(ws: &Workspace, reference: &Ref) -> Result<Id> {
+    let text = reference.0.to_ascii_uppercase();
     let unknown = || {
+        if let Some(id) = dropped(ws, &text) {
+            return Error::not_found(format!("task {id} was dropped from the archives"))
+                .with(json!({ "task": id, "dropped": true }))
+                .hint(format!("{} records it; git history may still hold its events", ws.store.shown(DROPPED)));
+        }
         Error::not_found(format!("no task is called {}", quoted(&reference.0)))
             .hint("agentpm task list --all shows ids and handles; a part of an id needs at least 4 characters")
     };
-    let text = reference.0.to_ascii_uppercase();
     if !is_part(&text) {
         return Err(unknown());
     }
     let mut found: BTreeSet<Id> = if text.len() == 26 {
-        text.parse().ok().filter(|id| exists(ws, *id)).into_iter().collect()
+        text.parse().ok().filter(|id| is_there(ws, *id)).into_iter().collect()
     } else {
         let mut found = in_shard(ws, &shard_of(&text))?;
         found.retain(|id| id.to_string().ends_with(&text));
         // Ids begin with their time, so until the year 3084 only what begins with 0 can be a prefix.
         if text.starts_with('0') || found.is_empty() {
-            let (all, _) = ws.store.task_folders()?;
+            let all = archive::all_tasks(&ws.store)?;
             found.extend(all.into_iter().filter(|id| id.to_string().starts_with(&text)));
         }
         found
@@ -246,21 +252,38 @@ pub fn resolve(ws: &Workspace, reference: &Ref) -> Result<Id> {
     one_of(found, reference)?.ok_or_else(unknown)
 }
 
-/// Whether a task has a folder.
-pub(crate) fn exists(ws: &Workspace, id: Id) -> bool {
-    matches!(ws.store.dir.kind(task_dir(id)), Ok(Some(Kind::Dir)))
+/// Whether the events of a task were dropped from the archives.
+pub(crate) fn is_dropped(ws: &Workspace, id: Id) -> bool {
+    archive::archived(&ws.store).is_ok_and(|archived| archived.dropped.contains(&id))
 }
 
-/// The tasks in a shard.
+/// The only dropped task that a reference can mean.
+fn dropped(ws: &Workspace, text: &str) -> Option<Id> {
+    let archived = archive::archived(&ws.store).ok().filter(|_| is_part(text))?;
+    let mut found = archived.dropped.iter().filter(|id| id.has_part(text));
+    found.next().filter(|_| found.next().is_none()).copied()
+}
+
+/// Whether there is a task of this id, in its folder or in an archive.
+pub(crate) fn is_there(ws: &Workspace, id: Id) -> bool {
+    matches!(ws.store.dir.kind(task_dir(id)), Ok(Some(Kind::Dir)))
+        || archive::archived(&ws.store).is_ok_and(|archived| archived.holds(id))
+}
+
+/// The tasks in a shard, and the archived ones that belong there.
 fn in_shard(ws: &Workspace, shard: &str) -> Result<BTreeSet<Id>> {
+    let archived = archive::archived(&ws.store)?;
+    let mut found: BTreeSet<Id> =
+        archived.archives.iter().flat_map(Archive::tasks).filter(|id| id.is_in_shard(shard)).collect();
     let path = std::path::Path::new(TASKS).join(shard);
     let dir = match ws.store.dir.dir(&path) {
         Ok(dir) => dir,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
         Err(e) => return Err(Error::io("open", &ws.store.path().join(&path), &e)),
     };
     let names = dir.list().map_err(|e| Error::io("list", dir.path(), &e))?;
-    Ok(names.iter().filter_map(|(name, _)| name.parse().ok()).collect())
+    found.extend(names.iter().filter_map(|(name, _)| name.parse::<Id>().ok()));
+    Ok(found)
 }
 
 /// The shortest unique handle of a task, of at least six characters.
@@ -601,7 +624,10 @@ pub(crate) fn blockers_of_new(
 ) -> Result<Vec<Blocker>> {
     let (rules, mut branch) = (BlockerRules::of(&ws.settings), DefaultBranch::new(ws));
     waits(task.blockers(), |id| {
-        let read = || load_task(ws, id).ok().map(|loaded| BlockerState::from(&loaded.task));
+        let read = || match load_task(ws, id) {
+            Ok(loaded) => Some(BlockerState::from(&loaded.task)),
+            Err(_) => is_dropped(ws, id).then_some(BlockerState::DROPPED),
+        };
         let state = written.get(&id).map(|task| BlockerState::from(&**task)).or_else(read);
         readiness::missing(state, rules, |at| branch.has_landed(id, at))
     })

@@ -3,9 +3,10 @@
 //! Guarantees that an event has the bytes that were acknowledged or committed. Git is read in process.
 //! Leaves to others: whether an event should be restored.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::archives::TreeArchives;
 use crate::engine::context::Workspace;
 use crate::error::Result;
 use crate::git::{Item, Mode, Objects, Oid};
@@ -66,6 +67,7 @@ pub(crate) struct RefLogs {
     trees: BTreeSet<Oid>,
     /// The subfolders of the listed folders, by the path of the folder below the store.
     below: RefCell<BTreeMap<String, BTreeMap<String, BTreeSet<Oid>>>>,
+    archives: OnceCell<TreeArchives>,
 }
 
 impl RefLogs {
@@ -102,7 +104,7 @@ impl RefLogs {
                 trees.insert(oid);
             }
         }
-        Ok(RefLogs { objects, trees, below: RefCell::default() })
+        Ok(RefLogs { objects, trees, below: RefCell::default(), archives: OnceCell::new() })
     }
 
     /// The distinct logs of an entity.
@@ -117,7 +119,13 @@ impl RefLogs {
         };
         let file = |folder: Oid| file_of(self.objects.item(folder, LOG).ok()??);
         let blobs: BTreeSet<Oid> = folders.into_iter().filter_map(file).collect();
-        blobs.into_iter().filter_map(|blob| self.log(blob)).collect()
+        let archived = self.archives().completed(&self.objects, entity, None).ok().flatten();
+        blobs.into_iter().filter_map(|blob| self.log(blob)).chain(archived).collect()
+    }
+
+    /// The archives of all trees.
+    fn archives(&self) -> &TreeArchives {
+        self.archives.get_or_init(|| TreeArchives::in_any(&self.objects, &self.trees))
     }
 
     fn folder(&self, tree: Oid, path: &str) -> Option<Oid> {
@@ -161,6 +169,11 @@ impl RefLogs {
             for (folder, depth) in [(TASKS, 3), (AGENTS, 1)] {
                 let Ok(Some(Item { mode: Mode::Tree, oid })) = self.objects.item(*tree, folder) else { continue };
                 self.find_below(oid, depth, wanted, found, &mut seen);
+            }
+        }
+        if found.len() < wanted.len() {
+            for entry in self.archives().find(&self.objects, wanted) {
+                found.entry(entry.event.id).or_insert(entry);
             }
         }
     }

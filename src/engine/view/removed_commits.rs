@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::archives::TreeArchives;
 use super::last_scan::{self, LastScan};
 use crate::engine::context::Workspace;
 use crate::error::Result;
@@ -77,10 +78,10 @@ pub(crate) fn removed_by_commits(ws: &Workspace, fetches: bool) -> Result<BTreeM
 
 /// Removed logs that the present plan does not contain: task, commit and log, newest commit first.
 fn candidates(ws: &Workspace, objects: &Objects, head: Oid, seen: LastScan, now: Oid) -> Result<Vec<(Id, Oid, Oid)>> {
-    let mut found = Vec::new();
+    let (mut found, archives) = (Vec::new(), TreeArchives::at(objects, Some(now))?);
     for commit in history(ws, objects, head, seen)? {
         for (id, log) in removed_in(ws, objects, commit)? {
-            if !is_in(objects, now, id)? {
+            if !is_in(objects, now, id)? && !archives.holds(objects, id)? {
                 found.push((id, commit, log));
             }
         }

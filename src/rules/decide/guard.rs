@@ -236,7 +236,10 @@ pub fn waits(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Blocker>> {
 
 /// What is missing of a blocker. One that is unknown here counts as unfinished.
 pub fn missing_of(stage: &mut dyn Stage, blocker: Id) -> Result<Option<Missing>> {
-    let state = if stage.exists(blocker)? { Some(BlockerState::from(&*stage.task(blocker)?)) } else { None };
+    let state = match stage.exists(blocker)? {
+        true => Some(BlockerState::from(&*stage.task(blocker)?)),
+        false => stage.is_dropped(blocker)?.then_some(BlockerState::DROPPED),
+    };
     let rules = BlockerRules::of(stage.settings());
     missing(state, rules, |at| stage.has_landed(blocker, at))
 }

@@ -240,6 +240,10 @@ impl Stage for Plan {
         Ok(self.of(id).next().is_some())
     }
 
+    fn is_dropped(&mut self, _: Id) -> Result<bool> {
+        Ok(false)
+    }
+
     fn has_landed(&mut self, id: Id, _at: Time) -> Result<bool> {
         Ok(!self.not_landed.contains(&id))
     }

@@ -19,8 +19,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 
+use self::refresh::is_there;
 use self::rows::{Reading, forget, remember};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::event::Entry;
 use crate::model::field::NAMES;
 use crate::model::id::Id;
@@ -28,11 +29,11 @@ use crate::model::payload::KINDS;
 use crate::model::task::Task;
 use crate::store::database::{self, Form, failed};
 use crate::store::fulltext;
-use crate::store::layout::{Store, task_dir};
+use crate::store::layout::Store;
 
 /// Changes with every change of the tables, and by itself with the fields and event types, since folded tasks are kept.
 pub const SCHEMA: i64 = {
-    let mut sum: i64 = 19;
+    let mut sum: i64 = 21;
     let known: [&[&str]; 2] = [NAMES, KINDS];
     let (mut list, mut name, mut byte) = (0, 0, 0);
     while list < known.len() {
@@ -73,6 +74,9 @@ CREATE INDEX granted_finished ON granted(finished);
 CREATE TABLE file(
   task TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL, inode INTEGER NOT NULL, read_at INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE archive(path TEXT PRIMARY KEY, mark TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE archived(path TEXT NOT NULL, task TEXT NOT NULL, PRIMARY KEY(path, task)) WITHOUT ROWID;
+CREATE TABLE dropped(task TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE doc(n INTEGER PRIMARY KEY AUTOINCREMENT, task TEXT NOT NULL UNIQUE, doc BLOB NOT NULL);
 CREATE TABLE edge(
   id TEXT NOT NULL, task TEXT NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
@@ -129,9 +133,8 @@ impl Index {
     /// Errors: as [`Index::refresh`].
     pub fn overlay(&self, store: &Store, ids: &[Id], pending: &Pending, now_ns: i64) -> Result<()> {
         for id in ids {
-            let there = store.dir.kind(task_dir(*id)).map_err(|e| Error::io("inspect", store.path(), &e))?;
             let more = pending.get(id).map(Vec::as_slice);
-            let read = (there.is_some() || more.is_some())
+            let read = (more.is_some() || is_there(store, *id)?)
                 .then(|| Reading::of(store, *id, more.unwrap_or_default()).map(|reading| (reading, now_ns)));
             self.over.borrow_mut().insert(*id, read.transpose()?);
         }

@@ -113,14 +113,22 @@ impl Index {
         select(self.whole()?, sql, [], |row| Ok((id_of(row, 0)?, files_of(row, 1)?)))
     }
 
-    /// The tasks recorded as blocked that have no unfinished blocker, by id. A missing blocker is unfinished.
+    /// The tasks recorded as blocked that have no unfinished blocker, by id. A missing blocker is unfinished, unless it was dropped.
     pub fn freed(&self) -> Result<Vec<Id>> {
         self.whole()?;
         let sql = "SELECT t.id FROM task t WHERE t.finished = 0 AND t.status = ?1 AND NOT EXISTS (
                      SELECT 1 FROM edge e LEFT JOIN task s ON s.id = e.source
-                     WHERE e.task = t.id AND e.kind = 'blocks' AND coalesce(s.finished, 0) = 0
+                     WHERE e.task = t.id AND e.kind = 'blocks' AND coalesce(s.finished, e.source IN (SELECT task FROM dropped)) = 0
                    ) ORDER BY t.id";
         self.ids(sql, Status::Blocked.as_str())
+    }
+
+    /// How many tasks with a folder were archived, and not changed after a time.
+    pub fn archived_until(&self, time: Time) -> Result<usize> {
+        let sql = "SELECT count(*) FROM task t JOIN file f ON f.task = t.id
+                   WHERE t.finished = 1 AND t.status = 'archived' AND t.updated_at <= ?1";
+        let count = select_one(self.whole()?, sql, [time.millis()], |row| count_of(row, 0))?;
+        Ok(usize::try_from(count.unwrap_or(0)).unwrap_or(usize::MAX))
     }
 
     /// The ids of all tasks.
@@ -206,7 +214,8 @@ impl Index {
         if let Some(read) = self.overlaid(id, |task| BlockerState::from(task)) {
             return Ok(read);
         }
-        let sql = "SELECT status, completed_at, unreviewed FROM task WHERE id = ?1";
+        let sql = "SELECT status, completed_at, unreviewed FROM task WHERE id = ?1
+                   UNION ALL SELECT 'archived', NULL, 0 FROM dropped WHERE task = ?1 LIMIT 1";
         select_one(&self.db, sql, [id.to_string()], |row| blocker_of(row, 0))
     }
 
@@ -275,7 +284,8 @@ impl Index {
         let sql = "SELECT e.id, e.kind, e.source, e.target, e.lamport FROM edge e
                    JOIN task t ON t.id = e.task AND t.finished = 0
                    LEFT JOIN task s ON s.id = e.source
-                   WHERE e.kind IN ('blocks', 'parent_of') AND coalesce(s.finished, 0) = 0";
+                   WHERE e.kind IN ('blocks', 'parent_of')
+                     AND coalesce(s.finished, e.source IN (SELECT task FROM dropped)) = 0";
         let edges: Vec<_> = select(self.whole()?, sql, [], edge_of)?;
         Ok(edges.into_iter().flatten().collect())
     }

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use rusqlite::{Transaction, TransactionBehavior};
 
@@ -17,6 +18,7 @@ use crate::env::parallel;
 use crate::env::progress::Progress;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
+use crate::store::archive::{self, Archive, Archived};
 use crate::store::database::{self, failed, is_unwritable};
 use crate::store::layout::{LOG, Store, task_dir};
 
@@ -35,12 +37,63 @@ impl Index {
         let (folders, _) = store.task_folders()?;
         let judged =
             parallel::map(&folders, |id| Ok(pending.contains_key(id) || is_stale(store, *id, known.get(id))?))?;
-        let mut stale: Vec<Id> = folders.iter().zip(judged).filter(|(_, stale)| *stale).map(|(id, _)| *id).collect();
+        let mut stale: BTreeSet<Id> =
+            folders.iter().zip(judged).filter(|(_, stale)| *stale).map(|(id, _)| *id).collect();
         stale.extend(pending.keys().filter(|id| folders.binary_search(id).is_err()));
-        let present: BTreeSet<Id> = folders.into_iter().chain(pending.keys().copied()).collect();
-        let gone: Vec<Id> = known.keys().filter(|id| !present.contains(id)).copied().collect();
-        self.update(store, pending, &stale, &gone, now_ns)?;
-        Ok(!stale.is_empty() || !gone.is_empty())
+        let archives = self.changed_archives(store)?;
+        let vanished = known.keys().filter(|id| folders.binary_search(id).is_err() && !pending.contains_key(id));
+        let mut gone = Vec::new();
+        for id in archives.tasks.iter().chain(vanished) {
+            let is_here = archives.now.holds(*id) || folders.binary_search(id).is_ok() || pending.contains_key(id);
+            if is_here {
+                stale.insert(*id);
+            } else {
+                gone.push(*id);
+            }
+        }
+        let stale = Vec::from_iter(stale);
+        self.update(store, pending, (&stale, &gone), &archives, now_ns)?;
+        Ok(!stale.is_empty() || !gone.is_empty() || !archives.is_empty())
+    }
+
+    /// The archives that changed since they were read, and the tasks that they hold or held.
+    fn changed_archives(&self, store: &Store) -> Result<ChangedArchives> {
+        let now = archive::archived_now(store)?;
+        let known = self.known_archives().map_err(failed)?;
+        let dropped = self.dropped().map_err(failed)?;
+        if now.archives.is_empty() && now.dropped == dropped && known.is_empty() {
+            return Ok(ChangedArchives::default());
+        }
+        let is_same = |one: &Archive| known.get(&one.path) == Some(&form_of(one));
+        let here = now.archives.iter().map(|one| &one.path);
+        let gone = known.keys().filter(|path| !now.archives.iter().any(|one| one.path == **path));
+        let changed: BTreeSet<&String> = here
+            .filter(|path| !now.archives.iter().any(|one| one.path == **path && is_same(one)))
+            .chain(gone)
+            .collect();
+        let mut tasks = BTreeSet::new();
+        for path in &changed {
+            tasks.extend(self.tasks_archived_in(path).map_err(failed)?);
+            tasks.extend(now.archives.iter().filter(|one| one.path == **path).flat_map(Archive::tasks));
+        }
+        let paths = changed.into_iter().cloned().collect();
+        let drops = now.dropped != dropped;
+        Ok(ChangedArchives { now, paths, tasks, drops })
+    }
+
+    fn dropped(&self) -> rusqlite::Result<BTreeSet<Id>> {
+        let mut statement = self.db.prepare_cached("SELECT task FROM dropped")?;
+        statement.query_map([], |row| id_of(row, 0))?.collect()
+    }
+
+    fn known_archives(&self) -> rusqlite::Result<BTreeMap<String, String>> {
+        let mut statement = self.db.prepare_cached("SELECT path, mark FROM archive")?;
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    }
+
+    fn tasks_archived_in(&self, path: &str) -> rusqlite::Result<Vec<Id>> {
+        let mut statement = self.db.prepare_cached("SELECT task FROM archived WHERE path = ?1")?;
+        statement.query_map([path], |row| id_of(row, 0))?.collect()
     }
 
     /// As [`Index::refresh`], for tasks that are known to have changed.
@@ -49,14 +102,13 @@ impl Index {
         let mut stale = Vec::new();
         for id in ids {
             self.over.borrow_mut().remove(id);
-            let there = store.dir.kind(task_dir(*id)).map_err(|e| Error::io("inspect", store.path(), &e))?;
-            if there.is_some() || pending.contains_key(id) {
+            if pending.contains_key(id) || is_there(store, *id)? {
                 stale.push(*id);
             } else {
                 gone.push(*id);
             }
         }
-        self.update(store, pending, &stale, &gone, now_ns)
+        self.update(store, pending, (&stale, &gone), &ChangedArchives::default(), now_ns)
     }
 
     fn known(&self) -> rusqlite::Result<BTreeMap<Id, (Mark, i64)>> {
@@ -75,17 +127,24 @@ impl Index {
         Ok(known)
     }
 
-    fn update(&mut self, store: &Store, pending: &Pending, stale: &[Id], gone: &[Id], now_ns: i64) -> Result<()> {
-        if stale.is_empty() && gone.is_empty() {
+    fn update(
+        &mut self,
+        store: &Store,
+        pending: &Pending,
+        (stale, gone): (&[Id], &[Id]),
+        archives: &ChangedArchives,
+        now_ns: i64,
+    ) -> Result<()> {
+        if stale.is_empty() && gone.is_empty() && archives.is_empty() {
             return Ok(());
         }
-        match self.write(store, pending, stale, gone, now_ns) {
+        match self.write(store, pending, (stale, gone), archives, now_ns) {
             Err(Failure::Index(e)) if is_unwritable(&e) => {
                 tracing::debug!(error = %e, "the index cannot be written, working in memory");
                 let memory = Index::open(None, "")?;
-                let all: BTreeSet<Id> = store.task_folders()?.0.into_iter().chain(pending.keys().copied()).collect();
-                let all: Vec<Id> = all.into_iter().collect();
-                memory.write(store, pending, &all, &[], now_ns).map_err(Failure::into_error)?;
+                let all: BTreeSet<Id> = archive::all_tasks(store)?.into_iter().chain(pending.keys().copied()).collect();
+                let (all, archives) = (Vec::from_iter(all), memory.changed_archives(store)?);
+                memory.write(store, pending, (&all, &[]), &archives, now_ns).map_err(Failure::into_error)?;
                 *self = memory;
                 Ok(())
             }
@@ -96,12 +155,20 @@ impl Index {
         }
     }
 
-    fn write(&self, store: &Store, pending: &Pending, stale: &[Id], gone: &[Id], now_ns: i64) -> Result<(), Failure> {
+    fn write(
+        &self,
+        store: &Store,
+        pending: &Pending,
+        (stale, gone): (&[Id], &[Id]),
+        archives: &ChangedArchives,
+        now_ns: i64,
+    ) -> Result<(), Failure> {
         let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         for id in gone {
             forget(&tx, *id)?;
         }
-        let is_empty = !tx.prepare_cached("SELECT 1 FROM file LIMIT 1")?.exists([])?;
+        let is_empty = !tx.prepare_cached("SELECT 1 FROM task LIMIT 1")?.exists([])?;
+        archives.write(&tx)?;
         let progress = Progress::of("reading the plan", stale.len());
         for some in stale.chunks(AT_ONCE) {
             let read = parallel::map(some, |id| {
@@ -118,6 +185,62 @@ impl Index {
         tx.commit()?;
         Ok(())
     }
+}
+
+/// The archives that changed since the index read them.
+#[derive(Default)]
+struct ChangedArchives {
+    /// All archives as they are.
+    now: Arc<Archived>,
+    /// Those that changed or are gone.
+    paths: Vec<String>,
+    /// The tasks that these hold or held.
+    tasks: BTreeSet<Id>,
+    /// Whether other tasks are dropped than the index knows.
+    drops: bool,
+}
+
+impl ChangedArchives {
+    fn is_empty(&self) -> bool {
+        self.paths.is_empty() && !self.drops
+    }
+
+    fn write(&self, tx: &Transaction) -> rusqlite::Result<()> {
+        if self.drops {
+            tx.execute("DELETE FROM dropped", [])?;
+            for task in &self.now.dropped {
+                tx.prepare_cached("INSERT INTO dropped VALUES(?1)")?.execute([task.to_string()])?;
+            }
+        }
+        for path in &self.paths {
+            tx.execute("DELETE FROM archive WHERE path = ?1", [path])?;
+            tx.execute("DELETE FROM archived WHERE path = ?1", [path])?;
+            let Some(archive) = self.now.archives.iter().find(|one| one.path == *path) else { continue };
+            // A file written in the same tick in which it was read may have changed again without a trace.
+            let form = if archive.is_racy() { String::new() } else { form_of(archive) };
+            tx.execute("INSERT INTO archive VALUES(?1,?2)", [path, &form])?;
+            for task in archive.tasks() {
+                tx.prepare_cached("INSERT INTO archived VALUES(?1,?2)")?.execute([path, &task.to_string()])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The form of an archive's file, which another state of it does not have.
+fn form_of(archive: &Archive) -> String {
+    let Mark { size, mtime, ctime, inode } = archive.mark;
+    format!("{size} {mtime} {ctime} {inode}")
+}
+
+/// Whether a task has a folder, or lines in an archive.
+pub(super) fn is_there(store: &Store, id: Id) -> Result<bool> {
+    Ok(has_folder(store, id)? || archive::archived(store)?.holds(id))
+}
+
+pub(super) fn has_folder(store: &Store, id: Id) -> Result<bool> {
+    let kind = store.dir.kind(task_dir(id)).map_err(|e| Error::io("inspect", store.path(), &e))?;
+    Ok(kind.is_some())
 }
 
 /// A failure while the index is written.

@@ -6,7 +6,7 @@
 use rusqlite::{Row, Transaction, params};
 use serde_json::json;
 
-use super::refresh::mark_of;
+use super::refresh::{has_folder, mark_of};
 use crate::env::files::Mark;
 use crate::error::{Code, Error, Result};
 use crate::model::event::Entry;
@@ -29,6 +29,8 @@ const MAX_TITLE: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct Reading {
     mark: Mark,
+    /// Whether it has no folder: all its events are in archives, whose marks show a change.
+    is_archived: bool,
     pub(super) task: Task,
     /// The serialized task.
     doc: Vec<u8>,
@@ -47,6 +49,7 @@ impl Reading {
         // The mark is taken before the bytes, so that a change in between is seen the next time. Events that are in no file
         // yet may be lost if the disk fails, so their task is always read again.
         let mark = if pending.is_empty() { mark_of(store, id)? } else { Mark { size: u64::MAX, ..Mark::default() } };
+        let is_archived = mark == Mark::default() && !has_folder(store, id)?;
         let loaded = load_task(store, id, pending)?;
         let errors = loaded.findings.iter().filter(|f| f.severity == Severity::Error).count();
         let lost = lost(id, &loaded.log.entries).len();
@@ -57,7 +60,7 @@ impl Reading {
         let task = loaded.task;
         let doc = serde_json::to_vec(&task)
             .map_err(|e| Error::new(Code::Io, format!("task {id} cannot be kept in the index: {e}")))?;
-        Ok(Reading { mark, doc, errors, lost, granted, wakers, task })
+        Ok(Reading { mark, is_archived, doc, errors, lost, granted, wakers, task })
     }
 }
 
@@ -72,7 +75,7 @@ pub(super) fn forget(tx: &Transaction, id: Id) -> rusqlite::Result<()> {
 }
 
 pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Result<()> {
-    let Reading { mark, task, doc, errors, lost, granted, wakers } = reading;
+    let Reading { mark, is_archived, task, doc, errors, lost, granted, wakers } = reading;
     let id = task.id.to_string();
     // For lists; the document has the whole title.
     let title = &task.fields.title[..task.fields.title.floor_char_boundary(MAX_TITLE)];
@@ -133,9 +136,11 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
             lease
         ])?;
     }
-    let (size, inode) = (mark.size as i64, mark.inode as i64);
-    tx.prepare_cached("INSERT INTO file VALUES(?1,?2,?3,?4,?5,?6)")?
-        .execute(params![id, size, mark.mtime, mark.ctime, inode, now_ns])?;
+    if !is_archived {
+        let (size, inode) = (mark.size as i64, mark.inode as i64);
+        tx.prepare_cached("INSERT INTO file VALUES(?1,?2,?3,?4,?5,?6)")?
+            .execute(params![id, size, mark.mtime, mark.ctime, inode, now_ns])?;
+    }
     tx.prepare_cached("INSERT OR REPLACE INTO unnoted VALUES(?1,?2)")?.execute(params![id, now_ns])?;
     for edge in task.relationships.values() {
         tx.prepare_cached("INSERT INTO edge VALUES(?1,?2,?3,?4,?5,?6)")?.execute(params![

@@ -22,6 +22,7 @@ use crate::model::point::Point;
 use crate::model::task::{Status, Task};
 use crate::rules::fold::fold;
 use crate::runtime::journals;
+use crate::store::archive;
 use crate::store::entity::read_log;
 use crate::store::layout::{shown, task_dir};
 
@@ -46,9 +47,10 @@ pub(crate) fn brought_back(id: Id, commit: &str) -> String {
 /// removed it.
 pub(crate) fn deleted(ws: &Workspace) -> Result<RemovedTasks> {
     let pending = read::pending(ws)?;
-    let mut left_out = None;
+    let (mut left_out, archived) = (None, archive::archived(&ws.store)?);
     let mut gone = |id: &Id| {
-        let is_gone = !sparse::has_log(ws, *id) && !pending.contains_key(&Entity::Task(*id));
+        let is_known = archived.holds(*id) || archived.dropped.contains(id);
+        let is_gone = !sparse::has_log(ws, *id) && !is_known && !pending.contains_key(&Entity::Task(*id));
         is_gone && !left_out.get_or_insert_with(|| sparse::hidden_paths(ws)).leaves_out(&sparse::log_path(ws, *id))
     };
     let committed = committed_tasks(ws).unwrap_or_default();

@@ -28,6 +28,7 @@ use crate::rules::readiness::Viewer;
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Grant, Part, Stage, TaskElsewhere};
 use crate::runtime::records;
+use crate::store::archive;
 use crate::store::entity::load_agent;
 
 impl Stage for Transaction<'_> {
@@ -115,6 +116,10 @@ impl Stage for Transaction<'_> {
 
     fn exists(&mut self, id: Id) -> Result<bool> {
         self.load(id)
+    }
+
+    fn is_dropped(&mut self, id: Id) -> Result<bool> {
+        Ok(archive::archived(&self.ws.store)?.dropped.contains(&id))
     }
 
     fn has_landed(&mut self, id: Id, at: Time) -> Result<bool> {

@@ -1,0 +1,366 @@
+//! Moves closed tasks from their folders into archives.
+//!
+//! Guarantees that an archive is on disk before the folder that it replaces is removed, and that at every moment the union of archives
+//! and folders holds every event. So it can be interrupted anywhere, and repeated.
+//! Leaves to others: when it is done, and the lock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::env::files::Kind;
+use crate::env::parallel;
+use crate::env::progress::Progress;
+use crate::error::{Code, Error, Result};
+use crate::model::compaction::DropOrder;
+use crate::model::event::Entity;
+use crate::model::id::Id;
+use crate::model::task::Status;
+use crate::model::time::Time;
+use crate::rules::fold::fold;
+use crate::store::archive::{self, Archived};
+use crate::store::archive_form::{Line, lines_of};
+use crate::store::dropped::{self, DroppedTasks};
+use crate::store::entity::{read_log, read_yaml};
+use crate::store::layout::{ARCHIVE, DROPPED, LOG, Store, is_archive, task_dir};
+use crate::store::project::{is_temporary, render};
+
+/// The readable file of a task.
+const YAML: &str = "task.yaml";
+/// The size in which disks hand out room, in bytes.
+const BLOCK: u64 = 4096;
+
+/// What a compaction moves.
+#[derive(Clone, Debug, Default)]
+pub struct Moves {
+    /// The tasks, by id.
+    pub tasks: Vec<Move>,
+    /// Tasks that are old enough and stay, with the reason.
+    pub left: Vec<(Id, &'static str)>,
+}
+
+/// A task that moves into an archive.
+#[derive(Clone, Debug)]
+pub struct Move {
+    /// The task.
+    pub id: Id,
+    /// The path of the archive, below the store.
+    pub archive: String,
+    /// When it was archived.
+    pub archived_at: Time,
+    /// The number of its events.
+    pub events: usize,
+    /// The room that its folder takes on the disk, in bytes.
+    pub room: u64,
+    /// The size of its events in the archive, in bytes.
+    pub log_bytes: u64,
+    /// The number of its files.
+    pub files: usize,
+}
+
+/// The tasks with a folder that were archived until a time.
+///
+/// Errors: `ERR_IO` if the store cannot be read.
+pub fn moves_until(store: &Store, before: Time) -> Result<Moves> {
+    let folders = store.task_folders()?.0;
+    let progress = Progress::of("reading the plan", folders.len());
+    let judged = parallel::map(&folders, |id| {
+        progress.step();
+        judge(store, *id, before)
+    })?;
+    let mut moves = Moves::default();
+    for (id, judged) in folders.into_iter().zip(judged) {
+        match judged {
+            Some(Ok(one)) => moves.tasks.push(one),
+            Some(Err(why)) => moves.left.push((id, why)),
+            None => {}
+        }
+    }
+    Ok(moves)
+}
+
+/// Whether a task moves, or why it stays; `None` if it is not old enough.
+fn judge(store: &Store, id: Id, before: Time) -> Result<Option<Result<Move, &'static str>>> {
+    let entity = Entity::Task(id);
+    let log = read_log(store, &entity)?;
+    let task = fold(id, &log.entries).0;
+    let Some(at) = task.archived_at.filter(|at| task.status == Status::Archived && *at <= before) else {
+        return Ok(None);
+    };
+    let archive = archive_of(at);
+    if !is_archive(&archive) {
+        return Ok(Some(Err("the year in which it was archived has more than four digits")));
+    }
+    let is_strange = log.entries.iter().any(|entry| entry.event.entity != entity);
+    if log.fixed || log.torn.is_some() || !log.foreign.is_empty() || is_strange {
+        return Ok(Some(Err("its log holds lines that are not its events")));
+    }
+    let yaml = match read_yaml(store, &entity) {
+        Ok(yaml) => yaml,
+        Err(_) => return Ok(Some(Err("its task.yaml cannot be read"))),
+    };
+    if yaml.as_ref().is_some_and(|bytes| bytes != render(&entity, &log.entries).as_bytes()) {
+        return Ok(Some(Err("its task.yaml differs from its log")));
+    }
+    let dir = task_dir(id);
+    let failed = |e: std::io::Error| Error::io("list", &store.path().join(&dir), &e);
+    let files = store.dir.dir(&dir).and_then(|dir| dir.list()).map_err(failed)?;
+    let belongs =
+        |(name, kind): &(String, Kind)| *kind == Kind::File && (matches!(&**name, LOG | YAML) || is_temporary(name));
+    if !files.iter().all(belongs) {
+        return Ok(Some(Err("its folder holds other files")));
+    }
+    let mut room = BLOCK;
+    for (name, _) in &files {
+        let mark = store.dir.mark(dir.join(name)).map_err(failed)?.unwrap_or_default();
+        room += mark.size.next_multiple_of(BLOCK);
+    }
+    let log_bytes = log.entries.iter().map(|entry| entry.line.len() as u64 + 1).sum();
+    Ok(Some(Ok(Move { id, archive, archived_at: at, events: log.entries.len(), room, log_bytes, files: files.len() })))
+}
+
+/// The path of the archive of the tasks that were archived at a time, below the store.
+pub fn archive_of(archived_at: Time) -> String {
+    format!("{ARCHIVE}/{}.jsonl", archived_at.to_string().chars().take(7).collect::<String>())
+}
+
+/// Moves tasks into their archives.
+///
+/// Errors: `ERR_IO` or `ERR_NO_SPACE`; then a repetition completes what was begun.
+pub fn apply(store: &Store, moves: &[Move]) -> Result<()> {
+    let to: BTreeMap<Id, &str> = moves.iter().map(|one| (one.id, one.archive.as_str())).collect();
+    file(store, &to)?;
+    let progress = Progress::of("removing folders", moves.len());
+    for one in moves {
+        progress.step();
+        remove_folder(store, one.id)?;
+    }
+    Ok(())
+}
+
+/// Writes all events of these tasks into the archives named, and takes them out of any other.
+fn file(store: &Store, to: &BTreeMap<Id, &str>) -> Result<()> {
+    let archived = archive::archived_now(store)?;
+    let mut targets: BTreeMap<&str, BTreeSet<Id>> = BTreeMap::new();
+    for (id, path) in to {
+        targets.entry(path).or_default().insert(*id);
+    }
+    let progress = Progress::of("writing archives", to.len());
+    for (path, tasks) in &targets {
+        write(store, &archived, path, tasks, &BTreeSet::new(), &progress)?;
+    }
+    // Only now are all of their events in the archives named.
+    for archive in &archived.archives {
+        let moved: BTreeSet<Id> =
+            archive.tasks().filter(|id| to.get(id).is_some_and(|path| *path != archive.path)).collect();
+        if !moved.is_empty() {
+            let archived = archive::archived_now(store)?;
+            write(store, &archived, &archive.path, &BTreeSet::new(), &moved, &progress)?;
+        }
+    }
+    Ok(())
+}
+
+/// What would be dropped of the archives: the tasks without a folder that were archived until a time, by archive.
+///
+/// Errors: `ERR_IO` if an archive cannot be read.
+pub fn drops_until(store: &Store, order: &DropOrder) -> Result<Vec<DroppedTasks>> {
+    let archived = archive::archived_now(store)?;
+    let newest = archive_of(order.until);
+    let mut drops = Vec::new();
+    for archive in archived.archives.iter().filter(|archive| archive.path <= newest) {
+        let tasks: Vec<Id> = archive.tasks().collect();
+        let judged = parallel::map(&tasks, |id| {
+            if store.dir.kind(task_dir(*id)).is_ok_and(|kind| kind.is_some()) {
+                return Ok(false);
+            }
+            let task = fold(*id, &archive::entries(store, *id)?).0;
+            Ok(task.status == Status::Archived && task.archived_at.is_some_and(|at| at <= order.until))
+        })?;
+        let tasks: Vec<Id> = tasks.into_iter().zip(judged).filter(|(_, is_old)| *is_old).map(|(id, _)| id).collect();
+        if tasks.is_empty() {
+            continue;
+        }
+        let mut lines = lines_of(store, &archive.path)?;
+        lines.retain(|(_, place, _)| place.is_some_and(|(task, _)| tasks.binary_search(&task).is_ok()));
+        lines.sort();
+        lines.dedup();
+        let mut digest = Sha256::new();
+        for (_, _, line) in &lines {
+            digest.update(line);
+            digest.update(b"\n");
+        }
+        drops.push(DroppedTasks {
+            archive: archive.path.clone(),
+            at: order.at,
+            by: order.by.clone(),
+            events: lines.len(),
+            bytes: lines.iter().map(|(_, _, line)| line.len() as u64 + 1).sum(),
+            sha256: digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            tasks,
+        });
+    }
+    Ok(drops)
+}
+
+/// Drops tasks from the archives. The record is on disk before the first line is gone.
+///
+/// Errors: as [`apply`].
+pub fn drop_tasks(store: &Store, drops: &[DroppedTasks]) -> Result<()> {
+    if drops.is_empty() {
+        return Ok(());
+    }
+    let mut lines = dropped::lines(store)?;
+    for drop in drops {
+        let line = serde_json::to_string(drop)
+            .map_err(|e| Error::new(Code::Io, format!("cannot write the record of dropped tasks: {e}")))?;
+        // A drop that was interrupted is in the record already.
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    let lines = lines.into_iter().map(|line| (true, None, line.into_bytes().into())).collect();
+    replace(store, DROPPED, lines)?;
+    for drop in drops {
+        let archived = archive::archived_now(store)?;
+        let tasks = drop.tasks.iter().copied().collect();
+        write(store, &archived, &drop.archive, &BTreeSet::new(), &tasks, &Progress::of("", 0))?;
+    }
+    Ok(())
+}
+
+/// Takes the lines of a task out of the archives: its log holds them, one of them without the text that was redacted.
+///
+/// Errors: as [`apply`].
+pub fn take_out(store: &Store, task: Id) -> Result<()> {
+    // The tasks of a batch are projected at the same time.
+    let _one_at_a_time = store.archives.writing();
+    let archived = archive::archived_now(store)?;
+    for archive in archived.archives.iter().filter(|archive| !archive.places_of(task).is_empty()) {
+        write(store, &archived, &archive.path, &BTreeSet::new(), &BTreeSet::from([task]), &Progress::of("", 0))?;
+    }
+    Ok(())
+}
+
+/// Writes an archive in its canonical form: with all events of the tasks `add`, without those of the tasks `drop`.
+fn write(
+    store: &Store,
+    archived: &Archived,
+    path: &str,
+    add: &BTreeSet<Id>,
+    drop: &BTreeSet<Id>,
+    progress: &Progress,
+) -> Result<()> {
+    let mut lines =
+        if archived.archives.iter().any(|one| one.path == path) { lines_of(store, path)? } else { Vec::new() };
+    lines.retain(|(_, place, _)| !place.is_some_and(|(task, _)| drop.contains(&task)));
+    for id in add {
+        progress.step();
+        let entries = read_log(store, &Entity::Task(*id))?.entries.into_iter();
+        lines.extend(entries.map(|e| (false, Some((*id, e.event.stamp())), e.line.into_boxed_bytes())));
+    }
+    replace(store, path, lines)
+}
+
+fn replace(store: &Store, path: &str, mut lines: Vec<Line>) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io("write", &store.path().join(path), &e);
+    lines.sort();
+    lines.dedup();
+    if lines.is_empty() {
+        return store.dir.remove(path).map_err(failed);
+    }
+    store.dir.make_dir(ARCHIVE).map_err(failed)?;
+    let fill = |out: &mut dyn std::io::Write| {
+        lines.iter().try_for_each(|(_, _, line)| out.write_all(line).and_then(|()| out.write_all(b"\n")))
+    };
+    store.dir.replace_filled(path, 0o666, fill).map_err(failed)
+}
+
+/// Brings archives into their canonical form: sorted, each line once, each task that has no folder in the archive of its month.
+/// Returns the paths of those that were written.
+///
+/// Errors: as [`apply`].
+pub fn sort(store: &Store) -> Result<Vec<String>> {
+    let archived = archive::archived_now(store)?;
+    let mut written = Vec::new();
+    for archive in &archived.archives {
+        let lines = lines_of(store, &archive.path)?;
+        let bytes: usize = lines.iter().map(|(_, _, line)| line.len() + 1).sum();
+        let is_canonical = lines.windows(2).all(|pair| pair[0] < pair[1]) && bytes as u64 == archive.mark.size;
+        if !is_canonical {
+            replace(store, &archive.path, lines)?;
+            written.push(archive.path.clone());
+        }
+    }
+    if store.dir.kind(DROPPED).is_ok_and(|kind| kind == Some(Kind::File)) {
+        let lines = lines_of(store, DROPPED)?;
+        if !lines.windows(2).all(|pair| pair[0] < pair[1]) {
+            replace(store, DROPPED, lines)?;
+            written.push(DROPPED.to_owned());
+        }
+    }
+    let archived = archive::archived_now(store)?;
+    let mut homes: BTreeMap<Id, usize> = BTreeMap::new();
+    for task in archived.archives.iter().flat_map(|archive| archive.tasks()) {
+        *homes.entry(task).or_default() += 1;
+    }
+    let mut to: BTreeMap<Id, String> = BTreeMap::new();
+    for (id, _) in homes.into_iter().filter(|(_, homes)| *homes > 1) {
+        let task = fold(id, &archive::entries(store, id)?).0;
+        to.extend(task.archived_at.map(|at| (id, archive_of(at))).filter(|(_, path)| is_archive(path)));
+    }
+    if !to.is_empty() {
+        let before: BTreeMap<&str, _> = archived.archives.iter().map(|one| (&*one.path, one.mark)).collect();
+        file(store, &to.iter().map(|(id, path)| (*id, path.as_str())).collect())?;
+        let now = archive::archived_now(store)?;
+        let changed = now.archives.iter().filter(|one| before.get(&*one.path) != Some(&one.mark));
+        written.extend(changed.map(|one| one.path.clone()));
+        let gone = before.keys().filter(|path| now.archives.iter().all(|one| one.path != **path));
+        written.extend(gone.map(|path| (*path).to_owned()));
+    }
+    written.sort();
+    written.dedup();
+    Ok(written)
+}
+
+/// Removes the folder of a task whose events are all in an archive. Any other folder stays.
+///
+/// Errors: as [`apply`].
+pub fn remove_folder(store: &Store, id: Id) -> Result<()> {
+    let folder = task_dir(id);
+    let failed = |e: std::io::Error| Error::io("remove", &store.path().join(&folder), &e);
+    let dir = match store.dir.dir(&folder) {
+        Ok(dir) => dir,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(failed(e)),
+    };
+    let entity = Entity::Task(id);
+    let held: BTreeSet<_> = archive::entries(store, id)?.into_iter().map(|entry| entry.line).collect();
+    let log = read_log(store, &entity)?;
+    let is_held = log.entries.iter().all(|entry| held.contains(&entry.line)) && log.foreign.is_empty() && !log.fixed;
+    let yaml = read_yaml(store, &entity).map_err(failed)?;
+    let is_edited = yaml.is_some_and(|bytes| bytes != render(&entity, &log.entries).as_bytes());
+    if !is_held || is_edited {
+        return Ok(());
+    }
+    // A folder that is left with its log alone is removed by the next compaction.
+    for (name, _) in dir.list().map_err(failed)?.into_iter().filter(|(name, _)| name == YAML || is_temporary(name)) {
+        dir.remove(name).map_err(failed)?;
+    }
+    dir.remove(LOG).map_err(failed)?;
+    for folder in folder.ancestors().take(3) {
+        match store.dir.remove_empty(folder) {
+            Ok(()) => {}
+            Err(e) if matches!(e.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound) => break,
+            Err(e) => return Err(Error::io("remove", &store.path().join(folder), &e)),
+        }
+    }
+    Ok(())
+}
+
+/// Removes the temporary files that a dead writer left next to the archives. The caller holds the lock.
+pub fn sweep(store: &Store) {
+    crate::store::project::sweep_folder(store, Path::new(ARCHIVE));
+}

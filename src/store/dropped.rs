@@ -1,0 +1,66 @@
+//! The record of tasks whose events were dropped from the archives.
+//!
+//! Guarantees that a dropped task stays known by its id: a reference to it is no error, and nothing waits for it. A line of the record
+//! holds the tasks that one archive lost at one time, with a digest of their lines.
+//! Leaves to others: what is dropped (`compact`).
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::model::id::Id;
+use crate::model::time::Time;
+use crate::store::layout::{DROPPED, Store};
+
+/// The largest record that is read, in bytes.
+const MAX_RECORD: u64 = 64 * 1024 * 1024;
+
+/// What one archive lost at one time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedTasks {
+    /// The path of the archive, below the store.
+    pub archive: String,
+    /// When they were dropped.
+    pub at: Time,
+    /// Who dropped them.
+    pub by: String,
+    /// The number of their events.
+    pub events: usize,
+    /// The bytes of their lines.
+    pub bytes: u64,
+    /// The SHA-256 of their lines, in hexadecimal.
+    pub sha256: String,
+    /// The tasks.
+    pub tasks: Vec<Id>,
+}
+
+/// The lines of the record, as they stand; none if there is no record.
+///
+/// Errors: `ERR_IO` if it cannot be read.
+pub fn lines(store: &Store) -> Result<Vec<String>> {
+    match store.dir.read(DROPPED, MAX_RECORD) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound || crate::env::files::is_no_regular_file(&e) => {
+            Ok(Vec::new())
+        }
+        Err(e) => Err(Error::io("read", &store.path().join(DROPPED), &e)),
+    }
+}
+
+/// The tasks of the record. Lint reports a line that cannot be read.
+///
+/// Errors: as [`lines`].
+pub fn tasks(store: &Store) -> Result<BTreeSet<Id>> {
+    Ok(tasks_in(&lines(store)?.join("\n")))
+}
+
+/// The tasks that a record names.
+pub fn tasks_in(text: &str) -> BTreeSet<Id> {
+    text.lines().filter_map(read_line).flat_map(|dropped| dropped.tasks).collect()
+}
+
+/// One line of a record; `None` if it is none.
+pub fn read_line(line: &str) -> Option<DroppedTasks> {
+    serde_json::from_str(line).ok()
+}

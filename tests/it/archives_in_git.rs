@@ -1,0 +1,395 @@
+//! Archives in git: compactions on several branches, late changes, reverts, renames, `sync`, and the gate.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::compaction::{Closed, commit};
+use crate::sandbox::{Answer, Sandbox};
+use crate::sync::Clones;
+
+/// How git merges: with the attributes of the store, or as a hosting site does, without.
+const WAYS: [bool; 2] = [true, false];
+
+fn closed(attributes: bool) -> Closed {
+    let room = Sandbox::new();
+    if !attributes {
+        fs::create_dir_all(room.repo().join(".git/info")).unwrap();
+        fs::write(room.repo().join(".git/info/attributes"), ".agentpm/** -merge\n.agentpm/** merge\n").unwrap();
+    }
+    Closed::in_room(room)
+}
+
+fn branch(room: &Sandbox, name: &str) {
+    room.git(&["checkout", "-q", "-b", name, "main"]).text();
+}
+
+fn switch(room: &Sandbox, name: &str) {
+    room.git(&["checkout", "-q", name]).text();
+}
+
+/// Merges a branch, resolves what is in conflict, and commits.
+fn merge(room: &Sandbox, name: &str) {
+    let merged = room.git(&["merge", "-q", "--no-edit", name]);
+    let resolved = room.run(&["resolve"]);
+    resolved.data();
+    if merged.code != 0 {
+        assert_eq!(room.git(&["ls-files", "--unmerged"]).text(), "", "{merged:?} {resolved:?}");
+        room.git(&["commit", "-q", "--no-edit"]).text();
+    }
+    if !room.git(&["status", "--porcelain"]).text().is_empty() {
+        commit(room, "resolve");
+    }
+}
+
+/// The number of events that each task has, and its status.
+fn counts(room: &Sandbox) -> Vec<(String, String, u64)> {
+    let listed = room.run(&["ls", "--all"]).data();
+    let of = |task: &Value| {
+        let id = task["id"].as_str().unwrap();
+        let whole = room.get(id);
+        let text = |key: &str| whole[key].as_str().unwrap().to_owned();
+        let events = room.run(&["log", id, "--all"]).data()["items"].as_array().unwrap().len() as u64;
+        (text("title"), text("status"), events)
+    };
+    let mut all: Vec<_> = listed["items"].as_array().unwrap().iter().map(of).collect();
+    all.sort();
+    all
+}
+
+/// The events that files hold, each once; none is in two archives.
+fn is_sorted(room: &Sandbox) {
+    let mut seen = std::collections::BTreeSet::new();
+    for entry in fs::read_dir(room.store().join("archive")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let mut last = None;
+        for line in text.lines() {
+            let event: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+            let key = (event["entity"].to_string(), event["lamport"].as_u64(), event["id"].to_string());
+            assert!(seen.insert(key.2.clone()), "{line} twice");
+            assert!(last <= Some(key.clone()), "{line}");
+            last = Some(key);
+        }
+    }
+}
+
+#[test]
+fn two_branches_compact_at_once() {
+    for attributes in WAYS {
+        let closed = closed(attributes);
+        let room = &closed.room;
+        let before = counts(room);
+        branch(room, "other");
+        room.run(&["task", "archive", &closed.done]).data();
+        room.run(&["compact", "--older-than", "0s"]).data();
+        commit(room, "compact more");
+        switch(room, "main");
+        closed.compact();
+        commit(room, "compact");
+        merge(room, "other");
+        is_sorted(room);
+        room.is_clean();
+        let after = counts(room);
+        let total = |all: &[(String, String, u64)]| all.iter().map(|(.., events)| events).sum::<u64>();
+        assert_eq!((after.len(), total(&after)), (before.len(), total(&before) + 1), "{after:?}");
+        assert_eq!(fs::read_dir(room.store().join("archive")).unwrap().count(), 2);
+    }
+}
+
+#[test]
+fn a_change_beside_a_compaction_brings_the_task_back() {
+    for (attributes, into_main) in [(true, true), (true, false), (false, true), (false, false)] {
+        let closed = closed(attributes);
+        let room = &closed.room;
+        let events = fs::read_to_string(room.log_of(&closed.first)).unwrap().lines().count();
+        branch(room, "late");
+        room.run(&["task", "reopen", &closed.first, "--reason", "it broke"]).data();
+        room.run(&["task", "update", &closed.first, "--title", "late title"]).data();
+        commit(room, "late");
+        switch(room, "main");
+        closed.compact();
+        commit(room, "compact");
+        let (ours, theirs) = if into_main { ("main", "late") } else { ("late", "main") };
+        switch(room, ours);
+        merge(room, theirs);
+        let task = room.get(&closed.first);
+        assert_eq!(
+            (&task["status"], &task["title"]),
+            (&json!("open"), &json!("late title")),
+            "{attributes} {into_main}"
+        );
+        assert_eq!(fs::read_to_string(room.log_of(&closed.first)).unwrap().lines().count(), events + 2);
+        assert!(!room.task_dir(&closed.second).exists() && closed.archive().exists());
+        room.is_clean();
+        assert_eq!(room.run(&["lint", "--base", "HEAD^1"]).data()["errors"], 0);
+    }
+}
+
+#[test]
+fn a_rebase_over_a_compaction_keeps_the_late_change() {
+    for attributes in WAYS {
+        let closed = closed(attributes);
+        let room = &closed.room;
+        branch(room, "late");
+        room.run(&["note", &closed.first, "--content", "late note"]).data();
+        commit(room, "late");
+        switch(room, "main");
+        closed.compact();
+        commit(room, "compact");
+        switch(room, "late");
+        if room.git(&["rebase", "-q", "main"]).code != 0 {
+            room.run(&["resolve"]).data();
+            room.git(&["-c", "core.editor=true", "rebase", "--continue"]).text();
+        }
+        room.run(&["resolve"]).data();
+        assert_eq!(room.get(&closed.first)["context"].as_array().unwrap().len(), 3);
+        room.is_clean();
+    }
+}
+
+#[test]
+fn a_revert_of_a_compaction_is_harmless() {
+    let closed = Closed::new();
+    let room = &closed.room;
+    let before = counts(room);
+    closed.compact();
+    commit(room, "compact");
+    branch(room, "aside");
+    fs::write(room.repo().join("code.txt"), "x").unwrap();
+    commit(room, "code");
+    switch(room, "main");
+    room.git(&["revert", "--no-edit", "HEAD"]).text();
+    assert_eq!(counts(room), before);
+    room.run(&["note", &closed.done, "--content", "a change looks after git"]).data();
+    assert!(room.task_dir(&closed.first).exists() && !closed.archive().exists());
+    room.is_clean();
+    commit(room, "note");
+    merge(room, "aside");
+    room.is_clean();
+    let mut expected = before.clone();
+    expected.iter_mut().filter(|(title, ..)| title == "only completed").for_each(|(.., events)| *events += 1);
+    assert_eq!(counts(room), expected);
+    assert_eq!(room.run(&["compact"]).data()["tasks"], 2);
+    room.is_clean();
+    assert_eq!(counts(room), expected);
+}
+
+#[test]
+fn a_rename_guessed_by_git_moves_no_edit_into_another_task() {
+    for (attributes, driver) in [(true, true), (true, false), (false, false)] {
+        let closed = closed(attributes);
+        let room = &closed.room;
+        if driver {
+            room.run(&["init"]).data();
+        }
+        branch(room, "late");
+        room.run(&["task", "update", &closed.first, "--label", "late", "--priority", "3"]).data();
+        commit(room, "late");
+        switch(room, "main");
+        closed.compact();
+        let twin = room.task("first of the closed", &["--label", "old"]);
+        room.run(&["claim", &twin]).data();
+        room.run(&["done", &twin, "--outcome", "it holds"]).data();
+        room.run(&["task", "archive", &twin]).data();
+        commit(room, "compact, and a task like the first");
+        let before = (room.get(&twin), fs::read(room.yaml_of(&twin)).unwrap());
+        merge(room, "late");
+        assert_eq!((room.get(&twin), fs::read(room.yaml_of(&twin)).unwrap()), before, "{attributes} {driver}");
+        let late = room.get(&closed.first);
+        assert_eq!((&late["priority"], &late["status"]), (&json!(3), &json!("archived")), "{attributes} {driver}");
+        room.is_clean();
+    }
+}
+
+#[test]
+fn an_event_that_git_moved_into_an_archive_wakes_the_task() {
+    let closed = Closed::new();
+    let room = &closed.room;
+    let log = room.log_of(&closed.first);
+    let before = fs::read_to_string(&log).unwrap();
+    room.run(&["task", "reopen", &closed.first, "--reason", "it broke"]).data();
+    let late = fs::read_to_string(&log).unwrap()[before.len()..].to_owned();
+    room.git(&["checkout", "-q", "--", "."]).text();
+    closed.compact();
+    let archive = fs::read_to_string(closed.archive()).unwrap();
+    fs::write(closed.archive(), late.clone() + &archive).unwrap();
+    assert_eq!(room.get(&closed.first)["status"], "open", "it is read where it is");
+    assert!(room.finding_codes().contains(&"archive-form".to_owned()), "{:?}", room.finding_codes());
+    room.run(&["resolve"]).data();
+    assert_eq!(fs::read_to_string(&log).unwrap(), before + &late);
+    room.is_clean();
+}
+
+#[test]
+fn sync_carries_archives_both_ways() {
+    let (clones, shared) = Clones::new(&["bob", "eve"]);
+    let run = |name: &str, args: &[&str]| -> Value { clones.run(name, args).data() };
+    run("bob", &["claim", &shared]);
+    run("bob", &["done", &shared, "--force", "no tests"]);
+    run("bob", &["task", "archive", &shared]);
+    run("bob", &["sync"]);
+    run("eve", &["sync"]);
+    let folder =
+        |name: &str| clones.dir(name).join(".agentpm/tasks").join(crate::sandbox::shard(&shared)).join(&shared);
+    // Only one of them compacts.
+    run("bob", &["compact", "--older-than", "0s"]);
+    run("bob", &["sync"]);
+    assert!(!folder("bob").exists() && folder("eve").exists());
+    run("eve", &["sync"]);
+    assert!(!folder("eve").exists());
+    for name in ["bob", "eve"] {
+        assert_eq!(run(name, &["task", "get", &shared])["status"], "archived");
+        assert_eq!(run(name, &["lint"])["findings"], json!([]));
+        assert_eq!(clones.git(name, &["status", "--porcelain"]).text(), "");
+    }
+    // One reopens it, while the other compacts once more.
+    let more = run("eve", &["task", "create", "--title", "more"])["id"].as_str().unwrap().to_owned();
+    run("eve", &["task", "transition", &more, "--status", "cancelled"]);
+    run("eve", &["task", "archive", &more]);
+    run("eve", &["compact", "--older-than", "0s"]);
+    run("bob", &["task", "reopen", &shared, "--reason", "it broke"]);
+    run("bob", &["sync"]);
+    run("eve", &["sync"]);
+    run("bob", &["sync"]);
+    for name in ["bob", "eve"] {
+        assert!(folder(name).exists());
+        assert_eq!(run(name, &["task", "get", &shared])["status"], "open");
+        assert_eq!(run(name, &["task", "get", &more])["status"], "archived");
+        assert_eq!(run(name, &["lint"])["findings"], json!([]));
+        assert_eq!(clones.git(name, &["status", "--porcelain"]).text(), "");
+    }
+    assert_eq!(crate::sync::plan(&clones, "bob"), crate::sync::plan(&clones, "eve"));
+}
+
+#[test]
+fn a_sync_brings_a_change_and_a_compaction_together() {
+    let (clones, shared) = Clones::new(&["bob", "eve"]);
+    let run = |name: &str, args: &[&str]| -> Value { clones.run(name, args).data() };
+    run("bob", &["claim", &shared]);
+    run("bob", &["done", &shared, "--force", "no tests"]);
+    run("bob", &["task", "archive", &shared]);
+    run("bob", &["sync"]);
+    run("eve", &["sync"]);
+    run("bob", &["compact", "--older-than", "0s"]);
+    run("eve", &["task", "reopen", &shared, "--reason", "it broke"]);
+    run("bob", &["sync"]);
+    run("eve", &["sync"]);
+    run("bob", &["sync"]);
+    for name in ["bob", "eve"] {
+        assert_eq!(run(name, &["task", "get", &shared])["status"], "open");
+        assert_eq!(run(name, &["lint"])["findings"], json!([]));
+        assert_eq!(clones.git(name, &["status", "--porcelain"]).text(), "");
+    }
+    assert_eq!(crate::sync::plan(&clones, "bob"), crate::sync::plan(&clones, "eve"));
+}
+
+/// A branch with a compaction that was tampered with.
+fn tampered(tamper: impl Fn(&Closed, &str) -> String) -> (Closed, Answer) {
+    let closed = Closed::new();
+    branch(&closed.room, "work");
+    closed.compact();
+    let archive = fs::read_to_string(closed.archive()).unwrap();
+    fs::write(closed.archive(), tamper(&closed, &archive)).unwrap();
+    commit(&closed.room, "compact");
+    let answer = closed.room.run(&["lint", "--base", "main"]);
+    (closed, answer)
+}
+
+fn codes(answer: &Answer) -> Vec<String> {
+    let data = answer.json()["data"].clone();
+    let mut codes: Vec<String> =
+        data["findings"].as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap().to_owned()).collect();
+    codes.sort();
+    codes.dedup();
+    codes
+}
+
+#[test]
+fn the_gate_accepts_a_compaction() {
+    let (closed, answer) = tampered(|_, archive| archive.to_owned());
+    assert_eq!((codes(&answer), answer.code), (Vec::new(), 0), "{answer:?}");
+    let review = closed.room.run(&["review", "main..work"]).data();
+    assert_eq!((&review["items"], &review["summary"]["missing"]), (&json!([]), &json!(0)), "{review}");
+    assert_eq!(closed.room.run(&["diff", "main", "work"]).data()["items"], json!([]));
+}
+
+#[test]
+fn the_gate_finds_what_a_compaction_drops() {
+    let (_, answer) = tampered(|closed, archive| {
+        let first = format!("task/{}", closed.first);
+        archive.lines().filter(|line| !line.contains(&first)).map(|line| format!("{line}\n")).collect()
+    });
+    assert!(codes(&answer).contains(&"task-deleted".to_owned()) && answer.code == 1, "{answer:?}");
+    let (_, answer) = tampered(|_, archive| {
+        let kept = archive.lines().filter(|line| !line.contains("remarkable"));
+        kept.map(|line| format!("{line}\n")).collect()
+    });
+    assert!(codes(&answer).contains(&"log-rewritten".to_owned()) && answer.code == 1, "{answer:?}");
+}
+
+#[test]
+fn the_gate_finds_what_a_compaction_changes() {
+    let (_, answer) = tampered(|_, archive| archive.replace("remarkable", "unremarkable"));
+    assert!(codes(&answer).contains(&"log-rewritten".to_owned()) && answer.code == 1, "{answer:?}");
+}
+
+#[test]
+fn the_gate_judges_a_new_event_in_an_archive() {
+    let room = Sandbox::new();
+    room.run(&["agent", "register", "--name", "ada", "--role", "planner"]).data();
+    room.run(&["agent", "register", "--name", "eve", "--role", "reader"]).data();
+    let closed = Closed::in_room(room);
+    let room = &closed.room;
+    let roles = "agents:\n  ada: {perms: [create, update, relate, comment, claim, complete, archive, admin]}\nroles:\n  reader: {perms: []}\n";
+    fs::write(room.store().join("roles.yml"), roles).unwrap();
+    commit(room, "roles");
+    branch(room, "work");
+    // Roles are asked by the commands too, so the event is written without them.
+    fs::remove_file(room.store().join("roles.yml")).unwrap();
+    room.run_as("eve", &["task", "reopen", &closed.first, "--reason", "mine"]).data();
+    let late = fs::read_to_string(room.log_of(&closed.first)).unwrap().lines().last().unwrap().to_owned();
+    room.git(&["checkout", "-q", "--", "."]).text();
+    closed.compact();
+    let archive = fs::read_to_string(closed.archive()).unwrap();
+    fs::write(closed.archive(), format!("{archive}{late}\n")).unwrap();
+    commit(room, "compact");
+    let answer = room.run(&["lint", "--base", "main"]);
+    assert!(codes(&answer).contains(&"not-permitted".to_owned()) && answer.code == 1, "{answer:?}");
+    let review = room.run(&["review", "main..work"]).data();
+    assert_eq!(review["items"].as_array().unwrap().len(), 1, "{review}");
+}
+
+#[test]
+fn a_staged_task_may_name_an_archived_one() {
+    let closed = Closed::new();
+    let room = &closed.room;
+    closed.compact();
+    commit(room, "compact");
+    let new = room.task("a new one", &["--blocked-by", &closed.first]);
+    room.run(&["task", "relate", &new, "--to", &closed.second, "--type", "relates_to"]).data();
+    room.git(&["add", "-A"]).text();
+    let answer = room.run(&["lint", "--staged"]);
+    assert_eq!((codes(&answer), answer.code), (Vec::new(), 0), "{answer:?}");
+    let yaml = fs::read_to_string(room.yaml_of(&new)).unwrap();
+    fs::write(room.yaml_of(&new), yaml.replace("a new one", "renamed by hand")).unwrap();
+    room.git(&["add", "-A"]).text();
+    let answer = room.run(&["lint", "--staged"]);
+    assert_eq!(codes(&answer), ["task-yaml-edited"], "{answer:?}");
+    assert!(!answer.stdout.contains("refusal"), "{answer:?}");
+}
+
+#[test]
+fn a_staged_compaction_passes_the_hook() {
+    let closed = Closed::new();
+    let room = &closed.room;
+    closed.compact();
+    room.git(&["add", "-A"]).text();
+    let answer = room.run(&["lint", "--staged"]);
+    assert_eq!((codes(&answer), answer.code), (Vec::new(), 0), "{answer:?}");
+    let archive = fs::read_to_string(closed.archive()).unwrap();
+    let kept: String = archive.lines().filter(|l| !l.contains("remarkable")).map(|l| format!("{l}\n")).collect();
+    fs::write(closed.archive(), kept).unwrap();
+    room.git(&["add", "-A"]).text();
+    let answer = room.run(&["lint", "--staged"]);
+    assert!(codes(&answer).contains(&"log-rewritten".to_owned()), "{answer:?}");
+}
