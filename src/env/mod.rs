@@ -112,7 +112,7 @@ impl Env {
     }
 
     /// The measurements of this process.
-    pub fn meter(&self) -> &Meter {
+    pub fn meter(&self) -> &Arc<Meter> {
         &self.meter
     }
 

@@ -5,7 +5,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -14,6 +13,7 @@ use super::rate::Rate;
 use super::reply::failed_inside;
 use crate::engine::{self, Options, Request, Workspace};
 use crate::env::files::{self, Mark};
+use crate::env::meter::Meter;
 use crate::error::{Code, Error, Result};
 use crate::store::layout::STORE;
 
@@ -31,6 +31,8 @@ pub struct App {
     /// The token of the server, where it answers over TCP.
     pub token: Option<String>,
     pub rate: Rate,
+    /// That of the store, however often it is opened.
+    pub meter: Arc<Meter>,
     pub work: Arc<Semaphore>,
     pub waiting: Arc<Semaphore>,
     /// The server is about to end.
@@ -56,12 +58,14 @@ impl Marks {
 impl App {
     pub fn new(ws: Workspace, options: Options, own_agent: Option<String>, token: Option<String>, rate: u32) -> Self {
         let marks = Marks::of(&ws);
+        let meter = Arc::clone(ws.env.meter());
         App {
             store: RwLock::new((ws, marks)),
             options,
             own_agent,
             token,
             rate: Rate::new(rate),
+            meter,
             work: Arc::new(Semaphore::new(MAX_WORK)),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             stopping: AtomicBool::new(false),
@@ -88,12 +92,6 @@ impl App {
             *store = (opened, marks);
         }
         Ok(store.0.for_request(request))
-    }
-
-    /// Counts a request that was answered.
-    pub fn count(&self, operation: &'static str, status: u16, took: Duration) {
-        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
-        store.0.env.meter().count_request(operation, status, took);
     }
 
     pub fn is_stopping(&self) -> bool {

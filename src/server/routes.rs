@@ -94,7 +94,7 @@ async fn respond(
         // Where a body ends that has a length too is a matter of opinion: what follows it is not read.
         response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
-    measured.count(name, response.status().as_u16(), start.elapsed());
+    measured.meter.count_request(name, response.status().as_u16(), start.elapsed());
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     tracing::info!(
         op = name,

@@ -172,6 +172,20 @@ fn the_command_line_and_the_server_print_the_same_measurements() {
     }
 }
 
+#[test]
+fn the_measurements_go_on_when_the_settings_change() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &[]);
+    for wait in [50, 60] {
+        std::fs::write(room.store().join("config.toml"), format!("format = 1\n[lock]\nwait_ms = {wait}\n")).unwrap();
+        server.ask("POST", "/tasks", Some(&json!({ "title": "x" }))).data();
+    }
+    let page = server.ask("GET", "/metrics", None).body;
+    for line in ["agentpm_requests_total{op=\"task.create\",status=\"200\"} 2", "agentpm_lock_wait_seconds_count 2"] {
+        assert!(page.lines().any(|known| known == line), "{line} in {page}");
+    }
+}
+
 /// The lines of a log about operations that were carried out.
 fn operations_in(log: &str) -> Vec<Value> {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
