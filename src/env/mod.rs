@@ -7,6 +7,7 @@
 
 pub mod child;
 pub mod files;
+pub mod outside;
 pub mod parallel;
 pub mod process;
 pub mod progress;
