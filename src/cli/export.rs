@@ -10,7 +10,7 @@ use super::args::{Export, Global};
 use super::output::{Output, escape, for_terminal};
 use crate::api::{self, Answer, Call};
 use crate::engine::Workspace;
-use crate::env::files::Replacement;
+use crate::env::outside::Replacement;
 use crate::error::{Code, Error, Result};
 use crate::model::id::quoted;
 use crate::model::query::{self, ExportFormat, Query};

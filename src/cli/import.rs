@@ -12,7 +12,7 @@ use super::words;
 use crate::api::{self, Call};
 use crate::engine::Workspace;
 use crate::engine::import::is_ours;
-use crate::env::files;
+use crate::env::{files, outside};
 use crate::error::{Error, Result};
 use crate::model::job::{self, Job};
 
@@ -24,7 +24,7 @@ pub fn import(ws: &Workspace, args: Import, global: &Global) -> Result<Output> {
         let answered = api::import_export(ws, &mut open(&file)?, dry_run)?;
         return words::output(ws, answered, global);
     }
-    let (text, files) = match files::is_folder(file.as_ref()) {
+    let (text, files) = match outside::is_folder(file.as_ref()) {
         true => (String::new(), read_folder(&file)?),
         false => (read_input(&file)?, BTreeMap::new()),
     };
@@ -50,5 +50,5 @@ fn open(path: &str) -> Result<File> {
 /// The Markdown files of a folder, and its settings.
 fn read_folder(path: &str) -> Result<BTreeMap<String, String>> {
     let is_wanted = |name: &str| name.ends_with(".md") || name.ends_with("config.yml");
-    files::read_folder_outside(path.as_ref(), is_wanted).map_err(|e| Error::io("read", Path::new(path), &e))
+    outside::read_folder(path.as_ref(), is_wanted).map_err(|e| Error::io("read", Path::new(path), &e))
 }

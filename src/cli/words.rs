@@ -739,7 +739,7 @@ fn imported(report: &ImportReport) -> String {
         let words = format!("kept    {}  {}: {} (source: {})", kept.key, kept.field, kept.store, kept.file);
         out.push_str(&format!("{}\n", escape(&words)));
     }
-    out
+    out + if report.dry_run { "nothing was changed\n" } else { "" }
 }
 
 fn change_lines(change: &PlanChange) -> String {

@@ -8,6 +8,7 @@
 pub mod child;
 pub mod files;
 pub mod meter;
+pub mod outside;
 pub mod parallel;
 pub mod process;
 pub mod progress;

@@ -262,11 +262,29 @@ deeds! {
         stage: |room, _| {
             let issue = json!({"id": "bd-1", "title": "from elsewhere", "status": "closed", "priority": 1,
                 "issue_type": "task", "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-02T00:00:00Z",
-                "closed_at": "2026-01-02T00:00:00Z", "notes": "a word"});
+                "closed_at": "2026-01-02T00:00:00Z", "notes": "a word", "acceptance_criteria": "- [x] it works"});
             fs::write(room.repo().join("issues.jsonl"), format!("{issue}\n")).unwrap();
             words(&["import", "--from", "beads", "issues.jsonl"])
         },
     },
+}
+
+#[test]
+fn an_import_of_a_task_that_was_closed_early_bypasses_nothing() {
+    let room = Sandbox::new();
+    fs::write(room.store().join("roles.yml"), roles(&["create"])).unwrap();
+    commit(&room, "base");
+    room.git(&["tag", "base"]).text();
+    let issues = [
+        json!({"id": "bd-1", "title": "the whole", "status": "closed", "priority": 1}),
+        json!({"id": "bd-2", "title": "a part", "status": "open", "priority": 1,
+            "dependencies": [{"issue_id": "bd-2", "depends_on_id": "bd-1", "type": "parent-child"}]}),
+    ];
+    fs::write(room.repo().join("issues.jsonl"), format!("{}\n{}\n", issues[0], issues[1])).unwrap();
+    room.run_as("bob", &["import", "--from", "beads", "issues.jsonl"]).data();
+    commit(&room, "imported");
+    assert_eq!(findings(&room, &["--base", "base"], "not-permitted"), [Value::Null; 0]);
+    assert_eq!(findings(&room, &[], "completed-early"), [Value::Null; 0]);
 }
 
 #[test]

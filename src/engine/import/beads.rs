@@ -70,6 +70,12 @@ impl Reader {
         self.dependencies(&mut record, &origin);
         let mut task = read_fields(&mut record, origin)?;
         task.priority = self.priority(&mut record, &task.origin);
+        // An issue that was never compacted says so.
+        for key in ["compaction_level", "original_size"] {
+            if record.peek(key) == 0 {
+                record.take(key);
+            }
+        }
         task.context.extend(self.comments(&mut record, &task.origin)?);
         let place = record.place().to_owned();
         task.metadata = record.close(&mut self.found.warnings);
@@ -120,7 +126,7 @@ impl Reader {
         if !meaning.exact {
             dependency.keep("type", given);
         }
-        if dependency.peek("metadata") == "{}" {
+        if dependency.peek("metadata") == "{}" || dependency.peek("metadata") == "" {
             dependency.take("metadata");
         }
         let created_at = dependency.time("created_at");
@@ -234,7 +240,7 @@ fn status_of(given: &str) -> Option<(Status, bool)> {
         "blocked" => (Status::Blocked, true),
         "closed" => (Status::Completed, true),
         "hooked" => (Status::InProgress, false),
-        "deferred" | "pinned" => (Status::Open, false),
+        "deferred" | "draft" | "pinned" => (Status::Open, false),
         // Not Beads' own words, but projects may add words, and these leave no doubt.
         "completed" | "done" => (Status::Completed, false),
         "cancelled" | "canceled" => (Status::Cancelled, false),
@@ -350,6 +356,17 @@ mod tests {
         let (task, warnings) = one(json!({"id": "a", "title": "t"}));
         assert_eq!(task.priority, 4);
         assert_eq!(warnings, ["without a priority, and read as 0, the highest, as Beads does: a"]);
+    }
+
+    #[test]
+    fn an_issue_of_the_rust_tool_comes_across() {
+        let issue = json!({"id": "a", "title": "t", "status": "draft", "priority": 2, "issue_type": "question",
+            "compaction_level": 0, "original_size": 0,
+            "dependencies": [{"issue_id": "a", "depends_on_id": "external:b:c", "type": "blocks", "metadata": ""}]});
+        let (task, warnings) = one(issue);
+        assert_eq!((task.status, &task.metadata["status"]), (Status::Open, &json!("draft")));
+        assert_eq!(task.metadata.keys().collect::<Vec<_>>(), ["issue_type", "status", "dependencies"]);
+        assert_eq!(warnings.len(), 2, "{warnings:#?}");
     }
 
     #[test]

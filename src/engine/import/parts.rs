@@ -10,7 +10,7 @@ use super::source::{Import, ImportedEdge, ImportedTask};
 use crate::model::relationship::RelationType;
 
 /// The most tasks of one part.
-const AT_ONCE: usize = 2_000;
+const AT_ONCE: usize = 1_000;
 
 /// A plan in parts.
 pub(super) struct Parts {

@@ -387,7 +387,8 @@ impl Record {
     /// Ends it: the unread values, and the warnings to `warnings`.
     pub(crate) fn close(self, warnings: &mut Vec<String>) -> Map<String, Value> {
         warnings.extend(self.warnings);
-        self.rest
+        // The map had room for the whole object, and a large plan has many.
+        self.rest.into_iter().collect()
     }
 }
 
