@@ -17,24 +17,35 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::recent::Recent;
-use crate::engine::bus::{address, own_runtime, subjects};
+use crate::engine::context::bus::{address, own_runtime, subjects};
 use crate::engine::{self, Options, Workspace};
 use crate::env::files::Dir;
 use crate::env::process::pause;
 use crate::env::{Env, process};
 use crate::error::{Code, Error, Result};
 use crate::model::subject::Subjects;
-use crate::nats::{Address, Connection, EventStream, PATIENCE, Trouble};
+use crate::nats::{Address, Connection, EventStream, Limits, PATIENCE, Trouble};
 use crate::runtime::bus::{self, BridgeRecord};
 use crate::runtime::lock::Lock;
-
-pub use crate::nats::Limits;
 
 /// The shortest and the longest time before something that failed is tried again.
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(10);
 /// How long one look for a stop of the bridge is apart from the next.
 const NAP: Duration = Duration::from_millis(50);
+
+/// What a stream that a bridge makes may hold.
+#[derive(Clone, Debug)]
+pub struct StreamLimits {
+    /// Maximum size in bytes; 0 for any.
+    pub bytes: u64,
+    /// Maximum age of a message; zero for any.
+    pub age: Duration,
+    /// On how many servers each message is kept, if the caller says it.
+    pub replicas: Option<usize>,
+    /// Whether a full stream refuses new messages instead of dropping old ones.
+    pub refuse_when_full: bool,
+}
 
 /// What a bridge connects, and how.
 #[derive(Clone, Debug)]
@@ -44,7 +55,7 @@ pub struct Bridging {
     /// The file with the credentials, if the caller says it.
     pub creds: Option<PathBuf>,
     /// What a stream that the bridge makes may hold.
-    pub limits: Limits,
+    pub limits: StreamLimits,
     /// Whether to end once everything is published and taken in.
     pub once: bool,
 }
@@ -101,7 +112,7 @@ struct Bridge {
 /// exchanged and the server does not answer; those of opening a store.
 pub fn bridge(env: Env, options: Options, bridging: &Bridging, ready: impl FnOnce(&Bridged)) -> Result<BridgeReport> {
     let ws = engine::open(env.fork(), options.clone())?;
-    let address = address::address(&ws, bridging.url.as_deref(), bridging.creds.as_deref())?.ok_or_else(|| {
+    let address = address(&ws, bridging.url.as_deref(), bridging.creds.as_deref())?.ok_or_else(|| {
         Error::usage("the address of the bus is not known")
             .hint("give --url nats://HOST:4222, set AGENTPM_BUS_URL, or set url under [bus] in ~/.agentpm/config.toml")
     })?;
@@ -129,22 +140,23 @@ pub fn bridge(env: Env, options: Options, bridging: &Bridging, ready: impl FnOnc
         received: Mutex::default(),
         caught_up: AtomicBool::new(false),
     };
-    bridge.run(&address, bridging, ready)?;
+    let StreamLimits { bytes, age, replicas, refuse_when_full } = bridging.limits;
+    let replicas = replicas.unwrap_or(ws.settings.bus.replicas).max(1);
+    bridge.run(&address, &Limits { bytes, age, replicas, refuse_when_full }, bridging.once, ready)?;
     Ok(bridge.report().clone())
 }
 
 impl Bridge {
-    fn run(&self, address: &Address, bridging: &Bridging, ready: impl FnOnce(&Bridged)) -> Result<()> {
-        let Some(connection) = self.connect(address, bridging.once)? else { return Ok(()) };
+    fn run(&self, address: &Address, limits: &Limits, once: bool, ready: impl FnOnce(&Bridged)) -> Result<()> {
+        let Some(connection) = self.until_done(once, || Connection::open(address, PATIENCE))? else { return Ok(()) };
         let name = self.subjects.stream("EVENTS");
-        let stream =
-            || EventStream::new(&connection, name.clone(), self.subjects.all_events(), bridging.limits.clone());
+        let stream = || EventStream::new(&connection, name.clone(), self.subjects.all_events(), limits.clone());
         let mut incoming = stream();
-        let Some(facts) = self.until_done(bridging.once, || incoming.facts())? else { return Ok(()) };
+        let Some(facts) = self.until_done(once, || incoming.facts())? else { return Ok(()) };
         self.adopt(&facts)?;
         let (server, plan) = (address.shown(), self.subjects.plan().to_owned());
         ready(&Bridged { server, plan, stream: name.clone(), differs: facts.differs });
-        if bridging.once {
+        if once {
             self.take_all(&mut incoming)?;
             self.publish_all(&stream())?;
             return self.take_all(&mut incoming);
@@ -160,10 +172,6 @@ impl Bridge {
             let published = publishing.join().unwrap_or_else(|_| Err(Error::new(Code::Io, "the bridge failed inside")));
             took.and(published)
         })
-    }
-
-    fn connect(&self, address: &Address, once: bool) -> Result<Option<Connection>> {
-        self.until_done(once, || Connection::open(address, PATIENCE))
     }
 
     /// Repeats what failed, after longer and longer rests; `None` if the bridge is to end.

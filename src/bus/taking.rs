@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::nats::{EventStream, Received, StreamFacts, Trouble};
 
 /// Most messages that are recorded at once.
-const AT_ONCE: usize = 500;
+const AT_ONCE: usize = 200;
 /// How long one request waits for a message.
 const WAIT: Duration = Duration::from_secs(1);
 /// How long the rest of a command's events is waited for.
@@ -24,12 +24,14 @@ struct Inbox {
     /// The last sequence number that was read.
     read_to: Option<u64>,
     since: Option<Instant>,
+    /// Nothing more can come.
+    is_all: bool,
 }
 
 impl Inbox {
     /// Whether nothing more is waited for before they are recorded.
     fn is_due(&self) -> bool {
-        let waits_too_long = self.since.is_some_and(|since| since.elapsed() > FOR_THE_REST);
+        let waits_too_long = self.is_all || self.since.is_some_and(|since| since.elapsed() > FOR_THE_REST);
         self.read_to.is_some()
             && (waits_too_long || self.messages.len() > AT_ONCE || incoming::is_whole(&self.messages))
     }
@@ -38,45 +40,48 @@ impl Inbox {
 impl Bridge {
     /// Takes in messages until the bridge is to end.
     pub(super) fn keep_taking(&self, stream: &mut EventStream<'_>) -> Result<()> {
-        let (mut inbox, mut rest, mut looked) = (Inbox::default(), FIRST_REST, Instant::now());
+        let (mut inbox, mut rest, mut looked) = (Inbox::default(), FIRST_REST, Some(Instant::now()));
         while !self.is_stopping() {
-            let step = || -> Result<Result<(), Trouble>> {
-                if looked.elapsed() > LOOK_EVERY {
-                    match stream.facts() {
-                        Ok(facts) => self.look(&facts, stream, &mut inbox)?,
-                        Err(trouble) => return Ok(Err(trouble)),
-                    }
-                    looked = Instant::now();
-                }
-                match self.read(stream, &mut inbox, WAIT) {
-                    Ok(_) => {}
-                    Err(trouble) => return Ok(Err(trouble)),
-                }
-                self.record_due(&mut inbox)?;
-                if inbox.messages.is_empty() && self.has_caught_up() {
-                    self.caught_up.store(true, Ordering::SeqCst);
-                }
-                Ok(Ok(()))
-            }();
-            match step {
+            let why = match self.take_more(stream, &mut inbox, &mut looked) {
                 Ok(Ok(())) => {
                     rest = FIRST_REST;
                     self.note(|record| record.cannot_take = None)?;
+                    continue;
                 }
-                failed => {
-                    // What was read is read again: the stream may be another one.
-                    inbox = Inbox::default();
-                    stream.reset();
-                    looked = Instant::now().checked_sub(2 * LOOK_EVERY).unwrap_or(looked);
-                    self.cannot_take(&match failed {
-                        Ok(outcome) => outcome.err().map(|trouble| trouble.0).unwrap_or_default(),
-                        Err(e) => e.message,
-                    })?;
-                    self.rest(&mut rest);
-                }
-            }
+                Ok(Err(Trouble(why))) => why,
+                Err(e) => e.message,
+            };
+            // What was read is read again: the stream may be another one.
+            inbox = Inbox::default();
+            stream.reset();
+            looked = None;
+            self.cannot_take(&why)?;
+            self.rest(&mut rest);
         }
         Ok(())
+    }
+
+    fn take_more(
+        &self,
+        stream: &mut EventStream<'_>,
+        inbox: &mut Inbox,
+        looked: &mut Option<Instant>,
+    ) -> Result<Result<(), Trouble>> {
+        if looked.is_none_or(|looked| looked.elapsed() > LOOK_EVERY) {
+            match stream.facts() {
+                Ok(facts) => self.look(&facts, stream, inbox)?,
+                Err(trouble) => return Ok(Err(trouble)),
+            }
+            *looked = Some(Instant::now());
+        }
+        if let Err(trouble) = self.read(stream, inbox, WAIT) {
+            return Ok(Err(trouble));
+        }
+        self.record_due(inbox)?;
+        if inbox.messages.is_empty() && self.has_caught_up() {
+            self.caught_up.store(true, Ordering::SeqCst);
+        }
+        Ok(Ok(()))
     }
 
     fn has_caught_up(&self) -> bool {
@@ -90,7 +95,7 @@ impl Bridge {
         loop {
             let read = self.read(stream, &mut inbox, Duration::ZERO).map_err(|trouble| unreachable(&trouble))?;
             if read == 0 {
-                inbox.since = inbox.since.and_then(|_| Instant::now().checked_sub(2 * FOR_THE_REST));
+                inbox.is_all = true;
                 return self.record_due(&mut inbox);
             }
             self.record_due(&mut inbox)?;

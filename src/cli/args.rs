@@ -678,9 +678,9 @@ pub struct Bus {
     /// Maximum age of a message in the stream; 0s for any
     #[arg(long, value_name = "DURATION", default_value = "30d")]
     pub max_age: crate::model::args::Duration,
-    /// Number of servers that keep each message
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub replicas: usize,
+    /// Number of servers that keep each message (default: bus.replicas in the settings)
+    #[arg(long, value_name = "N")]
+    pub replicas: Option<usize>,
     /// Refuse new messages when the stream is full, instead of dropping old ones
     #[arg(long)]
     pub refuse_when_full: bool,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::{Bus, Global};
 use super::output::{Form, Output, escape, form};
-use crate::bus::{self, BridgeReport, Bridged, Bridging, Limits};
+use crate::bus::{self, BridgeReport, Bridged, Bridging, StreamLimits};
 use crate::engine::Options;
 use crate::env::Env;
 use crate::error::Result;
@@ -16,7 +16,7 @@ use crate::error::Result;
 pub fn bridge(env: Env, options: Options, args: Bus, global: &Global) -> Result<Output> {
     let form = form(global, false)?;
     let once = args.once;
-    let limits = Limits {
+    let limits = StreamLimits {
         bytes: args.max_bytes,
         age: Duration::from_millis(u64::try_from(args.max_age.millis).unwrap_or(0)),
         replicas: args.replicas,

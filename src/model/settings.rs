@@ -239,11 +239,13 @@ pub struct SyncSettings {
 }
 
 /// `[bus]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BusSettings {
     /// The name of the plan on the bus; if empty, one that the first commit of the repository determines.
     pub plan: String,
+    /// The number of servers that keep each message of a stream that is made.
+    pub replicas: usize,
     /// The address of the server, such as `nats://localhost:4222`. Only read from `~/.agentpm/config.toml`.
     pub url: String,
     /// A file with credentials for the server. Only read from `~/.agentpm/config.toml`.
@@ -319,6 +321,12 @@ impl Default for Settings {
             lint: LintSettings::default(),
             query: BTreeMap::new(),
         }
+    }
+}
+
+impl Default for BusSettings {
+    fn default() -> Self {
+        BusSettings { plan: String::new(), replicas: 1, url: String::new(), creds: String::new() }
     }
 }
 

@@ -19,8 +19,8 @@ impl Address {
         Address { url, creds }
     }
 
-    pub(super) fn url(&self) -> &str {
-        &self.url
+    pub(super) fn servers(&self) -> Vec<&str> {
+        self.url.split(',').map(str::trim).collect()
     }
 
     /// The address without user, password or token.

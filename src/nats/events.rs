@@ -15,6 +15,8 @@ use super::{Connection, PATIENCE, Trouble};
 
 /// How long the server drops an event that it has already.
 const DUPLICATES: Duration = Duration::from_secs(600);
+/// The largest message that a stream takes which the bridge makes: an event and its headers.
+const MAX_MESSAGE: i32 = 512 * 1024;
 /// How long the server remembers a reader that does not ask.
 const IDLE: Duration = Duration::from_secs(60);
 /// The header that says how many events of the same command follow.
@@ -90,6 +92,7 @@ impl<'a> EventStream<'a> {
             subjects: self.subjects.clone(),
             max_bytes: if self.limits.bytes == 0 { -1 } else { i64::try_from(self.limits.bytes).unwrap_or(i64::MAX) },
             max_age: self.limits.age,
+            max_message_size: MAX_MESSAGE,
             num_replicas: self.limits.replicas,
             discard: if self.limits.refuse_when_full { DiscardPolicy::New } else { DiscardPolicy::Old },
             storage: StorageType::File,
@@ -225,6 +228,7 @@ fn facts(found: &Info, wanted: &stream::Config) -> StreamFacts {
     compare("its maximum size", size(is.max_bytes), size(wanted.max_bytes));
     compare("its maximum number of messages", size(is.max_messages), size(-1));
     compare("its maximum number of messages of a subject", size(is.max_messages_per_subject), size(-1));
+    compare("its maximum size of a message", size(is.max_message_size.into()), size(wanted.max_message_size.into()));
     compare("its maximum age", age(is.max_age), age(wanted.max_age));
     compare("its number of replicas", is.num_replicas.to_string(), wanted.num_replicas.to_string());
     compare("what a full stream drops", drops(is.discard).into(), drops(wanted.discard).into());

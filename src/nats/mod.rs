@@ -42,7 +42,7 @@ impl Connection {
             .build()
             .map_err(|e| Trouble(format!("could not start a thread: {e}")))?;
         let options = address.options()?.connection_timeout(patience).request_timeout(Some(patience));
-        let connecting = async { tokio::time::timeout(patience, options.connect(address.url())).await };
+        let connecting = async { tokio::time::timeout(patience, options.connect(address.servers())).await };
         let client = match runtime.block_on(connecting) {
             Ok(Ok(client)) => client,
             Ok(Err(e)) => return Err(Trouble(format!("{}: {e}", address.shown()))),

@@ -20,6 +20,7 @@ use crate::runtime::journals::Position;
 const FOLDER: &str = "bus";
 const RECORD: &str = "bus/bridge.json";
 const LEASES: &str = "bus/leases.json";
+const PLAN: &str = "bus/plan.json";
 const WAITING: &str = "bus/waiting.jsonl";
 const REFUSED: &str = "bus/refused.jsonl";
 /// The largest file that is read, in bytes.
@@ -96,6 +97,28 @@ pub fn write(own: &Dir, record: &BridgeRecord) -> Result<()> {
 fn replace(own: &Dir, name: &str, bytes: &[u8]) -> Result<()> {
     let written = own.make_dir(FOLDER).and_then(|_| own.replace(name, bytes, 0o600));
     written.map_err(|e| Error::io("write", &own.path().join(name), &e))
+}
+
+/// The name of a plan on the bus.
+#[derive(Serialize, Deserialize)]
+struct PlanRecord {
+    store: String,
+    plan: String,
+}
+
+/// The name on the bus that this clone noted for the plan in a store; `None` if there is none.
+pub fn noted_plan(runtime: &Dir, store: &str) -> Option<String> {
+    let record: PlanRecord = serde_json::from_slice(&runtime.read(PLAN, MAX_FILE).ok()?).ok()?;
+    (record.store == store).then_some(record.plan)
+}
+
+/// Notes the name of the plan in a store.
+///
+/// Errors: `ERR_IO`, `ERR_NO_SPACE`.
+pub fn note_plan(runtime: &Dir, store: &str, plan: &str) -> Result<()> {
+    let record = PlanRecord { store: store.to_owned(), plan: plan.to_owned() };
+    let bytes = serde_json::to_vec(&record).map_err(|e| Error::io("write", runtime.path(), &e.into()))?;
+    replace(runtime, PLAN, &bytes)
 }
 
 /// The stream of leases that this clone knows.

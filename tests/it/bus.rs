@@ -23,8 +23,12 @@ pub struct Bridge {
 
 impl Bridge {
     pub fn start(clones: &Clones, name: &str, nats: &Nats, args: &[&str]) -> Self {
+        Self::start_at(clones, name, &nats.url(), args)
+    }
+
+    pub fn start_at(clones: &Clones, name: &str, url: &str, args: &[&str]) -> Self {
         let mut command = clones.room.agentpm_in(&clones.dir(name));
-        command.env_remove("AGENTPM_SEED").env("AGENTPM_AGENT", name).args(["bus", "--url", &nats.url()]).args(args);
+        command.env_remove("AGENTPM_SEED").env("AGENTPM_AGENT", name).args(["bus", "--url", url]).args(args);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("agentpm starts");
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::sandbox::{Sandbox, WAIT, wait_for};
@@ -57,6 +58,48 @@ impl Nats {
         }
     }
 
+    /// Lets it answer nothing until it goes on.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.as_ref().and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?));
+        kill_process(pid.expect("the server runs"), signal).expect("the server runs");
+    }
+
+    /// Three servers of one cluster, which have agreed on a leader.
+    pub fn cluster(room: &Sandbox) -> Vec<Self> {
+        let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
+        let all = routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
+        let server = |(n, port): (usize, &u16)| {
+            let name = format!("n{n}");
+            let own = format!("nats://127.0.0.1:{port}");
+            let more = [
+                "-cluster_name",
+                "story",
+                "-server_name",
+                name.as_str(),
+                "-cluster",
+                own.as_str(),
+                "-routes",
+                all.as_str(),
+            ];
+            Self::start_with(room, &more)
+        };
+        let servers: Vec<Self> = routes.iter().enumerate().map(server).collect();
+        // Without a leader there is no answer at all.
+        wait_for("the cluster has a leader", || {
+            let client = Client::connect_for(servers[0].port, std::time::Duration::from_secs(1));
+            client.and_then(|mut client| client.try_ask("$JS.API.INFO", &[], b"")).is_some()
+        });
+        servers
+    }
+
     /// Removes all that it stored.
     pub fn wipe(&self) {
         std::fs::remove_dir_all(&self.folder).expect("its folder");
@@ -90,8 +133,13 @@ pub struct Client {
 
 impl Client {
     fn try_connect(port: u16) -> Option<Self> {
+        Self::connect_for(port, WAIT)
+    }
+
+    /// A client that waits so long for each answer.
+    fn connect_for(port: u16, patience: std::time::Duration) -> Option<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-        stream.set_read_timeout(Some(WAIT)).ok()?;
+        stream.set_read_timeout(Some(patience)).ok()?;
         let mut client = Client { stream: BufReader::new(stream), requests: 0 };
         client.line().filter(|line| line.starts_with("INFO"))?;
         client.send(b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nPING\r\n")?;
@@ -111,6 +159,10 @@ impl Client {
 
     /// Sends a message with headers and gives the answer.
     pub fn ask_with(&mut self, subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> Value {
+        self.try_ask(subject, headers, payload).expect("the server answers")
+    }
+
+    fn try_ask(&mut self, subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> Option<Value> {
         self.requests += 1;
         let inbox = format!("_INBOX.story.{}", self.requests);
         let head: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -120,17 +172,17 @@ impl Client {
         bytes.extend(format!("HPUB {subject} {inbox} {one} {all}\r\n{head}").bytes());
         bytes.extend(payload);
         bytes.extend(b"\r\n");
-        self.send(&bytes).expect("the server reads");
+        self.send(&bytes)?;
         loop {
-            let line = self.line().expect("the server answers");
+            let line = self.line()?;
             let words: Vec<&str> = line.split(' ').collect();
             match words.as_slice() {
                 ["MSG" | "HMSG", .., length] => {
                     let mut body = vec![0; length.parse::<usize>().expect("a length") + 2];
-                    self.stream.read_exact(&mut body).expect("the server writes");
-                    return serde_json::from_slice(&body).unwrap_or(Value::Null);
+                    self.stream.read_exact(&mut body).ok()?;
+                    return Some(serde_json::from_slice(&body).unwrap_or(Value::Null));
                 }
-                ["PING"] => self.send(b"PONG\r\n").expect("the server reads"),
+                ["PING"] => self.send(b"PONG\r\n")?,
                 _ => {}
             }
         }

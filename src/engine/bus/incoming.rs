@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::own_runtime;
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
+use crate::engine::context::bus::own_runtime;
 use crate::engine::feed::stream::{is_redacted, record_arrivals};
 use crate::engine::lint::arriving::ArrivalGate;
 use crate::engine::repair::look_after_git;

@@ -3,6 +3,8 @@
 //! Guarantees that the settings and roles in force are known before anything is changed.
 //! Leaves to others: what lies in the store (`engine::view`), and every change of it (`engine::commit`).
 
+#[cfg(feature = "bus")]
+pub(crate) mod bus;
 pub(crate) mod check_settings;
 pub(crate) mod open;
 pub(crate) mod runtime_place;

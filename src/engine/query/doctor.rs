@@ -166,6 +166,15 @@ fn leases(ws: &Workspace) -> Result<Check> {
     let live = read::live_leases(ws, &read::index(ws)?)?.len();
     let known = ws.runtime().map(records::leased_tasks).transpose()?.map_or(0, |tasks| tasks.len());
     let mut found = format!("{live} live, {} over", known.saturating_sub(live));
+    if ws.lease_remote() == Some(BUS) && !cfg!(feature = "bus") {
+        let wrong = format!("{found}; lease.remote is bus, and this agentpm was built without the feature bus");
+        return Ok(check(
+            "leases",
+            false,
+            wrong,
+            "install agentpm with --features bus; until then no lease is confirmed",
+        ));
+    }
     if ws.lease_remote() == Some(BUS) {
         found.push_str(", confirmed by the message bus");
     }

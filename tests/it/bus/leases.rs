@@ -94,6 +94,58 @@ fn what_a_lost_stream_held_is_restored_and_nothing_is_confirmed_for_a_while() {
 }
 
 #[test]
+fn a_server_that_hangs_confirms_nothing_and_stops_no_one() {
+    needs!("nats-server");
+    let (clones, task, nats) = leasing(&["ada", "bob"]);
+    let _bridges = ["ada", "bob"].map(|name| Bridge::start(&clones, name, &nats, &[]));
+    nats.stop();
+    let answer = claim(&clones, "ada", &task);
+    assert_eq!(answer.data()["lease"]["confirmed"], false, "{answer:?}");
+    clones.run("ada", &["note", &task, "--content", "meanwhile"]).data();
+    nats.go_on();
+    wait_for("bob sees what ada wrote meanwhile", || {
+        let got = clones.run("bob", &["task", "get", &task, "--full"]).json();
+        got["data"]["owner"] == json!("ada") && got.to_string().contains("meanwhile")
+    });
+    wait_for("a lease is confirmed again", || {
+        clones.run("ada", &["lease", "renew", &task]).data()["confirmed"] == true
+    });
+    claim(&clones, "bob", &task).error("ERR_LEASE_HELD", 5);
+}
+
+#[test]
+fn a_cluster_goes_on_without_its_leader() {
+    needs!("nats-server");
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    let mut servers = Nats::cluster(&clones.room);
+    let home = clones.room.home().join(".agentpm");
+    std::fs::create_dir_all(&home).unwrap();
+    let urls = servers.iter().map(Nats::url).collect::<Vec<_>>().join(",");
+    std::fs::write(home.join("config.toml"), format!("[bus]\nurl = \"{urls}\"\n")).unwrap();
+    let settings = "format = 1\n[bus]\nreplicas = 3\n[lease]\nremote = \"bus\"\n";
+    for name in ["ada", "bob"] {
+        clones.write(name, ".agentpm/config.toml", settings);
+    }
+    let _bridges = ["ada", "bob"].map(|name| Bridge::start_at(&clones, name, &urls, &[]));
+    let got = claim(&clones, "ada", &task).data();
+    assert_eq!(got["lease"]["confirmed"], true, "{got}");
+    let mut client = servers[0].client();
+    let name = client.streams().into_iter().find(|name| name.ends_with("_LEASES")).expect("a stream of leases");
+    let info = client.ask(&format!("STREAM.INFO.{name}"), &Value::Null);
+    assert_eq!(info["config"]["num_replicas"], 3, "{info}");
+    let leader: usize = info["cluster"]["leader"].as_str().and_then(|name| name[1..].parse().ok()).expect("a leader");
+    servers[leader].kill();
+    wait_for("a lease is confirmed without the old leader", || {
+        clones.run("ada", &["lease", "renew", &task]).data()["confirmed"] == true
+    });
+    claim(&clones, "bob", &task).error("ERR_LEASE_HELD", 5);
+    clones.run("ada", &["note", &task, "--content", "without the leader"]).data();
+    wait_for("bob sees it", || {
+        clones.run("bob", &["task", "get", &task, "--full"]).json().to_string().contains("without the leader")
+    });
+}
+
+#[test]
 fn clones_that_race_for_tasks_never_both_have_one_confirmed() {
     needs!("nats-server");
     let names = ["ada", "bob", "cyd", "dan"];

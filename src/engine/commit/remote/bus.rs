@@ -9,9 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{RecordStore, StoredRecord};
-use crate::engine::bus::address::address;
-use crate::engine::bus::subjects;
 use crate::engine::context::Workspace;
+use crate::engine::context::bus::{address, subjects};
 use crate::error::Result;
 use crate::model::agent::{MAX_TTL, RemoteRecord, Seen};
 use crate::model::id::Id;
@@ -47,7 +46,8 @@ impl LeaseBus {
         let patience = Duration::from_secs(ws.settings.lease.remote_seconds.max(1).into()).min(PATIENCE);
         let connection = Connection::open(&address, patience).map_err(unreachable)?;
         let (name, all) = (subjects.stream("LEASES"), subjects.all_leases());
-        let leases = LeaseBus { stream: LeaseStream::new(connection, name, all, 1, patience), subjects };
+        let stream = LeaseStream::new(connection, name, all, ws.settings.bus.replicas.max(1), patience);
+        let leases = LeaseBus { stream, subjects };
         leases.meet(ws)?;
         Ok(leases)
     }
