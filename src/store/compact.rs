@@ -10,13 +10,14 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::env::files::Kind;
+use crate::env::files::{Kind, Mark};
 use crate::env::parallel;
 use crate::env::progress::Progress;
 use crate::error::{Code, Error, Result};
 use crate::model::compaction::DropOrder;
-use crate::model::event::Entity;
+use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
+use crate::model::payload::Payload;
 use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::rules::fold::fold;
@@ -255,7 +256,9 @@ fn write(
 ) -> Result<()> {
     let mut lines =
         if archived.archives.iter().any(|one| one.path == path) { lines_of(store, path)? } else { Vec::new() };
-    lines.retain(|(_, place, _)| !place.is_some_and(|(task, _)| drop.contains(&task)));
+    // The log of an added task has all of its lines, without a text that was redacted.
+    let is_replaced = |task: &Id| drop.contains(task) || add.contains(task);
+    lines.retain(|(_, place, _)| !place.is_some_and(|(task, _)| is_replaced(&task)));
     for id in add {
         progress.step();
         let entries = read_log(store, &Entity::Task(*id))?.entries.into_iter();
@@ -278,22 +281,25 @@ fn replace(store: &Store, path: &str, mut lines: Vec<Line>) -> Result<()> {
     store.dir.replace_filled(path, 0o666, fill).map_err(failed)
 }
 
-/// Brings archives into their canonical form: sorted, each line once, each task that has no folder in the archive of its month.
-/// Returns the paths of those that were written.
+/// Brings archives into their canonical form: sorted, each line once, each task that has no folder in the archive of its month,
+/// nothing of a task whose log redacted a text. Returns the paths of those that were written.
 ///
 /// Errors: as [`apply`].
 pub fn sort(store: &Store) -> Result<Vec<String>> {
+    let marks = |archived: &Archived| -> BTreeMap<String, Mark> {
+        archived.archives.iter().map(|archive| (archive.path.clone(), archive.mark)).collect()
+    };
     let archived = archive::archived_now(store)?;
-    let mut written = Vec::new();
+    let before = marks(&archived);
     for archive in &archived.archives {
         let lines = lines_of(store, &archive.path)?;
         let bytes: usize = lines.iter().map(|(_, _, line)| line.len() + 1).sum();
         let is_canonical = lines.windows(2).all(|pair| pair[0] < pair[1]) && bytes as u64 == archive.mark.size;
         if !is_canonical {
             replace(store, &archive.path, lines)?;
-            written.push(archive.path.clone());
         }
     }
+    let mut written = Vec::new();
     if store.dir.kind(DROPPED).is_ok_and(|kind| kind == Some(Kind::File)) {
         let lines = lines_of(store, DROPPED)?;
         if !lines.windows(2).all(|pair| pair[0] < pair[1]) {
@@ -301,28 +307,40 @@ pub fn sort(store: &Store) -> Result<Vec<String>> {
             written.push(DROPPED.to_owned());
         }
     }
+    put_in_place(store)?;
+    let archived = archive::archived_now(store)?;
+    let now = marks(&archived);
+    let paths: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    written.extend(paths.into_iter().filter(|path| before.get(*path) != now.get(*path)).cloned());
+    Ok(written)
+}
+
+/// Moves the tasks that are in several archives into that of their month, and takes out those whose log redacted a text, which a merge
+/// may have left in an archive.
+fn put_in_place(store: &Store) -> Result<()> {
     let archived = archive::archived_now(store)?;
     let mut homes: BTreeMap<Id, usize> = BTreeMap::new();
     for task in archived.archives.iter().flat_map(|archive| archive.tasks()) {
         *homes.entry(task).or_default() += 1;
     }
     let mut to: BTreeMap<Id, String> = BTreeMap::new();
-    for (id, _) in homes.into_iter().filter(|(_, homes)| *homes > 1) {
-        let task = fold(id, &archive::entries(store, id)?).0;
-        to.extend(task.archived_at.map(|at| (id, archive_of(at))).filter(|(_, path)| is_archive(path)));
+    for (id, homes) in homes {
+        if store.dir.kind(task_dir(id).join(LOG)).is_ok_and(|kind| kind.is_some()) {
+            let log = read_log(store, &Entity::Task(id))?;
+            if !log.partial && redacts(&log.entries) {
+                take_out(store, id)?;
+            }
+        } else if homes > 1 {
+            let task = fold(id, &archive::entries(store, id)?).0;
+            to.extend(task.archived_at.map(|at| (id, archive_of(at))).filter(|(_, path)| is_archive(path)));
+        }
     }
-    if !to.is_empty() {
-        let before: BTreeMap<&str, _> = archived.archives.iter().map(|one| (&*one.path, one.mark)).collect();
-        file(store, &to.iter().map(|(id, path)| (*id, path.as_str())).collect())?;
-        let now = archive::archived_now(store)?;
-        let changed = now.archives.iter().filter(|one| before.get(&*one.path) != Some(&one.mark));
-        written.extend(changed.map(|one| one.path.clone()));
-        let gone = before.keys().filter(|path| now.archives.iter().all(|one| one.path != **path));
-        written.extend(gone.map(|path| (*path).to_owned()));
-    }
-    written.sort();
-    written.dedup();
-    Ok(written)
+    if to.is_empty() { Ok(()) } else { file(store, &to.iter().map(|(id, path)| (*id, path.as_str())).collect()) }
+}
+
+/// Whether one of these events redacts a text.
+pub fn redacts(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| matches!(entry.event.payload, Payload::ContextRedacted(_)))
 }
 
 /// Removes the folder of a task whose events are all in an archive. Any other folder stays.

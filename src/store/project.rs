@@ -127,7 +127,8 @@ fn project_logs(
     }
     log.entries.extend(fresh);
     if let Entity::Task(id) = entity
-        && log.entries.iter().any(|entry| matches!(entry.event.payload, Payload::ContextRedacted(_)))
+        && !log.fixed
+        && compact::redacts(&log.entries)
         && archive::archived(store)?.holds(*id)
     {
         compact::take_out(store, *id)?;

@@ -221,6 +221,32 @@ fn an_event_that_git_moved_into_an_archive_wakes_the_task() {
 }
 
 #[test]
+fn a_redaction_beside_a_compaction_reaches_the_archive() {
+    for attributes in WAYS {
+        let closed = closed(attributes);
+        let room = &closed.room;
+        let note = room.get(&closed.first)["context"][0]["id"].as_str().unwrap().to_owned();
+        closed.compact();
+        commit(room, "compact");
+        branch(room, "work");
+        room.run(&["context", "redact", &note, "--reason", "a secret"]).data();
+        commit(room, "redact");
+        switch(room, "main");
+        // The same archive grows.
+        room.at("2026-03-20T10:00:00Z");
+        room.run(&["task", "archive", &closed.done]).data();
+        room.at("2026-11-20T10:00:00Z");
+        closed.compact();
+        commit(room, "compact more");
+        merge(room, "work");
+        for file in [closed.archive(), room.log_of(&closed.first)] {
+            assert!(!fs::read_to_string(&file).unwrap().contains("remarkable"), "{attributes}: {}", file.display());
+        }
+        room.is_clean();
+    }
+}
+
+#[test]
 fn sync_carries_archives_both_ways() {
     let (clones, shared) = Clones::new(&["bob", "eve"]);
     let run = |name: &str, args: &[&str]| -> Value { clones.run(name, args).data() };
