@@ -161,6 +161,9 @@ pub struct LeaseRecord {
     /// Leases that passed to another agent, until their holders were informed.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "none_one_or_many")]
     pub lost: Vec<Lease>,
+    /// Leases of other clones that were reported as granted at the same time as one of this clone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contested: Vec<Id>,
     /// The agent that had the task after them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_to: Option<String>,

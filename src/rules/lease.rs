@@ -165,20 +165,21 @@ fn granted(task: Id, p: &LeaseAcquired, event: &Event, elsewhere: bool) -> Lease
 }
 
 /// Whether a log grants another lease of the task with an equal fence: by a clone that could not ask for the holder.
-pub fn is_contested<'a>(lease: &Lease, entries: impl Iterator<Item = &'a Entry>) -> bool {
-    contesting_holder(lease, entries).is_some()
+pub fn is_contested<'a>(lease: &Lease, mut entries: impl Iterator<Item = &'a Entry>) -> bool {
+    entries.any(|entry| match &entry.event.payload {
+        Payload::LeaseAcquired(p) => {
+            entry.event.entity == Entity::Task(lease.task) && p.fence >= lease.fence && p.lease != lease.id
+        }
+        _ => false,
+    })
 }
 
-/// The holder of such a lease.
-pub fn contesting_holder<'a>(lease: &Lease, mut entries: impl Iterator<Item = &'a Entry>) -> Option<&'a str> {
-    entries.find_map(|entry| match &entry.event.payload {
-        Payload::LeaseAcquired(p) => {
-            let contests =
-                entry.event.entity == Entity::Task(lease.task) && p.fence >= lease.fence && p.lease != lease.id;
-            contests.then_some(p.holder.as_str())
-        }
-        _ => None,
-    })
+/// The grants of a log that were made at the same time as this one of this clone, from the same knowledge: those of its fence.
+/// Both agents may have worked on the task.
+pub fn rival_grants<'a>(task: Id, lease: Id, entries: impl Iterator<Item = &'a Entry>) -> Vec<&'a LeaseAcquired> {
+    let all = grants(task, entries);
+    let own = all.iter().find(|(p, _)| p.lease == lease).map(|(p, _)| p.fence);
+    all.into_iter().map(|(p, _)| p).filter(|p| Some(p.fence) == own && p.lease != lease).collect()
 }
 
 /// The most lost leases of one task that are remembered.

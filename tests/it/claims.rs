@@ -879,3 +879,21 @@ fn a_lost_lease_is_reported_once_and_refuses_the_next_change() {
     let error = clones.run(loser, &["done", &task, "--all-met"]).error("ERR_LEASE_LOST", 5);
     assert_eq!(error["details"]["holder"], owner.as_str());
 }
+
+#[test]
+fn an_agent_that_finished_first_hears_that_another_worked_on_the_task_too() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    for name in ["ann", "bob"] {
+        clones.run(name, &["claim", &task]).data();
+    }
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    for name in ["ann", "bob"] {
+        clones.run(name, &["sync"]).data();
+    }
+    let synced = clones.run("ann", &["sync"]).data();
+    let contested = &synced["leases"]["contested"];
+    assert_eq!((&contested[0]["agent"], &contested[0]["other"]), (&"ann".into(), &"bob".into()), "{synced}");
+    clones.run("bob", &["note", &task, "--content", "I had begun too"]).data();
+    clones.run("bob", &["sync"]).data();
+    assert!(clones.run("ann", &["sync"]).data().get("leases").is_none(), "said once");
+}

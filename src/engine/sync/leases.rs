@@ -20,8 +20,9 @@ use crate::error::{Code, Result};
 use crate::model::agent::{Lease, LeaseRecord, RemoteState, Seen};
 use crate::model::args::{Duration, OptionalTaskRef};
 use crate::model::command::{Command, LeaseRenew};
-use crate::model::event::Author;
+use crate::model::event::{Author, Entry};
 use crate::model::id::Id;
+use crate::model::payload::Payload;
 use crate::reports::changed::Changed;
 use crate::rules::confirm::{self, Answer, Goal, KnownEnds, LeaseRequest, Trouble};
 use crate::rules::decide::confirm_again;
@@ -41,8 +42,8 @@ pub struct LeaseNews {
     pub confirmed: Vec<Id>,
     /// Leases of this clone that another one took over. Each is reported once.
     pub lost: Vec<LostLease>,
-    /// Leases of this clone that are in force, on tasks that another agent claimed at the same time. Each is reported when
-    /// the other claim comes in.
+    /// Leases of this clone that were not lost, on tasks that another agent claimed at the same time. Each such claim is reported
+    /// once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub contested: Vec<ContestedLease>,
     /// Number of released leases that were reported to the remote.
@@ -76,6 +77,12 @@ pub struct ContestedLease {
 
 /// The records at the remote before the plan was exchanged.
 pub(crate) type AtRemote = BTreeMap<Id, Seen>;
+
+/// The agent that a lease was granted to, if an event did that.
+fn holder_of(entry: &Entry, lease: Id) -> Option<&str> {
+    let Payload::LeaseAcquired(p) = &entry.event.payload else { return None };
+    (p.lease == lease).then_some(p.holder.as_str())
+}
 
 impl Sync<'_> {
     /// Fetches the leases of other clones before the plan is exchanged, so that they are known even if the exchange fails.
@@ -335,34 +342,47 @@ impl Sync<'_> {
         Ok(own)
     }
 
-    /// Reports leases that fetched events gave to other agents, and those that other agents claimed too by events of this
-    /// sync. A lost lease is noted as lost, so that it is reported once; its holder's next command is refused all the same.
+    /// Reports leases that other agents have by events that came in, and those that other agents claimed at the same time.
+    /// What is reported is noted, so that it is reported once; the next command of a holder that lost is refused all the same.
     pub(crate) fn report_lost(&self, incoming: &[TaskChange], news: &mut LeaseNews) -> Result<()> {
         let runtime = self.ws.runtime_to_write()?;
-        let now = self.ws.env.now();
+        let mut noted = Vec::new();
         for task in records::leased_tasks(&runtime)? {
             let written = records::lease(&runtime, task)?;
-            let Some(mine) = written.lease.filter(|lease| !lease.elsewhere && lease.is_live(now)) else {
-                continue;
-            };
+            let mine = written.lease.clone().filter(|lease| !lease.elsewhere);
+            // A lease that ended is looked at again only where events of its task came in.
+            let ended = written.given_back.filter(|_| incoming.iter().any(|change| change.task == task));
+            let Some(own) = mine.as_ref().map(|lease| lease.id).or(ended) else { continue };
             let loaded = load_task(&self.ws.store, task, &[])?;
             let record = read::lease_record_by_log(self.ws, &loaded)?;
-            if record.lost.iter().any(|lost| lost.id == mine.id) {
-                let to = record.lost_to.unwrap_or_default();
-                news.lost.push(LostLease { task, agent: mine.agent, to });
-            } else if incoming.iter().any(|change| change.task == task)
-                && let Some(other) = lease::contesting_holder(&mine, loaded.log.entries.iter())
-            {
-                news.contested.push(ContestedLease { task, agent: mine.agent, other: other.to_owned() });
+            let lost = mine.filter(|lease| record.lost.iter().any(|lost| lost.id == lease.id));
+            if let Some(lease) = lost {
+                if lease.is_live(self.ws.env.now()) {
+                    let to = record.lost_to.clone().unwrap_or_default();
+                    news.lost.push(LostLease { task, agent: lease.agent, to });
+                    noted.push((task, None));
+                }
+                continue;
+            }
+            let log = loaded.log.entries.iter();
+            let rivals = lease::rival_grants(task, own, log.clone());
+            for rival in rivals.into_iter().filter(|rival| !written.contested.contains(&rival.lease)) {
+                let holder = log.clone().find_map(|entry| holder_of(entry, own)).unwrap_or_default();
+                news.contested.push(ContestedLease { task, agent: holder.to_owned(), other: rival.holder.clone() });
+                noted.push((task, Some(rival.lease)));
             }
         }
-        if news.lost.is_empty() {
+        if noted.is_empty() {
             return Ok(());
         }
         write::under_lock(self.ws, "agentpm sync, noting lost leases", |runtime, _, _| {
-            for lost in &news.lost {
-                let record = read::lease_record_by_log(self.ws, &load_task(&self.ws.store, lost.task, &[])?)?;
-                records::write_lease(runtime, lost.task, &record)?;
+            for (task, rival) in noted {
+                let mut record = match rival {
+                    Some(_) => records::lease(runtime, task)?,
+                    None => read::lease_record_by_log(self.ws, &load_task(&self.ws.store, task, &[])?)?,
+                };
+                record.contested.extend(rival);
+                records::write_lease(runtime, task, &record)?;
             }
             Ok(())
         })
