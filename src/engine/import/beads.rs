@@ -365,7 +365,7 @@ mod tests {
             "dependencies": [{"issue_id": "a", "depends_on_id": "external:b:c", "type": "blocks", "metadata": ""}]});
         let (task, warnings) = one(issue);
         assert_eq!((task.status, &task.metadata["status"]), (Status::Open, &json!("draft")));
-        assert_eq!(task.metadata.keys().collect::<Vec<_>>(), ["issue_type", "status", "dependencies"]);
+        assert_eq!(task.metadata.keys().collect::<Vec<_>>(), ["status", "issue_type", "dependencies"]);
         assert_eq!(warnings.len(), 2, "{warnings:#?}");
     }
 

@@ -198,10 +198,10 @@ impl<'a> KeptEdges<'a> {
             RelationType::Blocks => Some((to, from)),
             RelationType::RelatesTo | RelationType::Duplicates => None,
         };
-        if edge.kind == RelationType::ParentOf {
-            if let Some(parent) = self.parents.get(to) {
-                return Some(format!("{} is the parent of {} already", quoted(parent), quoted(to)));
-            }
+        if edge.kind == RelationType::ParentOf
+            && let Some(parent) = self.parents.get(to)
+        {
+            return Some(format!("{} is the parent of {} already", quoted(parent), quoted(to)));
         }
         if let Some((waiter, awaited)) = wait {
             if let Some(chain) = self.chain(awaited, waiter) {

@@ -167,7 +167,7 @@ fn is_valid(entry: &&ContextEntry) -> bool {
     entry.superseded_by.is_none() && !entry.redacted
 }
 
-fn texts<'a>(task: &'a Task, kind: ContextType) -> impl Iterator<Item = &'a str> {
+fn texts(task: &Task, kind: ContextType) -> impl Iterator<Item = &str> {
     task.context.values().filter(is_valid).filter(move |entry| entry.kind == kind).map(|entry| entry.content.as_str())
 }
 
