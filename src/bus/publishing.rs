@@ -7,7 +7,7 @@ use super::{Bridge, FIRST_REST, lock, unreachable};
 use crate::engine::Workspace;
 use crate::engine::bus::outgoing::{Outbox, Outgoing, Watching};
 use crate::error::{Code, Error, Result};
-use crate::nats::{EventStream, Published, Trouble};
+use crate::nats::{EventStream, Published, Sent, Trouble};
 
 /// Most events that are on their way at once.
 const AT_ONCE: usize = 500;
@@ -83,23 +83,20 @@ impl Bridge {
         Ok(Ok(()))
     }
 
-    fn messages(
-        &self,
-        ws: &Workspace,
-        outbox: &Outbox,
-        some: &[Outgoing],
-    ) -> Result<Vec<(String, String, Vec<u8>, usize)>> {
-        let mut messages = Vec::with_capacity(some.len());
-        for out in some {
+    fn messages(&self, ws: &Workspace, outbox: &Outbox, some: &[Outgoing]) -> Result<Vec<Sent>> {
+        let message = |out: &Outgoing| {
             let entry = outbox.line(out).map_err(|e| {
-                Error::new(
-                    Code::Corrupt,
-                    format!("event {} of {} cannot be read: {}", out.id, ws.store.name, e.message),
-                )
+                let place = format!("event {} of {}", out.id, ws.store.name);
+                Error::new(Code::Corrupt, format!("{place} cannot be read: {}", e.message))
             })?;
-            messages.push((out.subject.clone(), out.id.to_string(), entry.line.as_bytes().to_vec(), out.more));
-        }
-        Ok(messages)
+            Ok(Sent {
+                subject: out.subject.clone(),
+                id: out.id.to_string(),
+                payload: entry.line.as_bytes().to_vec(),
+                more: out.more,
+            })
+        };
+        some.iter().map(message).collect()
     }
 
     /// Notes how far the journal is published, unless the stream was replaced meanwhile: then it is published from its beginning.

@@ -48,6 +48,18 @@ pub struct StreamFacts {
     pub differs: Vec<String>,
 }
 
+/// A message to publish.
+pub struct Sent {
+    /// Its subject.
+    pub subject: String,
+    /// Its id, by which the server knows repetitions.
+    pub id: String,
+    /// Its bytes.
+    pub payload: Vec<u8>,
+    /// How many of the messages that follow belong to it.
+    pub more: usize,
+}
+
 /// A message that was read.
 pub struct Received {
     /// Its sequence number.
@@ -115,15 +127,14 @@ impl<'a> EventStream<'a> {
         Ok(facts(&found, &wanted))
     }
 
-    /// Publishes messages in order, each with its subject, its id and the number of those that belong to it and follow. Returns what
-    /// became of the first ones; and why the next one was not published.
-    pub fn publish(&self, messages: Vec<(String, String, Vec<u8>, usize)>) -> (Vec<Published>, Option<Trouble>) {
+    /// Publishes messages in order. Returns what became of the first ones; and why the next one was not published.
+    pub fn publish(&self, messages: Vec<Sent>) -> (Vec<Published>, Option<Trouble>) {
         let context = &self.connection.context;
         let name = &self.name;
         let mut done = Vec::with_capacity(messages.len());
         let sent = self.connection.wait(4 * PATIENCE, async {
             let mut acks = Vec::with_capacity(messages.len());
-            for (subject, id, payload, more) in messages {
+            for Sent { subject, id, payload, more } in messages {
                 let mut message = PublishMessage::build().payload(payload.into()).message_id(id).expected_stream(name);
                 if more > 0 {
                     message = message.header(MORE, more.to_string().as_str());

@@ -9,7 +9,7 @@ mod events;
 mod leases;
 
 pub use self::address::Address;
-pub use self::events::{EventStream, Limits, Published, Received, StreamFacts};
+pub use self::events::{EventStream, Limits, Published, Received, Sent, StreamFacts};
 pub use self::leases::{LeaseMessage, LeaseStream, Replaced};
 
 use std::future::Future;

@@ -311,3 +311,21 @@ fn a_redacted_text_is_shown_nowhere() {
         assert!(!room.run(args).text().contains("SECRET"));
     }
 }
+
+#[test]
+fn a_pushed_lease_stays_that_of_the_other_clone_when_records_are_projected_again() {
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    clones.run("ada", &["claim", &task]).data();
+    let all = clones.run("ada", &["sync", "pull"]).data();
+    let file = clones.dir("events.json");
+    std::fs::write(&file, all["items"].to_string()).unwrap();
+    clones.run("bob", &["sync", "push", "--file", &file.display().to_string()]).data();
+    // As after a reboot.
+    std::fs::remove_file(clones.dir("bob").join(".git/agentpm/mark.json")).unwrap();
+    clones.run("bob", &["add", "other", "--quiet"]).text();
+    let leases = clones.run("bob", &["lease", "list"]).data();
+    assert_eq!(
+        (leases["items"][0]["agent"].clone(), leases["items"][0]["elsewhere"].clone()),
+        (json!("ada"), json!(true))
+    );
+}
