@@ -88,6 +88,8 @@ pub struct Archived {
     pub dropped: BTreeSet<Id>,
     folder: Mark,
     read_at: i64,
+    /// Whether an archive was read that the cache does not have.
+    is_new: bool,
 }
 
 impl Archived {
@@ -159,12 +161,12 @@ fn look(store: &Store, at_files: bool) -> Result<Arc<Archived>> {
         }
     }
     let read_at = system_nanos();
-    let before = match known.take() {
-        Some(known) => known.archives.clone(),
-        None => store.archives.cache.get().and_then(read_cache).unwrap_or_default(),
+    let (before, was_new) = match known.take() {
+        Some(known) => (known.archives.clone(), known.is_new),
+        None => (store.archives.cache.get().and_then(read_cache).unwrap_or_default(), false),
     };
     let mut archives = Vec::new();
-    let mut is_new = false;
+    let mut is_new = was_new;
     for path in list(store)? {
         let Some(mark) = store.dir.mark(&path).map_err(failed)? else { continue };
         let same = before.iter().find(|one| one.path == path && one.mark == mark && !one.is_racy());
@@ -176,13 +178,17 @@ fn look(store: &Store, at_files: bool) -> Result<Arc<Archived>> {
             }
         }
     }
-    if is_new && let Some(cache) = store.archives.cache.get() {
-        write_cache(cache, &archives);
-    }
     let dropped = dropped::tasks(store)?;
-    let archived = Arc::new(Archived { archives, dropped, folder, read_at });
+    let archived = Arc::new(Archived { archives, dropped, folder, read_at, is_new });
     *known = Some(Arc::clone(&archived));
     Ok(archived)
+}
+
+/// Caches what was read of the archives for later commands.
+pub fn save(store: &Store, archived: &Archived) {
+    if let Some(cache) = store.archives.cache.get().filter(|_| archived.is_new) {
+        write_cache(cache, &archived.archives);
+    }
 }
 
 /// The paths of the archives below the store, sorted.

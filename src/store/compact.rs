@@ -24,7 +24,7 @@ use crate::rules::fold::fold;
 use crate::store::archive::{self, Archived};
 use crate::store::archive_form::{Line, lines_of};
 use crate::store::dropped::{self, DroppedTasks};
-use crate::store::entity::{read_log, read_yaml};
+use crate::store::entity::{read_log, read_own_log, read_yaml};
 use crate::store::layout::{ARCHIVE, DROPPED, LOG, Store, is_archive, task_dir};
 use crate::store::project::{is_temporary, render};
 
@@ -134,11 +134,10 @@ pub fn apply(store: &Store, moves: &[Move]) -> Result<()> {
     let to: BTreeMap<Id, &str> = moves.iter().map(|one| (one.id, one.archive.as_str())).collect();
     file(store, &to)?;
     let progress = Progress::of("removing folders", moves.len());
-    for one in moves {
+    parallel::for_each(moves.iter().map(|one| one.id).collect(), |id| {
         progress.step();
-        remove_folder(store, one.id)?;
-    }
-    Ok(())
+        remove_folder(store, id)
+    })
 }
 
 /// Writes all events of these tasks into the archives named, and takes them out of any other.
@@ -355,9 +354,10 @@ pub fn remove_folder(store: &Store, id: Id) -> Result<()> {
         Err(e) => return Err(failed(e)),
     };
     let entity = Entity::Task(id);
-    let held: BTreeSet<_> = archive::entries(store, id)?.into_iter().map(|entry| entry.line).collect();
-    let log = read_log(store, &entity)?;
-    let is_held = log.entries.iter().all(|entry| held.contains(&entry.line)) && log.foreign.is_empty() && !log.fixed;
+    let (archived, mut log) = (archive::entries(store, id)?, read_own_log(store, &entity)?);
+    let held: BTreeSet<&str> = archived.iter().map(|entry| &*entry.line).collect();
+    let is_held = log.entries.iter().all(|entry| held.contains(&*entry.line)) && log.foreign.is_empty() && !log.fixed;
+    log.add_archived(archived);
     let yaml = read_yaml(store, &entity).map_err(failed)?;
     let is_edited = yaml.is_some_and(|bytes| bytes != render(&entity, &log.entries).as_bytes());
     if !is_held || is_edited {

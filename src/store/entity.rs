@@ -27,6 +27,17 @@ pub const MAX_YAML: u64 = MAX_LOG;
 ///
 /// Errors: `ERR_IO` if the disk fails. A link, folder or device in its place is a finding.
 pub fn read_log(store: &Store, entity: &Entity) -> Result<Log> {
+    let mut log = read_own_log(store, entity)?;
+    if let Entity::Task(id) = entity {
+        log.add_archived(archive::entries(store, *id)?);
+    }
+    Ok(log)
+}
+
+/// As [`read_log`], without the archives.
+///
+/// Errors: as [`read_log`].
+pub fn read_own_log(store: &Store, entity: &Entity) -> Result<Log> {
     let Some((folder, _)) = home(entity) else { return Ok(Log::default()) };
     let path = folder.join(LOG);
     let mut log = match store.dir.open_file(&path) {
@@ -51,9 +62,6 @@ pub fn read_log(store: &Store, entity: &Entity) -> Result<Log> {
     let shown = store.shown(&path);
     for finding in &mut log.findings {
         finding.path = Some(shown.clone());
-    }
-    if let Entity::Task(id) = entity {
-        log.add_archived(archive::entries(store, *id)?);
     }
     Ok(log)
 }

@@ -53,6 +53,7 @@ impl Index {
         }
         let stale = Vec::from_iter(stale);
         self.update(store, pending, (&stale, &gone), &archives, now_ns)?;
+        archive::save(store, &archives.now);
         Ok(!stale.is_empty() || !gone.is_empty() || !archives.is_empty())
     }
 
