@@ -1,4 +1,6 @@
 //! The answers of the operations.
+//!
+//! Leaves to others: the types of the answers (`reports`, `engine::query`), and how they are printed.
 
 use serde::Serialize;
 use serde_json::Value;

@@ -2,6 +2,7 @@
 //!
 //! Guarantees that waiting requests do not all take the lock while nothing is ready, and that a wait ends as soon as another
 //! clone has pushed something that is not here.
+//! Leaves to others: which task is next (`rules::decide::work`, `reports::ready`).
 
 use std::time::{Duration, Instant};
 

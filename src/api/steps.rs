@@ -1,6 +1,7 @@
 //! A batch whose steps are made each by itself.
 //!
 //! Guarantees that a step that is refused stops no other, and that a later step may name what an earlier one created.
+//! Leaves to others: batches that happen whole or not at all, which are one command (`rules::decide`).
 
 use std::collections::BTreeMap;
 

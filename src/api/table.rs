@@ -1,4 +1,6 @@
 //! The operations, one row each.
+//!
+//! Leaves to others: the arguments, which stand with the commands, queries and jobs of `model`.
 
 use std::sync::LazyLock;
 

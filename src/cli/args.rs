@@ -1,4 +1,6 @@
 //! The tree of commands. The arguments of changes and queries come from `model`; those of the command line alone are here.
+//!
+//! Leaves to others: what a command does with its arguments (`run`).
 
 use std::path::PathBuf;
 

@@ -2,6 +2,7 @@
 //!
 //! Guarantees that text of others stands in a code span in Markdown, where it cannot mention users or render images, and is
 //! escaped on a terminal.
+//! Leaves to others: which changes there are (`reports::change`).
 
 use serde_json::Value;
 

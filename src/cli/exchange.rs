@@ -1,4 +1,6 @@
 //! The commands around git: the drivers that git calls, `sync`, `recover`, `watch`.
+//!
+//! Leaves to others: the work itself (`api`, `engine`), and its words (`words`).
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -1,4 +1,6 @@
 //! Longer help texts, and the page that agents read.
+//!
+//! Leaves to others: the help of single commands, which is made from their arguments.
 
 /// Shown after `agentpm --help`.
 pub const TOP: &str = "\

@@ -2,6 +2,7 @@
 //!
 //! Guarantees that JSON is one document on stdout, exact and unescaped. Text for people has control, bidirectional and
 //! invisible characters escaped, so a title cannot move the cursor or reverse a line.
+//! Leaves to others: the words of an answer (`words`).
 
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};

@@ -2,6 +2,7 @@
 //!
 //! Guarantees that the answer is bounded, that what does not fit is counted, and that less important parts are left out first.
 //! Text of others stands in a code span, or in a diagram as character references: it cannot mention users or render images.
+//! Leaves to others: what is on the page (`engine::query::review`), and how much fits on it (`page`).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

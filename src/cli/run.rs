@@ -1,4 +1,6 @@
 //! From the arguments to the answer: each verb builds an operation and formats its answer.
+//!
+//! Leaves to others: the arguments (`args`), the operations (`api`), and their words (`words`).
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _, Write as _};

@@ -1,6 +1,7 @@
 //! A thread in words and as Markdown: its messages as a tree.
 //!
 //! Guarantees that each message is shown once, whatever it claims to answer, and that what others wrote is escaped.
+//! Leaves to others: which threads there are (`engine::query::threads`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,6 @@
 //! The answers of the server, as far as programs need them by name. What else an answer has is in `more`.
+//!
+//! Leaves to others: how answers are fetched (`http`).
 
 use serde::Deserialize;
 use serde_json::{Map, Value};

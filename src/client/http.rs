@@ -1,6 +1,7 @@
 //! One request and its answer, on a connection of its own.
 //!
 //! Guarantees that an answer counts only if all of it arrived.
+//! Leaves to others: when a request is repeated.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,6 +1,7 @@
 //! Jobs on the store itself, defined once: sync, repair, plans of other tools.
 //!
 //! As with [`crate::model::command`], the arguments of every interface are these fields, and the doc comments are the help texts.
+//! Leaves to others: doing them (`engine`).
 
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;

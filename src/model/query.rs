@@ -1,6 +1,7 @@
 //! Every query agentpm answers, defined once. No query changes anything.
 //!
 //! As with [`crate::model::command`], the arguments of every interface are these fields, and the doc comments are the help texts.
+//! Leaves to others: answering them (`engine::query`).
 
 use clap::{Args, ValueEnum};
 use schemars::JsonSchema;

@@ -1,4 +1,6 @@
 //! What a change answers.
+//!
+//! Leaves to others: what a command changed (`engine::commit::write`).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,6 @@
 //! The items of an inbox, as they are shown.
+//!
+//! Leaves to others: which items there are (`engine::inbox`).
 
 use schemars::JsonSchema;
 use serde::Serialize;

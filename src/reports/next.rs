@@ -1,4 +1,6 @@
 //! What `next` and `claim` answer: the task, or why there is none.
+//!
+//! Leaves to others: which task is next (`reports::ready`).
 
 use std::collections::BTreeMap;
 

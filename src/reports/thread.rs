@@ -1,4 +1,6 @@
 //! Threads as JSON.
+//!
+//! Leaves to others: what a thread has come to (`rules::fold`).
 
 use std::collections::BTreeMap;
 

@@ -2,6 +2,7 @@
 //!
 //! A task waits for its blockers and a parent waits for its children, so the two kinds of edge are followed together. A cycle
 //! of both kinds can be finished no more than one of one kind.
+//! Leaves to others: which edges count (`rules::fold`, `rules::readiness`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

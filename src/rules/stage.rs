@@ -2,6 +2,7 @@
 //!
 //! A decision reads the plan through a [`Stage`] and emits drafts onto it. The stage shows each draft's effect to later
 //! decisions, so a batch, a plan and an import are only many decisions. A refusal discards all of it.
+//! Leaves to others: reading the plan (`engine::commit::transaction`, `decide::memory`).
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

@@ -2,6 +2,7 @@
 //!
 //! Guarantees that a request sees the settings and roles as they are on the disk, and that operations run on a
 //! bounded number of threads.
+//! Leaves to others: the routes (`routes`), and the connections (`connection`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,6 +1,7 @@
 //! From a request to the arguments of an operation: its path, its query and its body.
 //!
 //! Guarantees that a value of a query has the type that the schema of the operation says.
+//! Leaves to others: who asks (`guard`).
 
 use serde_json::{Map, Value, json};
 

@@ -1,6 +1,7 @@
 //! Connections: how many there are, and how long each may take.
 //!
 //! Guarantees that a client that is slow to send a request, or does not read its answer, is dropped.
+//! Leaves to others: what is answered (`routes`).
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -2,6 +2,7 @@
 //!
 //! Guarantees that a client which reconnects with the last id it saw misses nothing and sees nothing twice, and that one which does
 //! not read is dropped.
+//! Leaves to others: which events there are (`engine::feed`).
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -1,6 +1,7 @@
 //! The routes: those of the operation table, every operation by its name, and what only a server has.
 //!
 //! Guarantees that a request is checked before anything of it is read, and answered as the command line answers the same call.
+//! Leaves to others: the operations (`api`), who may ask (`guard`), and the arguments (`arguments`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

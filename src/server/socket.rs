@@ -2,6 +2,7 @@
 //!
 //! Guarantees that the socket is in a folder that only its owner writes, that a lock and not a guess decides whether another server
 //! uses it, and that nothing but a dead socket of this user is replaced.
+//! Leaves to others: the connections on it (`connection`).
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -1,6 +1,7 @@
 //! The tasks that a list shows, as a condition on the read model.
 //!
 //! Values are bound, never written into the SQL. Many values are bound as one text, since a statement takes a limited number.
+//! Leaves to others: the text of a query (`model::search`).
 
 use rusqlite::types::Value;
 

@@ -1,4 +1,6 @@
 //! What a plan file said of a task before: the base of the comparison.
+//!
+//! Leaves to others: the comparison itself (`plan`, `engine::import`).
 
 use std::collections::BTreeMap;
 

@@ -2,6 +2,7 @@
 //!
 //! A flushed record in the journal is the commit point: before it nothing has happened, after it the whole command has. The files
 //! are projected from it by this command, or by the next one if this one dies (`project`).
+//! Leaves to others: what a command decides (`rules::decide`), and writing the files (`project`).
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

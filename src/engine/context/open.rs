@@ -1,4 +1,6 @@
 //! Finds, opens and creates a store.
+//!
+//! Leaves to others: what is in the store (`store`), and where the state of the clone lies (`runtime_place`).
 
 use std::cmp::Ordering;
 use std::io::ErrorKind;

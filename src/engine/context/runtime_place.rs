@@ -2,6 +2,7 @@
 //!
 //! Guarantees one place for all processes of a clone, whatever each of them may write: the place is where the journal is; where
 //! there is none yet, what `[runtime] place` says. A process that cannot write there refuses changes, it never takes another.
+//! Leaves to others: what lies there (`runtime`).
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

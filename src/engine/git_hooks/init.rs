@@ -1,6 +1,7 @@
 //! Creates a store, or completes an existing one.
 //!
 //! Guarantees that what is there already stays, and that nothing is made where AGENTS.md cannot take its section.
+//! Leaves to others: the settings of git (`git_hooks`), and the store itself (`context::open`).
 
 use std::path::Path;
 

@@ -2,6 +2,7 @@
 //!
 //! A plan of another tool is one record in the journal. Every task keeps `metadata.origin` with the format it came from and the id it had there, and what its source said last.
 //! Importing the file again changes only what changed in it (`follow`).
+//! Leaves to others: reading the formats of other tools (`source` and the modules of the formats).
 
 pub(crate) mod arbeit;
 pub(crate) mod backlog;

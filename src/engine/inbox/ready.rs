@@ -2,6 +2,7 @@
 //!
 //! Guarantees that a task which became ready has a cause: the last event that may have made it so, or the time at which a deferral
 //! or a lease ended.
+//! Leaves to others: when a task is ready (`rules::readiness`).
 
 use std::collections::BTreeMap;
 

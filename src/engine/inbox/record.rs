@@ -2,6 +2,7 @@
 //!
 //! Guarantees that an acknowledgment that is lost or repeated changes nothing else, and that no item is skipped: the position moves
 //! only over records of which every item is acknowledged.
+//! Leaves to others: which items there are (`items`, `ready`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //! store, and the roles and keys of agents.
 //!
 //! Guarantees: names each right that an agent gains or loses. Whether the change is wanted is for the reviewer to decide.
+//! Leaves to others: what a role permits (`rules::roles`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

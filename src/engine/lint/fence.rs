@@ -4,6 +4,7 @@
 //! from its journal or from the remote that confirms leases, a change that was acknowledged before the grant is valid unless it ends
 //! the task, since the present holder works on it. Omitting the fence does not bypass the check: an end without a fence is valid only
 //! if a command of this clone wrote it, and, while another clone holds the task, only after an override.
+//! Leaves to others: who holds which lease (`rules::lease`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

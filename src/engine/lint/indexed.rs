@@ -1,6 +1,7 @@
 //! The plan as git's index holds it, for dry runs of staged hand edits.
 //!
 //! Guarantees: reads the index and nothing of the work tree. Children and dependents of tasks are read only if they are needed.
+//! Leaves to others: the checks, which are the same for every source.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,6 +2,7 @@
 //!
 //! Guarantees: compares sets of events, whatever the order of lines. A redaction may have removed text, and an event in the log of
 //! another entity may have been moved to its own.
+//! Leaves to others: whether the events are permitted (`permitted`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,6 +3,7 @@
 //! Guarantees: reports only what the commit introduces. If no staged change can introduce such a finding, only the staged files are
 //! read; else every log once, and only those with relationships, and those that these name, are parsed. A task whose removal is
 //! staged stays in the plan, since the removal is reported itself.
+//! Leaves to others: findings about one task (`task`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

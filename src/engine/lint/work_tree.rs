@@ -2,6 +2,7 @@
 //!
 //! Guarantees: reads the files themselves, not a cache. The two files of a task are read again if another process may have written
 //! between them.
+//! Leaves to others: the checks, which are the same for every source.
 
 use std::collections::{BTreeMap, BTreeSet};
 

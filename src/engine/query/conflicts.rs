@@ -1,6 +1,7 @@
 //! `conflicts`: every value that lost to one written at the same time, and the command that restores it.
 //!
 //! The read model knows which tasks have any, so a plan in which nothing was concurrent is not looked through.
+//! Leaves to others: which value counts (`rules::lost`).
 
 use super::lists::Page;
 use crate::engine::context::Workspace;

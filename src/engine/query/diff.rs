@@ -1,4 +1,6 @@
 //! `diff`: what changed in the plan between two points, task by task.
+//!
+//! Leaves to others: what changed in one task (`reports::change`).
 
 use schemars::JsonSchema;
 use serde::Serialize;

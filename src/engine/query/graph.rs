@@ -2,6 +2,7 @@
 //!
 //! Guarantees an answer that is bounded like a list, in the order of the tree: a task comes before its children. An edge is on the page
 //! of the task it leads to.
+//! Leaves to others: where the boxes of a drawing stand (`reports::board`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;

@@ -1,4 +1,6 @@
 //! The history of one task: its state at a point, and which event set which field.
+//!
+//! Leaves to others: the plan at a point (`view::history`).
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,6 @@
 //! `lease list`: who holds what, as this clone knows it, or as the remote does.
+//!
+//! Leaves to others: which lease is in force (`rules::lease`).
 
 use schemars::JsonSchema;
 use serde::Serialize;

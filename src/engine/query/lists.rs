@@ -1,4 +1,6 @@
 //! Lists: bounded, resumable, never cut without saying so.
+//!
+//! Leaves to others: which tasks match (`store::filter`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,7 @@
 //! `plan show`: a plan as a file that `plan apply` reads.
 //!
 //! Guarantees that applying the file as it was written changes nothing.
+//! Leaves to others: reading a plan (`commit::plan`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

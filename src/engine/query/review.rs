@@ -3,6 +3,7 @@
 //! Both sides are read from git: the commit the branch began at, and its head. Where it began at several, what any of them holds is
 //! not the branch's doing. What was wrong before the branch began is not
 //! the branch's doing and is left out.
+//! Leaves to others: the findings (`engine::lint`), and how the report is shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 

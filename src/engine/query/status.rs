@@ -1,4 +1,6 @@
 //! `status`: the plan at a glance, for one agent.
+//!
+//! Leaves to others: the lists behind the numbers (`lists`, `reports::ready`).
 
 use schemars::JsonSchema;
 use serde::Serialize;

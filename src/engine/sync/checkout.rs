@@ -3,6 +3,7 @@
 //! Guarantees that the user's files are updated as git does it, and dirty files are never overwritten. The plan's logs become the
 //! union of incoming and local events. The branch is updated last, and only from its expected commit. The update is recorded
 //! before it begins (`resume`), and the next sync finishes an interrupted one.
+//! Leaves to others: which commit is checked out (`integrate`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

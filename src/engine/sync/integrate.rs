@@ -2,6 +2,7 @@
 //!
 //! Guarantees that the plan never conflicts, since its events are merged. Git merges the user's own files; a conflict there is a
 //! refusal.
+//! Leaves to others: merging the events of a task (`rules`, `store::merge`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,6 @@
 //! The remote side of a sync: choosing the upstream, fetching, pushing.
+//!
+//! Leaves to others: what is pushed (`integrate`).
 
 use serde_json::json;
 

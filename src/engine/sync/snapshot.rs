@@ -2,6 +2,7 @@
 //!
 //! Guarantees that no event of HEAD is missing, and that each `task.yaml` in the commit is rendered from its log. The user's
 //! index and work tree do not change. The user's hooks run, and commits are signed as configured, within a deadline.
+//! Leaves to others: bringing the commit together with the upstream (`integrate`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

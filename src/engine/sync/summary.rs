@@ -1,4 +1,6 @@
 //! The changes that a sync carries, task by task, and its commit message.
+//!
+//! Leaves to others: how the change of a task is found (`reports::change`).
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,7 @@
 //! Acknowledged events that no file holds yet: their writer died, or the disk failed, between the commit point and projection.
 //!
 //! Guarantees that every query sees them, and that lint and doctor report those that no running command will project.
+//! Leaves to others: projecting them (`commit::project`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //!
 //! Takes no lock. Acknowledged events that are not projected yet are read from the journal, so that a reader sees a command
 //! whole or not at all.
+//! Leaves to others: what the answers look like (`reports::view`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -7,6 +7,7 @@
 //! ```
 //!
 //! Guarantees that what has no meaning is refused with its position, and never treated as a text or skipped.
+//! Leaves to others: which tasks match (`engine::query::find`).
 
 use std::collections::BTreeMap;
 

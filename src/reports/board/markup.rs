@@ -1,6 +1,7 @@
 //! Texts of others as HTML and SVG.
 //!
 //! Guarantees that no text is markup, and that control, bidirectional and invisible characters are shown as escapes.
+//! Leaves to others: what the board shows.
 
 use crate::model::plain::escape;
 use crate::model::task::Status;

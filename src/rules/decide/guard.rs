@@ -1,4 +1,6 @@
 //! The checks that precede every change of a task: it exists, it is at the expected version, and the lease allows it.
+//!
+//! Leaves to others: what the change is.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

@@ -2,6 +2,7 @@
 //!
 //! A note is a message and not a change of the task: any agent may add one to a task that another holds. Progress is the
 //! holder's own account, and requires the lease like every other change.
+//! Leaves to others: the checks before them (`guard`).
 
 use serde_json::Value;
 

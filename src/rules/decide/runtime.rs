@@ -1,4 +1,6 @@
 //! Decides commands on agents and sessions.
+//!
+//! Leaves to others: keeping the records (`runtime`).
 
 use serde_json::Value;
 

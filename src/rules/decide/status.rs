@@ -1,4 +1,6 @@
 //! The states of a task, and what must hold before it moves from one to another.
+//!
+//! Leaves to others: the checks before every change (`guard`), and which moves there are (`rules::moves`).
 
 use std::collections::BTreeSet;
 

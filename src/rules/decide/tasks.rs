@@ -1,4 +1,6 @@
 //! Decides commands that create, change and relate tasks.
+//!
+//! Leaves to others: the checks before them (`guard`).
 
 use serde_json::{Value, json};
 

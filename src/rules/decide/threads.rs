@@ -2,6 +2,7 @@
 //!
 //! A message is no change of the task, so any agent with the right may write one. An accepted proposal is a change like any
 //! other: its patch becomes values here, so that the fold needs no patch.
+//! Leaves to others: what the resolutions of several clones come to (`rules::fold`).
 
 use serde_json::{Value, json};
 

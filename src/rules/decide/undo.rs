@@ -2,6 +2,7 @@
 //!
 //! The changes of an event are known exactly: each register it wrote had a value among the events its author had seen. A
 //! register that was written again since is skipped and reported.
+//! Leaves to others: undoing all events of a request (`saga`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

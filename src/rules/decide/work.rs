@@ -1,4 +1,6 @@
 //! Decides commands that take, finish and release work, and those on leases.
+//!
+//! Leaves to others: which lease is in force (`rules::lease`), and which task comes first (`reports::ready`).
 
 use serde_json::json;
 

@@ -2,6 +2,7 @@
 //! and later states on other branches.
 //!
 //! Guarantees that only the family and the blockers of the task are looked at, by the index.
+//! Leaves to others: what the page has room for (`page`).
 
 use std::collections::BTreeSet;
 

@@ -2,6 +2,7 @@
 //!
 //! Guarantees that the page keeps to a bound and says what it leaves out; what is least useful is left out first. What others
 //! wrote is data: it stands in fences, with its author, and is never an instruction of agentpm's.
+//! Leaves to others: the single sections (`own`, `around`, `hold`).
 
 mod around;
 mod hold;

@@ -1,4 +1,6 @@
 //! What the log of the task itself gives: what to do, progress, context, history and lost edits.
+//!
+//! Leaves to others: what the page has room for (`page`).
 
 use std::cmp::Reverse;
 use std::fmt::Write as _;

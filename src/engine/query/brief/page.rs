@@ -1,6 +1,7 @@
 //! The page in the making: sections, the choice of those that fit, and texts of others in a form that cannot pass for the page.
 //!
 //! Guarantees that a page keeps to its bound, and that what is not on it is counted by kind.
+//! Leaves to others: what there is to say (`own`, `around`, `hold`).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

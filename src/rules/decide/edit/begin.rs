@@ -1,4 +1,6 @@
 //! Creates a task from a file that a person wrote: emits what `task create` and the commands after it write.
+//!
+//! Leaves to others: finding out what was edited (`engine::commit::hand_edits`).
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,6 @@
 //! Hand edits of relationships: emits what `task block`, `task relate` and their opposites write.
+//!
+//! Leaves to others: finding out what was edited (`engine::commit::hand_edits`).
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,7 @@
 //! Hand edits of progress and context: emits what `progress add`, `progress complete`, `context add` and `context supersede`
 //! write.
+//!
+//! Leaves to others: finding out what was edited (`engine::commit::hand_edits`).
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,6 @@
 //! Hand edits of the plain fields, the parent and the owner: emits what `task update` writes.
+//!
+//! Leaves to others: finding out what was edited (`engine::commit::hand_edits`).
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,6 @@
 //! Hand edits of the state of a task: met criteria, reviews, the status and the owner.
+//!
+//! Leaves to others: finding out what was edited (`engine::commit::hand_edits`).
 
 use serde_json::{Value, json};
 
