@@ -3,6 +3,7 @@
 //! Otherwise the loader writes tens of thousands of addresses into it at every start, which took a third of the time of a short
 //! command. The stack, the heap and the libraries still lie at random addresses.
 
+#[expect(clippy::disallowed_methods, reason = "cargo names the target in the environment")]
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let target = |name: &str| std::env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! `stats` and `doctor`: the state of the plan, and of everything around it. Both only read.
 //!
-//! Leaves to others: mending what is wrong (`engine::repair`).
+//! Leaves to others: repairing what is wrong (`engine::repair`).
 
 use std::collections::BTreeMap;
 
