@@ -286,7 +286,8 @@ fn doctor_suggests_a_compaction_where_it_is_worthwhile() {
 
 #[test]
 fn a_damaged_archive_hides_no_whole_line() {
-    let damages: &[(&str, fn(&str) -> Vec<u8>)] = &[
+    type Damage = fn(&str) -> Vec<u8>;
+    let damages: &[(&str, Damage)] = &[
         ("garbage between the lines", |text| {
             let lines: Vec<Vec<u8>> = text.lines().map(|line| line.as_bytes().to_vec()).collect();
             lines.join(&b"\n\xff\xfe\0 no event {\n"[..])

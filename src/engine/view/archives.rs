@@ -130,7 +130,7 @@ impl TreeArchives {
     /// Whether they hold lines of a task.
     pub fn holds(&self, objects: &Objects, task: Id) -> Result<bool> {
         for blob in self.blobs.values() {
-            if !places_of(&*self.places(objects, *blob)?, task).is_empty() {
+            if !places_of(&self.places(objects, *blob)?, task).is_empty() {
                 return Ok(true);
             }
         }

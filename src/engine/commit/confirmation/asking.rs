@@ -24,10 +24,10 @@ pub(crate) struct Asking<'a> {
 /// What confirms leases.
 enum Place<'a> {
     /// The git remote of this name.
-    Git(&'a str, OnceCell<Result<Objects>>),
+    Git(&'a str, Box<OnceCell<Result<Objects>>>),
     /// The message bus.
     #[cfg(feature = "bus")]
-    Bus(OnceCell<Result<LeaseBus, Trouble>>),
+    Bus(Box<OnceCell<Result<LeaseBus, Trouble>>>),
     /// The message bus, which this build does not know.
     #[cfg(not(feature = "bus"))]
     Bus,
@@ -37,10 +37,10 @@ impl<'a> Place<'a> {
     fn named(name: &'a str) -> Self {
         match name {
             #[cfg(feature = "bus")]
-            BUS => Place::Bus(OnceCell::new()),
+            BUS => Place::Bus(Box::new(OnceCell::new())),
             #[cfg(not(feature = "bus"))]
             BUS => Place::Bus,
-            name => Place::Git(name, OnceCell::new()),
+            name => Place::Git(name, Box::new(OnceCell::new())),
         }
     }
 }
