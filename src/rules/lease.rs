@@ -242,6 +242,11 @@ pub fn merge_grant(record: &mut LeaseRecord, LoggedGrant { lease, over }: Logged
         return;
     }
     let known = record.lease.as_ref().is_some_and(|known| known.id == lease.id);
+    if known && over && record.lease.as_ref().is_some_and(|known| known.elsewhere) {
+        // Another clone granted it, so that its end is known by the log alone.
+        record.lease = None;
+        return;
+    }
     let was_ours = record.given_back == Some(lease.id) || record.lost.iter().any(|lost| lost.id == lease.id);
     // A lease that was released, by us or by others: no unknown lease is in force.
     let is_no_news = over && lease.fence == record.fence && record.lease.is_none();

@@ -881,6 +881,29 @@ fn a_lost_lease_is_reported_once_and_refuses_the_next_change() {
 }
 
 #[test]
+fn a_lost_lease_is_forgotten_once_the_task_is_finished() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    let other = clones.run("ann", &["add", "--title", "another task", "--quiet"]).stdout.trim().to_owned();
+    for name in ["ann", "bob"] {
+        clones.run(name, &["sync"]).data();
+        clones.run(name, &["claim", &task]).data();
+    }
+    for name in ["ann", "bob", "ann"] {
+        clones.run(name, &["sync"]).data();
+    }
+    let owner = clones.run("ann", &["task", "get", &task]).data()["owner"].as_str().unwrap().to_owned();
+    let loser = if owner == "ann" { "bob" } else { "ann" };
+    clones.run(&owner, &["done", &task, "--all-met"]).data();
+    clones.run(&owner, &["sync"]).data();
+    clones.run(loser, &["sync"]).data();
+    assert_eq!(clones.run(loser, &["lease", "list"]).data()["items"], serde_json::json!([]), "the task is finished");
+    clones.run(loser, &["claim", &other]).data();
+    clones.run(loser, &["done", "--all-met"]).data();
+    let error = clones.run(loser, &["note", "one more thing"]).error("ERR_NOT_FOUND", 3);
+    assert!(error["message"].as_str().unwrap().contains("holds no task"), "{error}");
+}
+
+#[test]
 fn an_agent_that_finished_first_hears_that_another_worked_on_the_task_too() {
     let (clones, task) = Clones::new(&["ann", "bob"]);
     for name in ["ann", "bob"] {

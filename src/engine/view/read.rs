@@ -384,9 +384,15 @@ pub(crate) fn held(ws: &Workspace, index: &Index) -> Result<Vec<Id>> {
 /// Errors: `ERR_CORRUPT` or `ERR_IO` if a record cannot be read.
 pub fn live_leases(ws: &Workspace, index: &Index) -> Result<BTreeMap<Id, Lease>> {
     let now = ws.env.now();
-    let mut leases = leases(ws, index, |_| true)?;
-    leases.retain(|_, lease| lease.is_live(now));
-    Ok(leases)
+    let mut live = BTreeMap::new();
+    for (task, lease) in leases(ws, index, |_| true)?.into_iter().filter(|(_, lease)| lease.is_live(now)) {
+        // The list of what logs grant leaves out finished tasks; the end of a lease of another clone is in the log alone.
+        let grant = if lease.elsewhere { index.granted(task)? } else { None };
+        if !grant.is_some_and(|grant| grant.over && grant.lease.id == lease.id) {
+            live.insert(task, lease);
+        }
+    }
+    Ok(live)
 }
 
 /// The leases of some tasks, live or expired.

@@ -350,8 +350,14 @@ impl Stage for Plan {
     }
 
     fn lost(&mut self) -> Result<Option<Error>> {
-        let lost = self.leases.iter().find(|(_, record)| lease::is_lost(record, &self.me));
-        Ok(lost.map(|(task, record)| lease::lost_and_gone(*task, record)))
+        let is_lost = |record: &LeaseRecord| lease::is_lost(record, &self.me);
+        let lost: Vec<Id> = self.leases.iter().filter(|(_, record)| is_lost(record)).map(|(task, _)| *task).collect();
+        for task in lost {
+            if !self.task(task)?.status.is_finished() {
+                return Ok(Some(lease::lost_and_gone(task, &self.leases[&task])));
+            }
+        }
+        Ok(None)
     }
 
     fn taken_elsewhere(&mut self, task: Id) -> Result<Option<TaskElsewhere>> {

@@ -315,7 +315,8 @@ impl Stage for Transaction<'_> {
         for task in self.leased_tasks()? {
             self.load(task)?;
             let record = self.lease(task)?;
-            if lease::is_lost(&record, &me) {
+            if lease::is_lost(&record, &me) && self.tasks.get(&task).is_none_or(|slot| !slot.task.status.is_finished())
+            {
                 return Ok(Some(match &record.lease {
                     Some(holder) => lease::refusal(task, &record, holder, &me),
                     None => lease::lost_and_gone(task, &record),
