@@ -144,7 +144,11 @@ impl Answer {
             Answer::File(file) => Some(vec![file.path.clone()]),
             Answer::Tasks(list) => ids(&list.items, |task| task.id.to_string()),
             Answer::Ready(ready) => ids(&ready.list.items, |task| task.id.to_string()),
-            Answer::Next(next) => Some(next.iter().map(|next| next.task.id().to_string()).collect()),
+            // A task to review is not work that the caller has got: scripts go on with `brief` and `done`.
+            Answer::Next(next) => {
+                let work = next.iter().filter(|next| next.review.is_none());
+                Some(work.map(|next| next.task.id().to_string()).collect())
+            }
             Answer::Blame(_) => Some(Vec::new()),
             Answer::Conflicts(list) => ids(&list.items, |item| item.lost.event.to_string()),
             Answer::Diff(diff) => ids(&diff.list.items, |item| item.task.to_string()),

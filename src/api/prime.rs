@@ -39,7 +39,7 @@ pub const EXECUTOR: &str = "\
 ## The loop
 
 1. `agentpm next --claim` claims the next task, with a lease (10 minutes; `lease renew ID` renews it).
-   `data: null` means nothing is ready; `agentpm ready --explain` says why.
+   `data: null` means nothing was claimed; `reasons` and `agentpm ready --explain` say why.
 2. `agentpm brief` prints all that is recorded about the task you hold (`--max-tokens N` limits it).
 3. While you work: `agentpm progress add TEXT [--done]`, `agentpm progress complete ITEM`, `agentpm note TEXT`,
    `agentpm context add --type decision|attempt|outcome|blocker --content TEXT`. Without an ID: the task you hold.

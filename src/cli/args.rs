@@ -74,13 +74,13 @@ pub enum Verb {
     /// Print instructions and the state of the plan for the context of an agent
     #[command(after_help = "Examples:\n  agentpm prime >> \"$CONTEXT_FILE\"\n  agentpm prime --role reviewer")]
     Prime(Deferred<Prime>),
-    /// Tasks: create, get, list, update, transition, block, relate, archive, reopen, verify, edit
+    /// Tasks: create, get, list, update, split, transition, block, relate, archive, reopen, verify, edit, path
     #[command(subcommand, visible_alias = "t")]
     Task(Deferred<TaskVerb>),
     /// Make several changes at once: all of them or none
     #[command(after_help = super::help::BATCH)]
     Batch(Deferred<Batch>),
-    /// Nested plans in YAML: apply
+    /// Nested plans in YAML: apply, show
     #[command(subcommand)]
     Plan(Deferred<PlanVerb>),
     /// Show the graph of the plan: parents and blockers

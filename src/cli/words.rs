@@ -671,7 +671,8 @@ fn request_undone(report: &SagaReport) -> String {
     let verb = if report.dry_run { "would undo" } else { "undid" };
     let kept = match report.kept {
         0 => String::new(),
-        n => format!("; {} stays", counted(n, "record")),
+        1 => "; 1 record stays".into(),
+        n => format!("; {n} records stay"),
     };
     out + &format!("{verb} {} of {id} in {}{kept}\n", counted(report.undone, "event"), counted(report.total, "task"))
 }
