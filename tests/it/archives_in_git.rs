@@ -202,6 +202,40 @@ fn a_rename_guessed_by_git_moves_no_edit_into_another_task() {
 }
 
 #[test]
+fn the_driver_keeps_the_file_of_a_new_task_that_git_takes_for_a_renamed_one() {
+    let intent: String = (0..60).map(|n| format!("line {n} of an intent that tasks of a kind share\n")).collect();
+    for late_merges in [false, true] {
+        let closed = Closed::new();
+        let room = &closed.room;
+        room.run(&["init"]).data();
+        room.at("2026-03-10T10:00:00Z");
+        let task = room.task("add the endpoint of users", &["--intent", &intent]);
+        room.run(&["claim", &task]).data();
+        room.run(&["done", &task]).data();
+        room.run(&["task", "archive", &task]).data();
+        commit(room, "one more");
+        room.at("2026-11-20T10:00:00Z");
+        branch(room, "late");
+        room.run(&["note", &task, "late"]).data();
+        commit(room, "late");
+        switch(room, "main");
+        closed.compact();
+        let twin = room.task("add the endpoint of groups", &["--intent", &intent]);
+        commit(room, "compact, and a task like the one");
+        let before = fs::read_to_string(room.yaml_of(&twin)).unwrap();
+        if late_merges {
+            switch(room, "late");
+        }
+        merge(room, if late_merges { "main" } else { "late" });
+        assert_eq!(fs::read_to_string(room.yaml_of(&twin)).unwrap(), before, "{late_merges}");
+        room.run(&["task", "update", &twin, "--priority", "1"]).data();
+        let late = room.get(&task);
+        assert!(late["context"].to_string().contains("late"), "{late}");
+        room.is_clean();
+    }
+}
+
+#[test]
 fn an_event_that_git_moved_into_an_archive_wakes_the_task() {
     let closed = Closed::new();
     let room = &closed.room;

@@ -46,6 +46,10 @@ pub fn merge_driver(env: &Env, input: &MergeInput) -> Result<Option<String>> {
     let versions = [read(&input.base)?, read(&input.ours)?, read(&input.theirs)?];
     let texts = versions.each_ref().map(|bytes| String::from_utf8_lossy(bytes));
     let [base, ours, theirs] = texts.each_ref().map(AsRef::as_ref);
+    if let Some(own) = input.path.as_deref().and_then(|path| of_this_task(path, [ours, theirs])) {
+        files::write_outside(&at(&input.ours), own.as_bytes()).map_err(|e| Error::io("write", &input.ours, &e))?;
+        return Ok(None);
+    }
     // Whatever keeps the logs from being read, the fields can be merged.
     let by_logs = merge_logs(env, input, &versions).unwrap_or_else(|e| {
         tracing::debug!(error = %e, "merged by fields");
@@ -54,6 +58,19 @@ pub fn merge_driver(env: &Env, input: &MergeInput) -> Result<Option<String>> {
     let MergeResult { text, conflicts } = by_logs.unwrap_or_else(|| merge(base, ours, theirs));
     files::write_outside(&at(&input.ours), text.as_bytes()).map_err(|e| Error::io("write", &input.ours, &e))?;
     Ok((!conflicts.is_empty()).then(|| format!("both sides changed {}", conflicts.join(", "))))
+}
+
+/// The version that is the file of the task at a path, where the other one is that of another task: git takes a file that was
+/// removed and one that is new for a renamed one if they are similar enough. What changed in the other task is in its log.
+fn of_this_task<'t>(path: &str, sides: [&'t str; 2]) -> Option<&'t str> {
+    let (_, id) = place_of(path)?;
+    let task_of = |text: &str| text.lines().find_map(|line| line.strip_prefix("id: ")?.parse::<Id>().ok());
+    match sides.map(task_of) {
+        [Some(ours), Some(theirs)] if ours != theirs => {
+            sides.into_iter().zip([ours, theirs]).find_map(|(text, task)| (task == id).then_some(text))
+        }
+        _ => None,
+    }
 }
 
 /// The merge of the logs that git is about to write, rendered, with the hand edits of both sides on top; `None` where the commits
