@@ -32,13 +32,13 @@ const MEMORY: u64 = 400_000;
 /// What all clients know of the tasks that they share.
 struct Register {
     id: String,
-    /// The greatest version that a client was told of before now.
-    told: AtomicUsize,
+    /// The greatest version that an answer showed before now.
+    answered: AtomicUsize,
     /// Which client changed which version: two that changed the same one have not seen each other.
     changed: Mutex<BTreeMap<u64, String>>,
 }
 
-/// What a client was told, and must be found.
+/// What answers said, and must be found.
 #[derive(Default)]
 struct Acknowledged {
     titles: Vec<String>,
@@ -47,12 +47,12 @@ struct Acknowledged {
     lost_races: usize,
 }
 
-/// Reads a shared task: never an older version than one that any client was told of before.
+/// Reads a shared task: never an older version than one that an answer showed before.
 fn read(client: &Client, register: &Register) -> u64 {
-    let told = register.told.load(Ordering::SeqCst) as u64;
+    let answered = register.answered.load(Ordering::SeqCst) as u64;
     let version = client.get_task(&register.id).unwrap().version;
-    assert!(version >= told, "{} was at {told} and is read at {version}", register.id);
-    register.told.fetch_max(version as usize, Ordering::SeqCst);
+    assert!(version >= answered, "{} was at {answered} and is read at {version}", register.id);
+    register.answered.fetch_max(version as usize, Ordering::SeqCst);
     version
 }
 
@@ -68,7 +68,7 @@ fn change(client: &Client, register: &Register, version: u64, word: &str, kept: 
         Ok(receipt) => {
             let before = register.changed.lock().unwrap().insert(version, word.to_owned());
             assert!(before.is_none(), "{} and {before:?} both changed version {version}", word);
-            register.told.fetch_max(receipt.version as usize, Ordering::SeqCst);
+            register.answered.fetch_max(receipt.version as usize, Ordering::SeqCst);
             kept.changes += 1;
         }
         Err(e) if e.code == Code::Conflict => kept.lost_races += 1,
@@ -126,7 +126,7 @@ fn what_many_clients_were_told_is_there_though_servers_and_clients_die() {
     let shared: Vec<Register> = (0..SHARED)
         .map(|n| Register {
             id: room.task(&format!("shared {n}"), &[]),
-            told: AtomicUsize::new(1),
+            answered: AtomicUsize::new(1),
             changed: Mutex::default(),
         })
         .collect();
@@ -176,7 +176,7 @@ fn what_many_clients_were_told_is_there_though_servers_and_clients_die() {
         for word in register.changed.lock().unwrap().values() {
             assert!(labels.contains(word), "{word} was acknowledged");
         }
-        assert!(task["version"].as_u64().unwrap() >= register.told.load(Ordering::SeqCst) as u64);
+        assert!(task["version"].as_u64().unwrap() >= register.answered.load(Ordering::SeqCst) as u64);
     }
     let changes: usize = kept.iter().map(|kept| kept.changes).sum();
     assert!(
