@@ -185,21 +185,28 @@ fn without_the_setting_a_completion_suffices() {
     assert_eq!(room.get(&first)["verified"]["passed"], true);
 }
 
+/// Three clones that have seen ada complete a task which awaits review, and a second task that waits for it.
+fn completed_before_three_clones() -> (Clones, String, String) {
+    let names = ["ada", "bob", "eve"];
+    let (clones, first) = Clones::new(&names);
+    let config = clones.dir("ada").join(".agentpm/config.toml");
+    let before = fs::read_to_string(&config).unwrap();
+    fs::write(config, format!("{before}\n[review]\nrequired = true\n")).unwrap();
+    let added = clones.run("ada", &["add", "build on it", "--blocked-by", &first]).data();
+    clones.run("ada", &["claim", &first]).data();
+    clones.run("ada", &["done", &first, "--all-met"]).data();
+    for name in names {
+        clones.run(name, &["sync"]).data();
+    }
+    (clones, first, added["id"].as_str().unwrap().to_owned())
+}
+
 /// An acceptance in one clone and a rejection in another, merged in either order.
 #[test]
 fn an_acceptance_and_a_rejection_meet() {
     for order in [["bob", "eve"], ["eve", "bob"]] {
-        let (clones, first) = Clones::new(&["ada", "bob", "eve"]);
+        let (clones, first, second) = completed_before_three_clones();
         let run = |name: &str, args: &[&str]| clones.run(name, args).data();
-        let config = clones.dir("ada").join(".agentpm/config.toml");
-        let before = fs::read_to_string(&config).unwrap();
-        fs::write(config, format!("{before}\n[review]\nrequired = true\n")).unwrap();
-        let second = run("ada", &["add", "build on it", "--blocked-by", &first])["id"].as_str().unwrap().to_owned();
-        run("ada", &["claim", &first]);
-        run("ada", &["done", &first, "--all-met"]);
-        run("ada", &["sync"]);
-        run("bob", &["sync"]);
-        run("eve", &["sync"]);
         run("bob", &["task", "verify", &first, "--accept"]);
         run("eve", &["task", "verify", &first, "--reject", "--why", "no"]);
         for name in order {
@@ -216,17 +223,8 @@ fn an_acceptance_and_a_rejection_meet() {
 
 #[test]
 fn what_began_on_an_acceptance_that_lost_to_a_rejection_is_named() {
-    let (clones, first) = Clones::new(&["ada", "bob", "eve"]);
+    let (clones, first, second) = completed_before_three_clones();
     let run = |name: &str, args: &[&str]| clones.run(name, args).data();
-    let config = clones.dir("ada").join(".agentpm/config.toml");
-    let before = fs::read_to_string(&config).unwrap();
-    fs::write(config, format!("{before}\n[review]\nrequired = true\n")).unwrap();
-    let second = run("ada", &["add", "build on it", "--blocked-by", &first])["id"].as_str().unwrap().to_owned();
-    run("ada", &["claim", &first]);
-    run("ada", &["done", &first, "--all-met"]);
-    for name in ["ada", "bob", "eve"] {
-        run(name, &["sync"]);
-    }
     run("bob", &["inbox"]);
     run("eve", &["task", "verify", &first, "--reject", "--why", "no"]);
     run("bob", &["task", "verify", &first, "--accept"]);
