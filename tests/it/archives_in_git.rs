@@ -280,15 +280,22 @@ fn a_redaction_beside_a_compaction_reaches_the_archive() {
     }
 }
 
+/// Two clones that have seen bob archive the task they share.
+fn archived_before_two_clones() -> (Clones, String) {
+    let (clones, shared) = Clones::new(&["bob", "eve"]);
+    clones.run("bob", &["claim", &shared]).data();
+    clones.run("bob", &["done", &shared, "--force", "no tests"]).data();
+    clones.run("bob", &["task", "archive", &shared]).data();
+    for name in ["bob", "eve"] {
+        clones.run(name, &["sync"]).data();
+    }
+    (clones, shared)
+}
+
 #[test]
 fn sync_carries_archives_both_ways() {
-    let (clones, shared) = Clones::new(&["bob", "eve"]);
+    let (clones, shared) = archived_before_two_clones();
     let run = |name: &str, args: &[&str]| -> Value { clones.run(name, args).data() };
-    run("bob", &["claim", &shared]);
-    run("bob", &["done", &shared, "--force", "no tests"]);
-    run("bob", &["task", "archive", &shared]);
-    run("bob", &["sync"]);
-    run("eve", &["sync"]);
     let folder =
         |name: &str| clones.dir(name).join(".agentpm/tasks").join(crate::sandbox::shard(&shared)).join(&shared);
     // Only one of them compacts.
@@ -323,13 +330,8 @@ fn sync_carries_archives_both_ways() {
 
 #[test]
 fn a_sync_brings_a_change_and_a_compaction_together() {
-    let (clones, shared) = Clones::new(&["bob", "eve"]);
+    let (clones, shared) = archived_before_two_clones();
     let run = |name: &str, args: &[&str]| -> Value { clones.run(name, args).data() };
-    run("bob", &["claim", &shared]);
-    run("bob", &["done", &shared, "--force", "no tests"]);
-    run("bob", &["task", "archive", &shared]);
-    run("bob", &["sync"]);
-    run("eve", &["sync"]);
     run("bob", &["compact", "--older-than", "0s"]);
     run("eve", &["task", "reopen", &shared, "--reason", "it broke"]);
     run("bob", &["sync"]);
