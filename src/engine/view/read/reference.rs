@@ -102,7 +102,7 @@ pub(crate) fn one_of(found: BTreeSet<Id>, reference: &Ref) -> Result<Option<Id>>
 }
 
 /// The shortest end of `id`, of at least six characters, that no other of `all` shares.
-pub fn shortest_handle<'a>(id: Id, all: impl Iterator<Item = &'a Id>) -> String {
+fn shortest_handle<'a>(id: Id, all: impl Iterator<Item = &'a Id>) -> String {
     let text = id.to_string();
     let shared =
         |other: &Id| other.to_string().bytes().rev().zip(text.bytes().rev()).take_while(|(a, b)| a == b).count();
