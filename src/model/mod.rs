@@ -35,3 +35,4 @@ pub mod time;
 pub mod trailer;
 mod work_args;
 pub mod yaml;
+mod yaml_text;
