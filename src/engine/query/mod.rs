@@ -37,12 +37,11 @@ use serde::Serialize;
 use crate::engine::context::Workspace;
 use crate::engine::view::landed;
 use crate::engine::view::other_branches::OtherBranches;
-use crate::engine::view::read;
+use crate::engine::view::{read, sparse};
 use crate::error::Result;
 use crate::model::args::Ref;
 use crate::model::id::Id;
 use crate::model::query::{TaskGet, TaskPath};
-use crate::model::task::Line;
 use crate::reports::extent::Extent;
 use crate::reports::view::TaskView;
 use crate::rules::held::NamedTask;
@@ -66,11 +65,16 @@ pub fn task(ws: &Workspace, q: &TaskGet) -> Result<TaskView> {
     }
     let task = read::load_task(ws, read::resolve(ws, &Ref(q.id.0.clone()))?)?.task;
     let mut elsewhere = OtherBranches::new(ws);
-    let index = read::index(ws)?;
+    sparse::warn_of_left_out(ws);
+    // A question about one task does not look at the files of all others.
+    let index = read::index_for_write(ws)?;
     let shown = read::show_task_to(ws, &task, &index, &mut elsewhere, extent)?;
-    let others = index.lines(shown.named().into_iter())?;
-    let name = |other: Line| Ok(NamedTask::new(other.id, read::handle(ws, other.id)?, &other.title));
-    let names = others.into_iter().map(name).collect::<Result<_>>()?;
+    let mut names = Vec::new();
+    for other in shown.named() {
+        if let Some(title) = index.title(other)? {
+            names.push(NamedTask::new(other, read::handle(ws, other)?, &title));
+        }
+    }
     let branches = elsewhere.states(task.id)?;
     elsewhere.warn();
     let landed = landed::has_landed(ws, task.id, task.status, task.completed_at)?;

@@ -60,7 +60,7 @@ pub fn thread(ws: &Workspace, q: &ThreadShow) -> Result<ThreadView> {
     if !is_part(&text) {
         return Err(unknown());
     }
-    let found = read::index(ws)?.parts("thread", &text)?;
+    let found = read::index_for_write(ws)?.parts("thread", &text)?;
     let ids = found.iter().map(|(id, _)| *id).collect();
     let id = read::one_of(ids, &Ref(q.thread.0.clone()))?.ok_or_else(unknown)?;
     let task = found.iter().find(|(thread, _)| *thread == id).map(|(_, task)| *task).ok_or_else(unknown)?;

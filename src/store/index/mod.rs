@@ -179,6 +179,11 @@ impl Index {
         self.whole()
     }
 
+    /// Whether the index can be changed.
+    pub fn is_writable(&self) -> bool {
+        !self.db.is_readonly(rusqlite::MAIN_DB).unwrap_or(true)
+    }
+
     /// Whether the index is a file that the next command can open.
     pub(super) fn is_kept(&self) -> bool {
         self.db.path().is_some_and(|path| !path.is_empty())

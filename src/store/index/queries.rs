@@ -199,6 +199,14 @@ impl Index {
         Ok(all.into_iter().map(|granted| (granted.lease.task, granted)).collect())
     }
 
+    /// The title of a task.
+    pub fn title(&self, id: Id) -> Result<Option<String>> {
+        if let Some(read) = self.overlaid(id, |task| task.fields.title.clone()) {
+            return Ok(read);
+        }
+        select_one(&self.db, "SELECT title FROM task WHERE id = ?1", [id.to_string()], |row| row.get(0))
+    }
+
     /// The recorded status of a task.
     pub fn status(&self, id: Id) -> Result<Option<Status>> {
         if let Some(read) = self.overlaid(id, |task| task.status) {

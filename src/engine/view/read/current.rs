@@ -116,7 +116,8 @@ pub(crate) fn index_for_write(ws: &Workspace) -> Result<Index> {
     let since =
         index.change_marker()?.and_then(|words| words.parse::<ChangeMarker>().ok()).and_then(|then| now.since(&then));
     let touched = since.map(|offset| touched_since(ws, runtime, offset)).transpose()?.flatten();
-    match touched {
+    // What is overlaid may have to be written; where it cannot be, the whole index is made in memory.
+    match touched.filter(|ids| ids.is_empty() || index.is_writable()) {
         Some(ids) => {
             let pending = tasks_of(pending(ws)?);
             let known = pending.keys().copied().filter(|id| !ids.contains(id));
