@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::parts::words;
-use super::{Subject, decides};
+use super::{Needs, Subject, decides, nothing};
 use crate::error::{Error, Result};
 use crate::model::agent::Session;
 use crate::model::args::{Object, OptionalSessionRef, Ref};
@@ -19,11 +19,15 @@ use crate::rules::signature::check_public;
 use crate::rules::stage::{Draft, Stage};
 
 decides! {
-    AgentRegister => agent_register,
-    Broadcast => broadcast,
-    SessionStart => session_start,
-    SessionHeartbeat => session_heartbeat,
-    SessionEnd => session_end,
+    AgentRegister: nothing => agent_register,
+    Broadcast: nothing => broadcast,
+    SessionStart: session_needs => session_start,
+    SessionHeartbeat: session_needs => session_heartbeat,
+    SessionEnd: session_needs => session_end,
+}
+
+fn session_needs<C>(_: &C) -> Needs<'_> {
+    Needs { sessions: true, ..Needs::default() }
 }
 
 fn value(object: Option<&Object>) -> Value {
