@@ -30,4 +30,5 @@ pub mod session;
 pub mod signature;
 pub mod sources;
 pub mod stage;
+pub mod surroundings;
 pub mod writers;

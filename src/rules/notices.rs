@@ -12,6 +12,7 @@ use crate::model::event::{Entity, Entry, Event, Stamp};
 use crate::model::id::{Id, quoted};
 use crate::model::notice::{Notice, NoticeKind};
 use crate::model::payload::{LeaseAcquired, Payload, TaskStatusChanged};
+use crate::model::plain::counted;
 use crate::model::task::{Status, Task};
 use crate::model::thread::{EXPIRED, Resolution, Thread};
 use crate::model::time::Time;
@@ -194,8 +195,8 @@ impl Receiver {
         let is_parked = limit > 0 && task.attempts >= limit && !task.status.is_finished() && is_last;
         let watches = task.fields.watchers.contains(&self.agent);
         let concerns = watches || task.created_by == self.agent || task.owner.as_ref() == Some(&self.agent);
-        let plural = if task.attempts == 1 { "" } else { "s" };
-        let words = format!("it was parked after {} attempt{plural} without completion", task.attempts);
+        let attempts = counted(task.attempts as usize, "attempt");
+        let words = format!("it was parked after {attempts} without completion");
         (is_parked && concerns).then(|| by_event(NoticeKind::Parked, event, None, words))
     }
 
