@@ -37,7 +37,7 @@ use serde::Serialize;
 use crate::engine::context::Workspace;
 use crate::engine::view::landed;
 use crate::engine::view::other_branches::OtherBranches;
-use crate::engine::view::read;
+use crate::engine::view::{read, sparse};
 use crate::error::Result;
 use crate::model::args::Ref;
 use crate::model::id::Id;
@@ -64,9 +64,13 @@ pub fn task(ws: &Workspace, q: &TaskGet) -> Result<TaskView> {
     if let Some(point) = &q.at {
         return history::task_at(ws, &Ref(q.id.0.clone()), point, extent);
     }
-    let task = read::load_task(ws, read::resolve(ws, &Ref(q.id.0.clone()))?)?.task;
+    sparse::warn_of_left_out(ws);
+    let id = read::resolve(ws, &Ref(q.id.0.clone()))?;
+    let task = read::load_task(ws, id)?.task;
     let mut elsewhere = OtherBranches::new(ws);
-    let index = read::index(ws)?;
+    // A question about one task does not look at the files of all others. Its own are read whatever changed them.
+    let index = read::index_for_write(ws)?;
+    index.overlay(&ws.store, &[id], &read::tasks_of(read::pending(ws)?), read::tick())?;
     let shown = read::show_task_to(ws, &task, &index, &mut elsewhere, extent)?;
     let others = index.lines(shown.named().into_iter())?;
     let name = |other: Line| Ok(NamedTask::new(other.id, read::handle(ws, other.id)?, &other.title));
