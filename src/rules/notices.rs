@@ -10,6 +10,7 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Entry, Event, Stamp};
 use crate::model::id::{Id, quoted};
+use crate::model::mentions::is_named;
 use crate::model::notice::{Notice, NoticeKind};
 use crate::model::payload::{LeaseAcquired, Payload, TaskStatusChanged};
 use crate::model::plain::counted;
@@ -19,7 +20,6 @@ use crate::model::time::Time;
 use crate::rules::event_rules::{EventRules, NoticeRule, WakeRule};
 use crate::rules::lease::gives_back;
 use crate::rules::lost::Lost;
-use crate::rules::mentions::is_named;
 
 /// The agent that reads its inbox.
 #[derive(Clone, Debug, Default)]

@@ -10,13 +10,13 @@ use crate::error::Result;
 use crate::model::agent::Lease;
 use crate::model::event::Author;
 use crate::model::id::{HANDLE_MIN, Id};
+use crate::model::overlap::FileClaim;
 use crate::model::plain::counted;
 use crate::model::settings::{BlockerEnd, Settings};
 use crate::model::task::{Brief, Status, Task};
 use crate::model::time::Time;
 use crate::rules::attempts;
 use crate::rules::lease::{is_holder, withholds};
-use crate::rules::overlap::FileClaim;
 use crate::rules::roles::{Rights, Verb};
 
 /// The agent for which readiness is computed.

@@ -13,9 +13,9 @@ use crate::model::command::{AgentRegister, Broadcast, SessionEnd, SessionHeartbe
 use crate::model::event::Entity;
 use crate::model::id::{check_agent_name, quoted};
 use crate::model::payload::{self, AgentRegistered, Payload, SessionEnded, SessionStarted};
+use crate::model::signature::check_public;
 use crate::rules::roles::Verb;
 use crate::rules::session::is_over;
-use crate::rules::signature::check_public;
 use crate::rules::stage::{Draft, Stage};
 
 decides! {

@@ -16,6 +16,7 @@ use crate::model::command::{Claim, Done, LeaseAcquire, LeaseRelease, LeaseRenew,
 use crate::model::context::ContextType;
 use crate::model::event::{Author, Entity};
 use crate::model::id::{Id, check_agent_name};
+use crate::model::overlap::FileClaim;
 use crate::model::payload::{
     ContextAdded, Fields, LeaseAcquired, LeaseOverride, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged,
     TaskUpdated,
@@ -25,7 +26,6 @@ use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::held::{NamedTask, only_one};
 use crate::rules::lease::{self, Standing};
-use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::{self, Blocker, Reason, waits_words, withheld};
 use crate::rules::review::{is_worked_on_since, met_words, rejection};
 use crate::rules::roles::Verb;
