@@ -12,13 +12,13 @@ use super::args::Global;
 use super::options::Lint;
 use super::output::{Output, escape, for_terminal};
 use super::sarif;
-use super::table::counted;
 use crate::api::Call;
 use crate::engine::{self, LintReport, Options};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::model::finding::{Finding, Rule};
 use crate::model::job::{Job, LintFix, LintSince};
+use crate::model::plain::counted;
 use crate::model::query::{self, Query};
 use crate::model::suggest::near;
 

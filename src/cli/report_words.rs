@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::table::{counted, object};
+use super::table::object;
 use crate::engine::commit::plan::{FieldChange, KeptBecause, PlanChange, PlanReport, PlannedTask};
 use crate::engine::commit::saga::SagaReport;
 use crate::engine::import::ImportReport;
 use crate::engine::{CompactReport, LeaseNews, MigrationReport, RepairReport, Restored, SyncReport};
 use crate::model::id::HANDLE_MIN;
-use crate::model::plain::escape;
+use crate::model::plain::{counted, escape};
 use crate::reports::event_words::shortened;
 use crate::reports::view::shell_word;
 

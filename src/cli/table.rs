@@ -61,11 +61,6 @@ pub fn short(value: &Value) -> String {
     if cut.len() < text.len() { format!("{cut}…") } else { cut }
 }
 
-/// A number and what it counts.
-pub fn counted(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
 /// Any object, a line for each key.
 pub fn object(data: &Value) -> String {
     match data {

@@ -4,10 +4,10 @@
 
 use serde_json::{Value, json};
 
-use super::table::{counted, raw, short, word};
+use super::table::{raw, short, word};
 use crate::model::context::ContextEntry;
 use crate::model::id::{HANDLE_MIN, Id};
-use crate::model::plain::{escape, escape_lines};
+use crate::model::plain::{counted, escape, escape_lines};
 use crate::reports::changed::{Receipt, TaskAnswer};
 use crate::reports::view::TaskView;
 

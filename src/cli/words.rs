@@ -11,7 +11,7 @@ use super::output::{Form, Output, form};
 use super::report_words::{
     compacted_words, imported, migrated_words, planned, repaired, request_undone, restored_words, sync, undo_line,
 };
-use super::table::{counted, object, short, table};
+use super::table::{object, short, table};
 use super::task_words::{event, events, task, task_words};
 use super::{changes, lint, review, threads};
 use crate::api::{Answer, Answered, without_nulls};
@@ -23,7 +23,7 @@ use crate::engine::query::review::ReviewReport;
 use crate::engine::query::status::{Overview, OverviewTask};
 use crate::engine::{Drawing, Workspace};
 use crate::error::{Code, Error, Result};
-use crate::model::plain::{escape, escape_lines};
+use crate::model::plain::{counted, escape, escape_lines};
 use crate::reports::changed::Changed;
 use crate::reports::inbox::InboxPage;
 use crate::reports::list::List;

@@ -275,25 +275,33 @@ impl Job {
     }
 }
 
-operations! {
-    /// A job on the store itself.
-    Job {
-        NextWait = "next.wait",
-        InboxWait = "inbox.wait",
-        InboxAck = "inbox.ack",
-        Sync = "sync",
-        SyncPull = "sync.pull",
-        SyncPush = "sync.push",
-        Resolve = "resolve",
-        Recover = "recover",
-        Compact = "compact",
-        Migrate = "migrate",
-        LintFix = "lint.fix",
-        LintSince = "lint.since",
-        Import = "import",
-        PlanApply = "plan.apply",
-        UndoRequest = "undo.request",
-        NewKey = "agent.new_key",
-        AgentToken = "agent.token",
-    }
+/// The list of all jobs, as the input of another macro.
+macro_rules! jobs {
+    ($with:ident) => {
+        $with! {
+            /// A job on the store itself.
+            Job {
+                NextWait = "next.wait",
+                InboxWait = "inbox.wait",
+                InboxAck = "inbox.ack",
+                Sync = "sync",
+                SyncPull = "sync.pull",
+                SyncPush = "sync.push",
+                Resolve = "resolve",
+                Recover = "recover",
+                Compact = "compact",
+                Migrate = "migrate",
+                LintFix = "lint.fix",
+                LintSince = "lint.since",
+                Import = "import",
+                PlanApply = "plan.apply",
+                UndoRequest = "undo.request",
+                NewKey = "agent.new_key",
+                AgentToken = "agent.token",
+            }
+        }
+    };
 }
+pub(crate) use jobs;
+
+jobs!(operations);

@@ -1,11 +1,16 @@
 //! Escapes texts of others for readers that interpret some of them as commands: a terminal, the log of a CI job, Markdown, a
-//! forge.
+//! forge; and words for numbers.
 //!
 //! Guarantees that a text stays readable and that none of it acts. Joiners within words of the scripts that need them, and
 //! within emoji, are text.
 //! Leaves to others: which text goes where.
 
 use std::borrow::Cow;
+
+/// A number and what it counts: "1 task", "2 tasks".
+pub fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
 
 /// Escapes what could deceive a reader of a terminal, or act in the log of a CI job. Newlines and tabs become visible too:
 /// the text fits on one line.

@@ -472,37 +472,45 @@ pub struct Check {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Lint {}
 
-operations! {
-    /// A query about the plan. It changes nothing.
-    Query {
-        TaskGet = "task.get",
-        TaskPath = "task.path",
-        TaskList = "task.list",
-        Ready = "ready",
-        Next = "next",
-        Brief = "brief",
-        Log = "log",
-        Blame = "blame",
-        Conflicts = "conflicts",
-        Diff = "diff",
-        Review = "review",
-        PlanShow = "plan.show",
-        Graph = "graph",
-        Export = "export",
-        Diagnostics = "diagnostics.export",
-        Stale = "stale",
-        SessionList = "session.list",
-        ThreadList = "thread.list",
-        ThreadShow = "thread.show",
-        Inbox = "inbox",
-        AgentList = "agent.list",
-        AgentGet = "agent.get",
-        LeaseList = "lease.list",
-        Unheld = "recover.list",
-        Overview = "status",
-        Stats = "stats",
-        Doctor = "doctor",
-        Check = "check",
-        Lint = "lint",
-    }
+/// The list of all queries, as the input of another macro.
+macro_rules! queries {
+    ($with:ident) => {
+        $with! {
+            /// A query about the plan. It changes nothing.
+            Query {
+                TaskGet = "task.get",
+                TaskPath = "task.path",
+                TaskList = "task.list",
+                Ready = "ready",
+                Next = "next",
+                Brief = "brief",
+                Log = "log",
+                Blame = "blame",
+                Conflicts = "conflicts",
+                Diff = "diff",
+                Review = "review",
+                PlanShow = "plan.show",
+                Graph = "graph",
+                Export = "export",
+                Diagnostics = "diagnostics.export",
+                Stale = "stale",
+                SessionList = "session.list",
+                ThreadList = "thread.list",
+                ThreadShow = "thread.show",
+                Inbox = "inbox",
+                AgentList = "agent.list",
+                AgentGet = "agent.get",
+                LeaseList = "lease.list",
+                Unheld = "recover.list",
+                Overview = "status",
+                Stats = "stats",
+                Doctor = "doctor",
+                Check = "check",
+                Lint = "lint",
+            }
+        }
+    };
 }
+pub(crate) use queries;
+
+queries!(operations);

@@ -13,17 +13,15 @@ use crate::error::Result;
 use crate::model::agent::Lease;
 use crate::model::event::Stamp;
 use crate::model::id::Id;
+use crate::model::overlap::FileClaim;
 use crate::model::relationship::RelationType;
 use crate::model::settings::{ClaimSettings, Overlap, ScoreSettings};
 use crate::model::task::{Brief, Status};
 use crate::model::time::{DAY_MS, HOUR_MS, Time};
 use crate::reports::next::{LeasedTask, NotReady};
 use crate::rules::graph::{Edge, void_edges, void_pairs};
-use crate::rules::overlap::FileClaim;
-use crate::rules::readiness::{
-    Blocker, Facts, Missing, Reason, Surroundings, Viewer, awaited_by_blockers, counting_status, holding_parent,
-    reasons,
-};
+use crate::rules::readiness::{Blocker, Facts, Missing, Reason, Viewer, counting_status, reasons};
+use crate::rules::surroundings::{Surroundings, awaited_by_blockers, holding_parent};
 
 /// The unfinished part of the plan.
 #[derive(Debug, Default)]

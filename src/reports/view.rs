@@ -16,6 +16,7 @@ use crate::model::agent::Lease;
 use crate::model::context::{ContextEntry, ProgressItem};
 use crate::model::event::Entry;
 use crate::model::id::Id;
+use crate::model::overlap::FileClaim;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Line, Status, Task, TaskType, Verified};
 use crate::model::time::Time;
@@ -25,7 +26,6 @@ use crate::reports::schema;
 use crate::rules::fields;
 use crate::rules::held::NamedTask;
 use crate::rules::lost::{AuthoredValue, Lost, Reason};
-use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::{Blocker, Missing, counting_status};
 
 /// What a task's view needs to know from outside its own log.

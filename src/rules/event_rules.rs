@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 use crate::model::event::Event;
 use crate::model::field::TaskFields;
 use crate::model::id::Id;
-use crate::model::payload::{Fields, Payload};
+use crate::model::payload::{
+    Broadcast, Fields, LeaseAcquired, LeaseOverride, Payload, TaskStatusChanged, TaskVerified, ThreadEscalated,
+    ThreadOpened, ThreadReplied, ThreadResolved,
+};
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::model::thread::Resolution;
@@ -20,7 +23,7 @@ use crate::rules::roles::Verb;
 
 /// What the rules need to know of a type of event.
 #[derive(Clone, Copy, Debug)]
-pub struct EventRules {
+pub struct EventRules<'a> {
     /// The rights of which the usual command requires one; it requires none if there are none. `rights` knows the exceptions.
     pub rights: &'static [Verb],
     /// How the event depends on the lease of its task.
@@ -31,6 +34,67 @@ pub struct EventRules {
     pub undo: UndoRule,
     /// Whether it adds a step or a note, which a copy of the event must not add again.
     pub adds_entry: bool,
+    /// The status that it sets.
+    pub status: Option<Status>,
+    /// Whether it says what was done, as opposed to who does it.
+    pub records_work: bool,
+    /// How it changes the number of attempts.
+    pub attempts: AttemptRule<'a>,
+    /// What it may make ready.
+    pub wakes: WakeRule,
+    /// What it may say to an agent.
+    pub notice: NoticeRule<'a>,
+}
+
+/// How an event changes the number of attempts on a task.
+#[derive(Clone, Copy, Debug)]
+pub enum AttemptRule<'a> {
+    /// Not at all.
+    Keeps,
+    /// What the task asks for is new, so that none counts.
+    Resets,
+    /// It ends the claim in progress.
+    Ends,
+    /// It passes the lease on, which may end the claim in progress.
+    Passes(&'a LeaseAcquired),
+}
+
+/// What an event may make ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WakeRule {
+    /// Nothing.
+    Nothing,
+    /// Its task.
+    Own,
+    /// Its task and those around it.
+    Around,
+}
+
+/// What an event may say to an agent (`notices`).
+#[derive(Clone, Copy, Debug)]
+pub enum NoticeRule<'a> {
+    /// Nothing.
+    Nothing,
+    /// It gives the task to this agent.
+    Assigns(Option<&'a str>),
+    /// It moves the task.
+    Moves(&'a TaskStatusChanged),
+    /// It grants a lease.
+    Grants(&'a LeaseAcquired),
+    /// It bypasses a lease.
+    Overrides(&'a LeaseOverride),
+    /// It judges a completion.
+    Judges(&'a TaskVerified),
+    /// It opens a thread.
+    Opens(&'a ThreadOpened),
+    /// It replies in a thread.
+    Replies(&'a ThreadReplied),
+    /// It resolves a thread.
+    Resolves(&'a ThreadResolved),
+    /// It passes a thread on.
+    Escalates(&'a ThreadEscalated),
+    /// It is a message.
+    Sends(&'a Broadcast),
 }
 
 /// How an event depends on the lease of its task.
@@ -75,9 +139,9 @@ pub const REOPEN: &[Verb] = &[Verb::Update, Verb::Claim, Verb::Relate];
 /// The rights of which one suffices to escalate a thread.
 pub const ESCALATE: &[Verb] = &[Verb::Discuss, Verb::Reply, Verb::Resolve];
 
-impl EventRules {
+impl<'a> EventRules<'a> {
     /// The rules of an event.
-    pub fn of(payload: &Payload) -> Self {
+    pub fn of(payload: &'a Payload) -> Self {
         use LeaseRule::{Fenced, Finished, Free, Optional, Required};
         use Payload as P;
         use UndoRule::{Record, Refused, With};
@@ -85,56 +149,117 @@ impl EventRules {
             Admin, Archive, Cancel, Claim, Comment, Create, Discuss, Override, Register, Relate, Reply, Resolve,
         };
         use Verb::{Update, Verify};
+        use WakeRule::{Around, Own};
 
-        let row = |rights, lease, imported, undo| EventRules { rights, lease, imported, undo, adds_entry: false };
-        let entry = |hint| EventRules { adds_entry: true, ..row(&[Comment], Free, true, Record(hint)) };
+        let row = |rights, lease, imported, undo| EventRules {
+            rights,
+            lease,
+            imported,
+            undo,
+            adds_entry: false,
+            status: None,
+            records_work: false,
+            attempts: AttemptRule::Keeps,
+            wakes: WakeRule::Nothing,
+            notice: NoticeRule::Nothing,
+        };
+        let work = |rules| EventRules { records_work: true, ..rules };
+        let entry = |hint| work(EventRules { adds_entry: true, ..row(&[Comment], Free, true, Record(hint)) });
+        let notice = |notice, rules| EventRules { notice, ..rules };
         let from = |status| With(verb_for(status));
+        let changed_nothing = Record("it changed nothing by itself; undo the change that followed it");
         match payload {
-            P::TaskCreated(_) => row(&[Create], Free, true, With(Cancel)),
-            P::TaskUpdated(_) => row(&[Update], Fenced, true, With(Update)),
-            P::TaskStatusChanged(p) if p.to == Status::Completed => row(rights_to(p.to), Finished, true, from(p.from)),
-            P::TaskStatusChanged(p) => row(rights_to(p.to), Fenced, true, from(p.from)),
-            P::TaskArchived(p) => row(&[Archive], Fenced, false, from(p.from)),
-            P::TaskReopened(p) if p.to == Status::Open => row(&[Update, Claim], Fenced, false, from(p.from)),
-            P::TaskReopened(p) => row(REOPEN, Fenced, false, from(p.from)),
+            P::TaskCreated(p) => EventRules {
+                status: Some(word(&p.fields, "status").and_then(Status::from_word).unwrap_or_default()),
+                wakes: Around,
+                notice: NoticeRule::Assigns(word(&p.fields, "owner")),
+                ..row(&[Create], Free, true, With(Cancel))
+            },
+            P::TaskUpdated(p) => EventRules {
+                attempts: if p.unpark || is_new_aim(&p.set) { AttemptRule::Resets } else { AttemptRule::Keeps },
+                wakes: if p.unpark || lets_begin(&p.set) { Own } else { WakeRule::Nothing },
+                notice: NoticeRule::Assigns(word(&p.set, "owner")),
+                ..work(row(&[Update], Fenced, true, With(Update)))
+            },
+            P::TaskStatusChanged(p) => EventRules {
+                status: Some(p.to),
+                attempts: match p.to {
+                    Status::Open | Status::Blocked => AttemptRule::Ends,
+                    Status::InProgress | Status::Completed | Status::Cancelled | Status::Archived => AttemptRule::Keeps,
+                },
+                wakes: Around,
+                notice: NoticeRule::Moves(p),
+                ..row(rights_to(p.to), if p.to == Status::Completed { Finished } else { Fenced }, true, from(p.from))
+            },
+            P::TaskArchived(p) => {
+                EventRules { status: Some(Status::Archived), ..row(&[Archive], Fenced, false, from(p.from)) }
+            }
+            P::TaskReopened(p) => {
+                let rights = if p.to == Status::Open { &[Update, Claim] } else { REOPEN };
+                EventRules { status: Some(p.to), wakes: Around, ..row(rights, Fenced, false, from(p.from)) }
+            }
             P::RelationshipAdded(p) if p.kind == RelationType::ParentOf => {
                 row(&[Update, Relate], Required, true, With(Relate))
             }
             P::RelationshipAdded(_) => row(&[Relate], Required, true, With(Relate)),
-            P::RelationshipRemoved(_) => row(&[Relate], Required, false, With(Relate)),
+            P::RelationshipRemoved(_) => EventRules { wakes: Own, ..row(&[Relate], Required, false, With(Relate)) },
             P::ProgressItemAdded(_) => entry("mark it as completed with agentpm progress complete {event}"),
-            P::ProgressItemCompleted(_) | P::ProgressItemReopened(_) => row(&[Comment], Free, false, With(Comment)),
+            P::ProgressItemCompleted(_) | P::ProgressItemReopened(_) => {
+                work(row(&[Comment], Free, false, With(Comment)))
+            }
             P::ContextAdded(_) => entry("replace its text with agentpm context supersede {event}"),
-            P::ContextSuperseded(_) => row(&[Comment], Free, true, With(Comment)),
+            P::ContextSuperseded(_) => work(row(&[Comment], Free, true, With(Comment))),
             P::ContextRedacted(_) => {
                 let hint = "its text was removed; record it again with agentpm context add";
                 row(&[Update], Required, false, Refused(hint))
             }
-            P::AcceptanceMet(p) => row(&[Verify], if p.met { Finished } else { Fenced }, true, With(Verify)),
-            P::TaskVerified(_) => row(&[Verify], Fenced, false, With(Verify)),
+            P::AcceptanceMet(p) => work(row(&[Verify], if p.met { Finished } else { Fenced }, true, With(Verify))),
+            P::TaskVerified(p) => EventRules {
+                // What waits for the review is ready then.
+                wakes: if p.passed && p.completion.is_some() { Around } else { WakeRule::Nothing },
+                notice: NoticeRule::Judges(p),
+                ..row(&[Verify], Fenced, false, With(Verify))
+            },
             // It changes no field, so it needs no lease.
-            P::SourceApplied(_) => {
-                let hint = "it changed nothing by itself; undo the change that followed it";
-                row(&[Create, Update], Free, true, Record(hint))
-            }
-            P::LeaseAcquired(_) => row(&[Claim], Free, false, Record("release it with agentpm lease release {task}")),
+            P::SourceApplied(_) => row(&[Create, Update], Free, true, changed_nothing),
+            P::LeaseAcquired(p) => EventRules {
+                attempts: AttemptRule::Passes(p),
+                notice: NoticeRule::Grants(p),
+                ..row(&[Claim], Free, false, Record("release it with agentpm lease release {task}"))
+            },
             // An agent that is not the holder needs an override as well.
-            P::LeaseReleased(_) => row(&[], Free, false, Record("acquire it again with agentpm lease acquire {task}")),
-            P::LeaseOverride(_) => {
-                let hint = "it changed nothing by itself; undo the change that followed it";
-                row(&[Override], Free, false, Record(hint))
+            P::LeaseReleased(_) => {
+                let hint = "acquire it again with agentpm lease acquire {task}";
+                EventRules { wakes: Own, ..row(&[], Free, false, Record(hint)) }
             }
-            P::ThreadOpened(_) => {
-                row(&[Discuss], Free, false, Refused("withdraw it: agentpm thread resolve {event} --resolution reject"))
+            P::LeaseOverride(p) => notice(NoticeRule::Overrides(p), row(&[Override], Free, false, changed_nothing)),
+            P::ThreadOpened(p) => {
+                let hint = "withdraw it: agentpm thread resolve {event} --resolution reject";
+                notice(NoticeRule::Opens(p), row(&[Discuss], Free, false, Refused(hint)))
             }
-            P::ThreadReplied(_) => row(&[Reply], Free, false, Record("answer it: agentpm thread reply")),
-            P::ThreadResolved(p) if p.resolution == Resolution::Accept => {
-                row(&[Resolve, Update], Optional, false, With(Update))
+            P::ThreadReplied(p) => {
+                notice(NoticeRule::Replies(p), row(&[Reply], Free, false, Record("answer it: agentpm thread reply")))
             }
-            P::ThreadResolved(_) => row(&[Resolve, Update], Free, false, Refused("open another thread on {task}")),
-            P::ThreadEscalated(_) => row(ESCALATE, Free, false, Record("resolve the thread")),
+            P::ThreadResolved(p) => EventRules {
+                // An accepted proposal changes what the task asks for as an update does.
+                attempts: if is_new_aim(&p.set) { AttemptRule::Resets } else { AttemptRule::Keeps },
+                wakes: Own,
+                notice: NoticeRule::Resolves(p),
+                ..match p.resolution {
+                    Resolution::Accept => row(&[Resolve, Update], Optional, false, With(Update)),
+                    Resolution::Reject | Resolution::Supersede => {
+                        row(&[Resolve, Update], Free, false, Refused("open another thread on {task}"))
+                    }
+                }
+            },
+            P::ThreadEscalated(p) => {
+                notice(NoticeRule::Escalates(p), row(ESCALATE, Free, false, Record("resolve the thread")))
+            }
             P::AgentRegistered(_) | P::AgentUpdated(_) => row(&[Register], Free, false, With(Comment)),
-            P::Broadcast(_) => row(&[Verb::Broadcast], Free, false, Refused("send another message: agentpm broadcast")),
+            P::Broadcast(p) => {
+                let hint = "send another message: agentpm broadcast";
+                notice(NoticeRule::Sends(p), row(&[Verb::Broadcast], Free, false, Refused(hint)))
+            }
             P::LeaseRenewed(_) | P::SessionStarted(_) | P::SessionHeartbeat(_) | P::SessionEnded(_) => {
                 row(&[], Free, false, With(Comment))
             }
@@ -142,6 +267,21 @@ impl EventRules {
             P::Unknown { .. } => row(&[Admin], Free, false, Refused("a newer agentpm may support it")),
         }
     }
+}
+
+/// A text among the fields that an event sets.
+fn word<'a>(set: &'a Fields, name: &str) -> Option<&'a str> {
+    set.get(name).and_then(Value::as_str)
+}
+
+/// Whether what is written changes what the task asks for.
+fn is_new_aim(set: &Fields) -> bool {
+    ["intent", "acceptance"].iter().any(|name| set.contains_key(*name))
+}
+
+/// Whether what is written may let another agent begin the task.
+fn lets_begin(set: &Fields) -> bool {
+    ["owner", "defer_until", "need_perm", "need_precedence"].iter().any(|name| set.contains_key(*name))
 }
 
 /// The rights of which one suffices to move a task to a status.
@@ -168,41 +308,7 @@ pub fn is_fenced(payload: &Payload) -> bool {
 
 /// The status that an event sets, if any.
 pub fn status_of(event: &Event) -> Option<Status> {
-    match &event.payload {
-        Payload::TaskCreated(p) => {
-            Some(p.fields.get("status").and_then(Value::as_str).and_then(Status::from_word).unwrap_or_default())
-        }
-        Payload::TaskStatusChanged(p) => Some(p.to),
-        Payload::TaskArchived(_) => Some(Status::Archived),
-        Payload::TaskReopened(p) => Some(p.to),
-        Payload::TaskUpdated(_)
-        | Payload::RelationshipAdded(_)
-        | Payload::RelationshipRemoved(_)
-        | Payload::ProgressItemAdded(_)
-        | Payload::ProgressItemCompleted(_)
-        | Payload::ProgressItemReopened(_)
-        | Payload::ContextAdded(_)
-        | Payload::ContextSuperseded(_)
-        | Payload::ContextRedacted(_)
-        | Payload::AcceptanceMet(_)
-        | Payload::TaskVerified(_)
-        | Payload::SourceApplied(_)
-        | Payload::LeaseAcquired(_)
-        | Payload::LeaseReleased(_)
-        | Payload::LeaseOverride(_)
-        | Payload::ThreadOpened(_)
-        | Payload::ThreadReplied(_)
-        | Payload::ThreadResolved(_)
-        | Payload::ThreadEscalated(_)
-        | Payload::AgentRegistered(_)
-        | Payload::AgentUpdated(_)
-        | Payload::Broadcast(_)
-        | Payload::LeaseRenewed(_)
-        | Payload::SessionStarted(_)
-        | Payload::SessionHeartbeat(_)
-        | Payload::SessionEnded(_)
-        | Payload::Unknown { .. } => None,
-    }
+    EventRules::of(&event.payload).status
 }
 
 /// The registers that an event writes, with the values it leaves there. `parents` are the log's [`parent_edges`](crate::rules::register::parent_edges), `copies`

@@ -10,14 +10,16 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Entry, Event, Stamp};
 use crate::model::id::{Id, quoted};
+use crate::model::mentions::is_named;
 use crate::model::notice::{Notice, NoticeKind};
-use crate::model::payload::{LeaseAcquired, Payload};
+use crate::model::payload::{LeaseAcquired, Payload, TaskStatusChanged};
+use crate::model::plain::counted;
 use crate::model::task::{Status, Task};
 use crate::model::thread::{EXPIRED, Resolution, Thread};
 use crate::model::time::Time;
+use crate::rules::event_rules::{EventRules, NoticeRule, WakeRule};
 use crate::rules::lease::gives_back;
 use crate::rules::lost::Lost;
-use crate::rules::mentions::is_named;
 
 /// The agent that reads its inbox.
 #[derive(Clone, Debug, Default)]
@@ -46,38 +48,18 @@ impl Receiver {
     pub fn is_called_by(&self, event: &Event) -> bool {
         let by_name = |body: &str| is_named(body, &self.agent);
         event.author.agent != self.agent
-            && match &event.payload {
-                Payload::Broadcast(p) => p.to.as_ref() == Some(&self.agent),
-                Payload::ThreadEscalated(p) => p.to.as_ref() == Some(&self.agent),
-                Payload::ThreadOpened(p) => by_name(&p.body),
-                Payload::ThreadReplied(p) => by_name(&p.body),
-                Payload::TaskCreated(_)
-                | Payload::TaskUpdated(_)
-                | Payload::TaskStatusChanged(_)
-                | Payload::TaskArchived(_)
-                | Payload::TaskReopened(_)
-                | Payload::RelationshipAdded(_)
-                | Payload::RelationshipRemoved(_)
-                | Payload::ProgressItemAdded(_)
-                | Payload::ProgressItemCompleted(_)
-                | Payload::ProgressItemReopened(_)
-                | Payload::ContextAdded(_)
-                | Payload::ContextSuperseded(_)
-                | Payload::ContextRedacted(_)
-                | Payload::AcceptanceMet(_)
-                | Payload::TaskVerified(_)
-                | Payload::SourceApplied(_)
-                | Payload::LeaseAcquired(_)
-                | Payload::LeaseReleased(_)
-                | Payload::LeaseOverride(_)
-                | Payload::LeaseRenewed(_)
-                | Payload::ThreadResolved(_)
-                | Payload::AgentRegistered(_)
-                | Payload::AgentUpdated(_)
-                | Payload::SessionStarted(_)
-                | Payload::SessionHeartbeat(_)
-                | Payload::SessionEnded(_)
-                | Payload::Unknown { .. } => false,
+            && match EventRules::of(&event.payload).notice {
+                NoticeRule::Sends(p) => p.to.as_ref() == Some(&self.agent),
+                NoticeRule::Escalates(p) => p.to.as_ref() == Some(&self.agent),
+                NoticeRule::Opens(p) => by_name(&p.body),
+                NoticeRule::Replies(p) => by_name(&p.body),
+                NoticeRule::Nothing
+                | NoticeRule::Assigns(_)
+                | NoticeRule::Moves(_)
+                | NoticeRule::Grants(_)
+                | NoticeRule::Overrides(_)
+                | NoticeRule::Judges(_)
+                | NoticeRule::Resolves(_) => false,
             }
     }
 
@@ -94,40 +76,18 @@ impl Receiver {
     pub fn may_concern(&self, event: &Event) -> bool {
         let is_me = |name: Option<&str>| name == Some(self.agent.as_str());
         let is_own = is_me(Some(&event.author.agent)) && event.why.as_deref() != Some(EXPIRED);
-        match &event.payload {
-            _ if is_own => false,
-            Payload::TaskCreated(p) => is_me(p.fields.get("owner").and_then(|owner| owner.as_str())),
-            Payload::TaskUpdated(p) => is_me(p.set.get("owner").and_then(|owner| owner.as_str())),
-            Payload::TaskStatusChanged(p) => {
-                is_me(p.owner.as_ref().and_then(Option::as_deref)) || p.from == Status::InProgress
+        !is_own
+            && match EventRules::of(&event.payload).notice {
+                NoticeRule::Nothing => false,
+                NoticeRule::Assigns(owner) => is_me(owner),
+                NoticeRule::Moves(p) => is_me(new_owner(p)) || p.from == Status::InProgress,
+                NoticeRule::Grants(p) => p.holder != self.agent,
+                NoticeRule::Overrides(p) => p.holder == self.agent,
+                NoticeRule::Judges(p) => p.completion.is_some() || !p.passed,
+                NoticeRule::Opens(_) | NoticeRule::Replies(_) | NoticeRule::Resolves(_) => true,
+                NoticeRule::Escalates(p) => is_me(p.to.as_deref()),
+                NoticeRule::Sends(p) => self.is_addressed(p.to.as_deref(), p.role.as_deref()),
             }
-            Payload::LeaseAcquired(p) => p.holder != self.agent,
-            Payload::LeaseOverride(p) => p.holder == self.agent,
-            Payload::ThreadEscalated(p) => is_me(p.to.as_deref()),
-            Payload::Broadcast(p) => self.is_addressed(p.to.as_deref(), p.role.as_deref()),
-            Payload::ThreadOpened(_) | Payload::ThreadReplied(_) | Payload::ThreadResolved(_) => true,
-            Payload::TaskVerified(p) => p.completion.is_some() || !p.passed,
-            Payload::TaskArchived(_)
-            | Payload::TaskReopened(_)
-            | Payload::RelationshipAdded(_)
-            | Payload::RelationshipRemoved(_)
-            | Payload::ProgressItemAdded(_)
-            | Payload::ProgressItemCompleted(_)
-            | Payload::ProgressItemReopened(_)
-            | Payload::ContextAdded(_)
-            | Payload::ContextSuperseded(_)
-            | Payload::ContextRedacted(_)
-            | Payload::AcceptanceMet(_)
-            | Payload::SourceApplied(_)
-            | Payload::LeaseReleased(_)
-            | Payload::LeaseRenewed(_)
-            | Payload::AgentRegistered(_)
-            | Payload::AgentUpdated(_)
-            | Payload::SessionStarted(_)
-            | Payload::SessionHeartbeat(_)
-            | Payload::SessionEnded(_)
-            | Payload::Unknown { .. } => false,
-        }
     }
 
     /// What an event says to the agent, if anything. `known` is its task; an event of an agent has none.
@@ -136,22 +96,25 @@ impl Receiver {
             return None;
         }
         let by = &event.author.agent;
-        if let Payload::Broadcast(p) = &event.payload {
+        let rule = EventRules::of(&event.payload).notice;
+        if let NoticeRule::Sends(p) = rule {
             return Some(by_event(NoticeKind::Broadcast, event, None, format!("{by}: {}", p.body)));
         }
         let KnownTask { task, log, holder } = known?;
         let is_mine = task.owner.as_ref() == Some(&self.agent) || holder == Some(self.agent.as_str());
-        match &event.payload {
-            Payload::TaskCreated(_) | Payload::TaskUpdated(_) => self.assigned(event, task),
-            Payload::TaskStatusChanged(p) if p.from == Status::InProgress && p.to != Status::InProgress => {
-                self.parked(event, task).or_else(|| self.assigned(event, task))
+        match rule {
+            NoticeRule::Nothing | NoticeRule::Sends(_) => None,
+            NoticeRule::Assigns(owner) => self.assigned(event, owner, task),
+            NoticeRule::Moves(p) => {
+                let leaves = p.from == Status::InProgress && p.to != Status::InProgress;
+                let parked = if leaves { self.parked(event, task) } else { None };
+                parked.or_else(|| self.assigned(event, new_owner(p), task))
             }
-            Payload::TaskStatusChanged(_) => self.assigned(event, task),
-            Payload::LeaseAcquired(p) => {
+            NoticeRule::Grants(p) => {
                 let lost = self.lost_lease(task.id, log, p, event);
                 lost.then(|| by_event(NoticeKind::LeaseLost, event, None, format!("{} took over your lease", p.holder)))
             }
-            Payload::LeaseOverride(_) => {
+            NoticeRule::Overrides(_) => {
                 let why = event.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
                 Some(by_event(
                     NoticeKind::LeaseOverridden,
@@ -160,19 +123,19 @@ impl Receiver {
                     format!("{by} changed it over your lease{why}"),
                 ))
             }
-            Payload::ThreadOpened(p) => {
+            NoticeRule::Opens(p) => {
                 let words = format!("{by} opened a thread: {}", p.body);
                 (is_mine || is_named(&p.body, &self.agent))
                     .then(|| by_event(NoticeKind::ThreadOpened, event, Some(event.id), words))
             }
-            Payload::ThreadReplied(p) => {
+            NoticeRule::Replies(p) => {
                 let thread = task.threads.get(&p.thread)?;
                 let concerns = is_mine || thread.author == self.agent || self.is_named_in(thread);
                 concerns.then(|| {
                     by_event(NoticeKind::ThreadReply, event, Some(thread.id), format!("{by} replied: {}", p.body))
                 })
             }
-            Payload::ThreadResolved(p) => {
+            NoticeRule::Resolves(p) => {
                 let thread = task.threads.get(&p.thread)?;
                 let what = match p.resolution {
                     Resolution::Accept => "accepted a proposal",
@@ -184,7 +147,7 @@ impl Receiver {
                 concerns
                     .then(|| by_event(NoticeKind::ThreadResolved, event, Some(thread.id), format!("{by} {what}{why}")))
             }
-            Payload::TaskVerified(p) => {
+            NoticeRule::Judges(p) => {
                 let is_own =
                     |id: Id| log.iter().any(|entry| entry.event.id == id && entry.event.author.agent == self.agent);
                 let why = event.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
@@ -199,12 +162,11 @@ impl Receiver {
                 };
                 Some(by_event(NoticeKind::Reviewed, event, None, words))
             }
-            Payload::ThreadEscalated(p) => {
+            NoticeRule::Escalates(p) => {
                 let thread = task.threads.get(&p.thread)?;
                 let words = format!("a thread was escalated to you: {}", thread.body);
                 Some(by_event(NoticeKind::ThreadEscalated, event, Some(thread.id), words))
             }
-            _ => None,
         }
     }
 
@@ -221,14 +183,8 @@ impl Receiver {
         })
     }
 
-    fn assigned(&self, event: &Event, task: &Task) -> Option<Notice> {
-        let gives = match &event.payload {
-            Payload::TaskCreated(p) => p.fields.get("owner").and_then(|owner| owner.as_str()),
-            Payload::TaskUpdated(p) => p.set.get("owner").and_then(|owner| owner.as_str()),
-            Payload::TaskStatusChanged(p) => p.owner.as_ref().and_then(Option::as_deref),
-            _ => None,
-        };
-        let is_mine = gives == Some(self.agent.as_str()) && task.owner.as_ref() == Some(&self.agent);
+    fn assigned(&self, event: &Event, owner: Option<&str>, task: &Task) -> Option<Notice> {
+        let is_mine = owner == Some(self.agent.as_str()) && task.owner.as_ref() == Some(&self.agent);
         let words = format!("{} assigned it to you", event.author.agent);
         (is_mine && !task.status.is_finished()).then(|| by_event(NoticeKind::Assigned, event, None, words))
     }
@@ -239,20 +195,17 @@ impl Receiver {
         let is_parked = limit > 0 && task.attempts >= limit && !task.status.is_finished() && is_last;
         let watches = task.fields.watchers.contains(&self.agent);
         let concerns = watches || task.created_by == self.agent || task.owner.as_ref() == Some(&self.agent);
-        let plural = if task.attempts == 1 { "" } else { "s" };
-        let words = format!("it was parked after {} attempt{plural} without completion", task.attempts);
+        let attempts = counted(task.attempts as usize, "attempt");
+        let words = format!("it was parked after {attempts} without completion");
         (is_parked && concerns).then(|| by_event(NoticeKind::Parked, event, None, words))
     }
 
     /// Whether a grant took the lease of the agent, which it had not released.
     fn lost_lease(&self, task: Id, log: &[Entry], taken: &LeaseAcquired, event: &Event) -> bool {
-        let grants =
-            log.iter().filter(|entry| entry.event.entity == Entity::Task(task)).filter_map(|entry| {
-                match &entry.event.payload {
-                    Payload::LeaseAcquired(p) => Some((p.fence, entry.event.stamp(), p)),
-                    _ => None,
-                }
-            });
+        let grants = log.iter().filter(|entry| entry.event.entity == Entity::Task(task)).filter_map(|entry| {
+            let Payload::LeaseAcquired(p) = &entry.event.payload else { return None };
+            Some((p.fence, entry.event.stamp(), p))
+        });
         let before = grants.filter(|(fence, stamp, _)| (*fence, *stamp) < (taken.fence, event.stamp()));
         let Some((_, _, last)) = before.max_by_key(|(fence, stamp, _)| (*fence, *stamp)) else { return false };
         last.holder == self.agent && !log.iter().any(|entry| gives_back(&entry.event, last))
@@ -277,6 +230,10 @@ impl Receiver {
         let is_mine = |id: &Id| log.iter().any(|entry| entry.event.id == *id && entry.event.author.agent == self.agent);
         thread.overruled.iter().any(is_mine)
     }
+}
+
+fn new_owner(moved: &TaskStatusChanged) -> Option<&str> {
+    moved.owner.as_ref().and_then(Option::as_deref)
 }
 
 fn by_event(kind: NoticeKind, event: &Event, thread: Option<Id>, words: String) -> Notice {
@@ -308,8 +265,9 @@ impl Waker {
     pub fn of(task: Id, log: &[Entry]) -> (Option<Waker>, Option<Waker>) {
         let own = || log.iter().map(|entry| &entry.event).filter(|event| event.entity == Entity::Task(task));
         let waker = |event: &Event| Waker { stamp: event.stamp(), at: event.at, by: event.author.agent.clone() };
-        let last = |is: fn(&Payload) -> bool| own().filter(|event| is(&event.payload)).max_by_key(|e| e.stamp());
-        (last(wakes).map(waker), last(moves).map(waker))
+        let wakes = |event: &Event| EventRules::of(&event.payload).wakes;
+        let last = |is: fn(WakeRule) -> bool| own().filter(|event| is(wakes(event))).max_by_key(|e| e.stamp());
+        (last(|wakes| wakes != WakeRule::Nothing).map(waker), last(|wakes| wakes == WakeRule::Around).map(waker))
     }
 }
 
@@ -332,27 +290,5 @@ impl FromStr for Waker {
             Some(Waker { stamp: Stamp { lamport, id }, at, by: words.next()?.to_owned() })
         };
         read().ok_or_else(|| Error::validation(format!("{} names no event", quoted(text))))
-    }
-}
-
-/// Whether an event may make its task ready.
-fn wakes(payload: &Payload) -> bool {
-    match payload {
-        Payload::TaskUpdated(p) => {
-            p.unpark
-                || ["owner", "defer_until", "need_perm", "need_precedence"].iter().any(|key| p.set.contains_key(*key))
-        }
-        Payload::RelationshipRemoved(_) | Payload::LeaseReleased(_) | Payload::ThreadResolved(_) => true,
-        other => moves(other),
-    }
-}
-
-/// Whether an event moves its task, which may make the tasks around it ready.
-fn moves(payload: &Payload) -> bool {
-    match payload {
-        Payload::TaskCreated(_) | Payload::TaskStatusChanged(_) | Payload::TaskReopened(_) => true,
-        // What waits for the review is ready then.
-        Payload::TaskVerified(p) => p.passed && p.completion.is_some(),
-        _ => false,
     }
 }

@@ -3,8 +3,6 @@
 //! Guarantees one definition for `next`, `ready`, `claim`, lists and interfaces. Every task that is not ready has a reason.
 //! Leaves to others: where the facts come from (the read model, or the stage of a command), and the state of other branches.
 
-use std::collections::BTreeSet;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -12,12 +10,13 @@ use crate::error::Result;
 use crate::model::agent::Lease;
 use crate::model::event::Author;
 use crate::model::id::{HANDLE_MIN, Id};
+use crate::model::overlap::FileClaim;
+use crate::model::plain::counted;
 use crate::model::settings::{BlockerEnd, Settings};
 use crate::model::task::{Brief, Status, Task};
 use crate::model::time::Time;
 use crate::rules::attempts;
 use crate::rules::lease::{is_holder, withholds};
-use crate::rules::overlap::FileClaim;
 use crate::rules::roles::{Rights, Verb};
 
 /// The agent for which readiness is computed.
@@ -40,8 +39,6 @@ impl Viewer {
     }
 }
 
-/// The most tasks above one that are looked at: a stage that knows a part of the plan may not know which edge of a circle is void.
-const MAX_ABOVE: usize = 1_000;
 /// The most blockers that a reason names.
 const MAX_NAMED: usize = 20;
 
@@ -56,7 +53,7 @@ pub struct Facts<'a> {
     pub lease: Option<&'a Lease>,
     /// The work in progress of others that its files overlap with, where that withholds it.
     pub overlaps: &'a [FileClaim],
-    /// The task above it that keeps it from beginning; see [`holding_parent`].
+    /// The task above it that keeps it from beginning; see [`holding_parent`](crate::rules::surroundings::holding_parent).
     pub parent: Option<HoldingParent>,
 }
 
@@ -169,64 +166,6 @@ pub struct HoldingParent {
     pub id: Id,
     /// The time until which it is deferred; `None` if it is blocked.
     pub until: Option<Time>,
-}
-
-/// The unfinished tasks around one, by edges that count.
-pub trait Surroundings {
-    /// The unfinished parent of a task.
-    fn parent(&mut self, id: Id) -> Result<Option<Id>>;
-    /// The time until which a task is deferred.
-    fn defer_until(&mut self, id: Id) -> Result<Option<Time>>;
-    /// The tasks that a task waits for.
-    fn blockers(&mut self, id: Id) -> Result<Vec<Id>>;
-    /// The unfinished children of a task.
-    fn children(&mut self, id: Id) -> Result<Vec<Id>>;
-
-    /// Whether a task waits for another one.
-    fn is_blocked(&mut self, id: Id) -> Result<bool> {
-        Ok(!self.blockers(id)?.is_empty())
-    }
-
-    /// Whether a blocker of `parent` waits for `task`.
-    fn awaits(&mut self, parent: Id, task: Id) -> Result<bool> {
-        Ok(awaited_by_blockers(self, parent)?.contains(&task))
-    }
-}
-
-/// The blockers of a task and all that they wait for: their blockers, their children, and the blockers of the tasks above them.
-pub fn awaited_by_blockers<S: Surroundings + ?Sized>(around: &mut S, id: Id) -> Result<BTreeSet<Id>> {
-    let mut open = around.blockers(id)?;
-    let (mut awaited, mut above) = (BTreeSet::new(), BTreeSet::new());
-    while let Some(task) = open.pop() {
-        if !awaited.insert(task) {
-            continue;
-        }
-        open.extend(around.blockers(task)?);
-        open.extend(around.children(task)?);
-        let mut child = task;
-        while let Some(parent) = around.parent(child)?.filter(|parent| above.insert(*parent)) {
-            open.extend(around.blockers(parent)?);
-            child = parent;
-        }
-    }
-    Ok(awaited)
-}
-
-/// The nearest deferred or blocked task above a task. One whose blockers wait for the task itself does not keep it from
-/// beginning, or neither could ever begin.
-pub fn holding_parent<S: Surroundings + ?Sized>(around: &mut S, id: Id, now: Time) -> Result<Option<HoldingParent>> {
-    let mut child = id;
-    for _ in 0..MAX_ABOVE {
-        let Some(parent) = around.parent(child)? else { break };
-        if let Some(until) = around.defer_until(parent)?.filter(|until| *until > now) {
-            return Ok(Some(HoldingParent { id: parent, until: Some(until) }));
-        }
-        if around.is_blocked(parent)? && !around.awaits(parent, id)? {
-            return Ok(Some(HoldingParent { id: parent, until: None }));
-        }
-        child = parent;
-    }
-    Ok(None)
 }
 
 /// Why a task is not ready.
@@ -352,7 +291,9 @@ impl Reason {
             Reason::Blocked { by, total } | Reason::AwaitingReview { by, total } | Reason::NotLanded { by, total } => {
                 self.words_with(&first_of(by, *total, |id| id.handle(HANDLE_MIN)))
             }
-            Reason::Children { unfinished: n } => format!("a planning unit with {}", unfinished(*n as usize, "part")),
+            Reason::Children { unfinished: n } => {
+                format!("a planning unit with {}", counted(*n as usize, "unfinished part"))
+            }
             Reason::Thread { thread } => {
                 format!("withheld by the open thread {0}; agentpm thread show {0} shows it", thread.handle(HANDLE_MIN))
             }
@@ -423,11 +364,6 @@ fn first_of(tasks: &[Id], total: usize, name: impl Fn(&Id) -> String) -> String 
     let names: Vec<String> = tasks.iter().take(3).map(name).collect();
     let more = if total > 3 { format!(" and {} more", total - 3) } else { String::new() };
     format!("{}{more}", names.join(", "))
-}
-
-/// The number of unfinished things, as text.
-pub fn unfinished(n: usize, what: &str) -> String {
-    format!("{n} unfinished {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// The effective status of an unfinished task: one recorded as blocked that waits for no task is open.

@@ -8,7 +8,7 @@ use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::settings::ReviewSettings;
 use crate::model::task::{Status, Task};
-use crate::rules::event_rules::status_of;
+use crate::rules::event_rules::{EventRules, status_of};
 use crate::rules::readiness::Viewer;
 use crate::rules::roles::Verb;
 
@@ -55,45 +55,8 @@ pub fn rejection(log: &[Entry]) -> Option<&Event> {
 pub fn is_worked_on_since(log: &[Entry], rejection: &Event) -> bool {
     log.iter().map(|entry| &entry.event).any(|event| {
         let by_another = event.author.agent != rejection.author.agent;
-        by_another && event.stamp() > rejection.stamp() && records_work(&event.payload)
+        by_another && event.stamp() > rejection.stamp() && EventRules::of(&event.payload).records_work
     })
-}
-
-/// Whether an event says what was done, as opposed to who does it.
-fn records_work(payload: &Payload) -> bool {
-    match payload {
-        Payload::TaskUpdated(_)
-        | Payload::ProgressItemAdded(_)
-        | Payload::ProgressItemCompleted(_)
-        | Payload::ProgressItemReopened(_)
-        | Payload::ContextAdded(_)
-        | Payload::ContextSuperseded(_)
-        | Payload::AcceptanceMet(_) => true,
-        Payload::TaskCreated(_)
-        | Payload::TaskStatusChanged(_)
-        | Payload::TaskArchived(_)
-        | Payload::TaskReopened(_)
-        | Payload::RelationshipAdded(_)
-        | Payload::RelationshipRemoved(_)
-        | Payload::ContextRedacted(_)
-        | Payload::TaskVerified(_)
-        | Payload::SourceApplied(_)
-        | Payload::LeaseAcquired(_)
-        | Payload::LeaseReleased(_)
-        | Payload::LeaseOverride(_)
-        | Payload::LeaseRenewed(_)
-        | Payload::ThreadOpened(_)
-        | Payload::ThreadReplied(_)
-        | Payload::ThreadResolved(_)
-        | Payload::ThreadEscalated(_)
-        | Payload::AgentRegistered(_)
-        | Payload::AgentUpdated(_)
-        | Payload::Broadcast(_)
-        | Payload::SessionStarted(_)
-        | Payload::SessionHeartbeat(_)
-        | Payload::SessionEnded(_)
-        | Payload::Unknown { .. } => false,
-    }
 }
 
 /// How many criteria of a task are marked as met, as text; `None` if none is.

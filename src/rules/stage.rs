@@ -14,12 +14,12 @@ use crate::model::agent::{Agent, Lease, LeaseRecord, RemoteRecord, Session};
 use crate::model::args::Ref;
 use crate::model::event::{Author, Entity, Entry};
 use crate::model::id::Id;
+use crate::model::overlap::FileClaim;
 use crate::model::payload::Payload;
 use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
 use crate::model::task::Task;
 use crate::model::time::Time;
-use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::Viewer;
 use crate::rules::roles::Verb;
 

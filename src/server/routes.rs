@@ -302,64 +302,55 @@ async fn document(State(app): State<Arc<App>>, request: Request) -> Response<Bod
 }
 
 async fn metrics(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
-    let (parts, _) = request.into_parts();
-    let answer = async {
-        let peer = peer_of(&parts)?;
-        let headers = parts.headers.clone();
-        let read = move |app: &App| {
-            let ws = app.workspace(guard::caller(app, peer, &headers)?)?;
-            Ok::<_, Refusal>(api::metrics(&ws)?)
-        };
-        let mut response = Response::new(Body::from(app.run(read).await?));
-        let kind = header::HeaderValue::from_static("text/plain; version=0.0.4");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        Ok(response)
-    };
-    answer.await.unwrap_or_else(refused)
+    let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    page(&app, request, headers, |ws, _| Ok(api::metrics(ws)?.into_bytes())).await
 }
 
 /// The archive of `diagnostics.export`.
 async fn bundle(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
-    let (parts, _) = request.into_parts();
-    let answer = async {
-        let peer = peer_of(&parts)?;
-        let headers = parts.headers.clone();
-        let pack = move |app: &App| {
-            let ws = app.workspace(guard::caller(app, peer, &headers)?)?;
-            let operation = find("diagnostics.export").ok_or_else(|| Error::not_found("there are no diagnostics"))?;
-            let args = args::of_query(operation, args::pairs(parts.uri.query())?)?;
-            let call = Call::from_json(operation.name, Value::Object(args))?;
-            match api::call(&ws, &call)?.data {
-                Answer::Diagnostics(bundle) => Ok::<_, Refusal>(bundle.archive()?),
-                _ => Err(Error::new(Code::Io, "diagnostics have no other answer").into()),
-            }
-        };
-        let mut response = Response::new(Body::from(app.run(pack).await?));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/gzip"));
-        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
-        let name = header::HeaderValue::from_static("attachment; filename=\"agentpm-diagnostics.tar.gz\"");
-        headers.insert(header::CONTENT_DISPOSITION, name);
-        Ok(response)
+    let headers = [
+        (header::CONTENT_TYPE, "application/gzip"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"agentpm-diagnostics.tar.gz\""),
+    ];
+    let pack = |ws: &Workspace, query: Option<&str>| {
+        let operation = find("diagnostics.export").ok_or_else(|| Error::not_found("there are no diagnostics"))?;
+        let args = args::of_query(operation, args::pairs(query)?)?;
+        match api::call(ws, &Call::from_json(operation.name, Value::Object(args))?)?.data {
+            Answer::Diagnostics(bundle) => bundle.archive(),
+            _ => Err(Error::new(Code::Io, "diagnostics have no other answer")),
+        }
     };
-    answer.await.unwrap_or_else(refused)
+    page(&app, request, headers, pack).await
 }
 
 /// The board, which follows the events of this server.
 async fn board(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ];
+    page(&app, request, headers, |ws, _| Ok(api::board(ws, true)?.into_bytes())).await
+}
+
+/// What only a server has, from the plan as the caller may see it and the query of the request.
+async fn page<const N: usize>(
+    app: &Arc<App>,
+    request: Request,
+    headers: [(header::HeaderName, &'static str); N],
+    make: impl FnOnce(&Workspace, Option<&str>) -> Result<Vec<u8>> + Send + 'static,
+) -> Response<Body> {
     let (parts, _) = request.into_parts();
     let answer = async {
         let peer = peer_of(&parts)?;
-        let headers = parts.headers.clone();
         let read = move |app: &App| {
-            let ws = app.workspace(guard::caller(app, peer, &headers)?)?;
-            Ok::<_, Refusal>(api::board(&ws, true)?)
+            let ws = app.workspace(guard::caller(app, peer, &parts.headers)?)?;
+            Ok::<_, Refusal>(make(&ws, parts.uri.query())?)
         };
         let mut response = Response::new(Body::from(app.run(read).await?));
-        let kind = header::HeaderValue::from_static("text/html; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
-        response.headers_mut().insert(header::X_FRAME_OPTIONS, header::HeaderValue::from_static("DENY"));
+        let values = headers.map(|(name, value)| (name, header::HeaderValue::from_static(value)));
+        response.headers_mut().extend(values);
         Ok(response)
     };
     answer.await.unwrap_or_else(refused)

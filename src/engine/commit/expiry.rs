@@ -7,7 +7,6 @@ use super::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::Result;
-use crate::model::command::{Batch, Command};
 use crate::model::id::Id;
 use crate::rules::decide::{Subject, expire_threads};
 
@@ -31,8 +30,10 @@ pub(crate) fn record_expired_of(ws: &Workspace, id: Id) {
 }
 
 fn record_task(ws: &Workspace, id: Id) -> Result<()> {
-    let nothing = Command::Batch(Batch::default());
-    write::carry_out(ws, ws.author()?, &nothing, &[], |tx| expire_threads(tx, id).map(|()| Subject::Task(id))).map(drop)
+    write::carry_out(ws, ws.author()?, "closing of expired threads", &[], |tx| {
+        expire_threads(tx, id).map(|()| Subject::Task(id))
+    })
+    .map(drop)
 }
 
 /// The tasks with a thread whose expiry is not recorded.

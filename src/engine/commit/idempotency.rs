@@ -15,7 +15,7 @@ use crate::model::args::Ref;
 use crate::model::command::Command;
 use crate::model::id::quoted;
 use crate::reports::changed::Changed;
-use crate::rules::decide::Subject;
+use crate::rules::decide::{Needs, PlanNeed, Subject, needs};
 use crate::runtime::journal::KeyRecord;
 use crate::runtime::records;
 
@@ -33,16 +33,59 @@ pub struct Key {
     request: String,
 }
 
-/// A command, and the key under which it happens once.
+/// What the write path carries out.
+#[derive(Clone, Copy)]
+pub(crate) enum Action<'a> {
+    /// A command.
+    Command(&'a Command),
+    /// Decisions that no command makes, under this name.
+    Named(&'static str),
+}
+
+impl<'a> Action<'a> {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Command(command) => command.op(),
+            Action::Named(name) => name,
+        }
+    }
+
+    /// The command, if it is one.
+    pub fn command(self) -> Option<&'a Command> {
+        match self {
+            Action::Command(command) => Some(command),
+            Action::Named(_) => None,
+        }
+    }
+
+    /// What is read before it is decided.
+    pub fn needs(self) -> Needs<'a> {
+        self.command().map(needs).unwrap_or_default()
+    }
+
+    /// Whether it chooses a task to claim.
+    pub fn chooses(self) -> bool {
+        self.needs().plan == PlanNeed::Ranking
+    }
+}
+
+/// An action, and the key under which it happens once.
 #[derive(Clone, Copy)]
 pub(crate) struct Order<'a> {
-    pub command: &'a Command,
+    pub action: Action<'a>,
     pub key: Option<&'a Key>,
 }
 
 impl<'a> From<&'a Command> for Order<'a> {
     fn from(command: &'a Command) -> Self {
-        Order { command, key: None }
+        Order { action: Action::Command(command), key: None }
+    }
+}
+
+impl From<&'static str> for Order<'_> {
+    fn from(name: &'static str) -> Self {
+        Order { action: Action::Named(name), key: None }
     }
 }
 

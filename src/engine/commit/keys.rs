@@ -3,7 +3,7 @@
 //! Guarantees that a new key is on disk before its public half is registered, and signs only after that. The registration itself
 //! is signed with the key before it, or with the new key if there was none. No key is lost, neither by a kill nor if a branch
 //! registers another. The key that the agent's present log registers signs.
-//! Leaves to others: what a signature is (`rules::signature`).
+//! Leaves to others: what a signature is (`model::signature`).
 
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use crate::env::files::{self, Dir};
 use crate::error::{Error, Result};
 use crate::model::command::{AgentRegister, Command};
 use crate::model::id::check_agent_name;
-use crate::rules::signature::SecretKey;
+use crate::model::signature::SecretKey;
 use crate::runtime::keys;
 use crate::store::entity::load_agent;
 

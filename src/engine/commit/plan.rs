@@ -17,7 +17,6 @@ use super::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::{Code, Error, Result};
-use crate::model::command::{Batch, Command};
 use crate::model::event::Author;
 use crate::model::id::{Id, quoted};
 use crate::model::job::PlanApply;
@@ -197,7 +196,7 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
     // The name of the plan links its applies, so that `undo --plan-id NAME` undoes all of them.
     let author = Author { plan_id: author.plan_id.or_else(|| Some(plan.plan.clone())), ..author };
     let linked = author.correlation_id.clone();
-    let outcome = write::execute_as(ws, author, &Command::Batch(Batch::default()), &[], None, |tx| {
+    let outcome = write::execute_as(ws, author, "plan.apply", &[], None, |tx| {
         done = Application::new(&plan, job, known.clone());
         done.apply(tx, &flat).map_err(|e| done.name_keys(e))?;
         if job.dry_run {

@@ -13,7 +13,6 @@ use crate::engine::context::Workspace;
 use crate::engine::view::events::tasks_with;
 use crate::engine::view::read;
 use crate::error::{Code, Error, Result};
-use crate::model::command::{Batch, Command};
 use crate::model::id::{Id, quoted};
 use crate::model::job::UndoRequest;
 use crate::rules::decide::{Origin, Refusals, SagaEvent, Subject, Verdict, undo_all};
@@ -89,7 +88,7 @@ pub fn undo_request(ws: &Workspace, job: &UndoRequest) -> Result<SagaReport> {
     let outcome = loop {
         (events, stops) = (Vec::new(), false);
         let known = refusals.len();
-        let outcome = write::execute_as(ws, author.clone(), &Command::Batch(Batch::default()), &[], None, |tx| {
+        let outcome = write::execute_as(ws, author.clone(), "undo.request", &[], None, |tx| {
             events = undo_all(tx, &origin, &tasks, why, &mut refusals)?;
             let is_left = events.iter().any(|event| matches!(event.verdict, Verdict::Left(_)));
             stops = job.dry_run || events.is_empty() || (is_left && !job.partial);

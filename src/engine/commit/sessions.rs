@@ -13,7 +13,7 @@ use crate::engine::view::read;
 use crate::env::files::Dir;
 use crate::error::{Error, Result};
 use crate::model::agent::{Session, SessionStatus};
-use crate::model::command::{Batch, Command};
+use crate::model::command::Command;
 use crate::model::event::Author;
 use crate::model::id::{Id, quoted};
 use crate::rules::decide::Subject;
@@ -30,12 +30,12 @@ const SIGNS: i64 = 10;
 pub(crate) fn in_session(
     ws: &Workspace,
     author: Author,
-    command: &Command,
+    command: Option<&Command>,
     runtime: &Dir,
 ) -> Result<(Author, Option<String>)> {
     let Some(id) = author.session else { return Ok((author, None)) };
     let known = records::session(runtime, id)?;
-    let starts = matches!(command, Command::SessionStart(_));
+    let starts = matches!(command, Some(Command::SessionStart(_)));
     match refusal(id, known.as_ref(), &author.agent) {
         // A caller that starts a session does not continue the silent one.
         None if starts && known.as_ref().is_some_and(|session| session.fell_silent) => {
@@ -43,11 +43,11 @@ pub(crate) fn in_session(
         }
         None => {}
         // A session that is over must not prevent the start or end of another.
-        Some(_) if starts || matches!(command, Command::SessionEnd(c) if c.session_id.0.is_some()) => {
+        Some(_) if starts || matches!(command, Some(Command::SessionEnd(c)) if c.session_id.0.is_some()) => {
             return Ok((Author { session: None, ..author }, None));
         }
         // What is over may be ended once more.
-        Some(_) if known.is_some() && matches!(command, Command::SessionEnd(_)) => {}
+        Some(_) if known.is_some() && matches!(command, Some(Command::SessionEnd(_))) => {}
         Some(refused) => return Err(refused),
     }
     if known.as_ref().is_some_and(|session| session.agent != author.agent) && ws.rights.0.is_some() {
@@ -102,9 +102,10 @@ pub fn close_silent(ws: &Workspace) -> Result<()> {
     if !records::active_sessions(runtime)?.iter().any(is_silent) {
         return Ok(());
     }
-    let nothing = Command::Batch(Batch::default());
-    write::carry_out(ws, ws.author()?, &nothing, &[], |tx| tx.close_silent().map(|()| Subject::Batch(Vec::new())))
-        .map(drop)
+    write::carry_out(ws, ws.author()?, "closing of silent sessions", &[], |tx| {
+        tx.close_silent().map(|()| Subject::Batch(Vec::new()))
+    })
+    .map(drop)
 }
 
 /// Why an agent can do nothing in a session, if so.

@@ -8,7 +8,6 @@ use super::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::{Code, Result};
-use crate::model::command::{Batch, Command};
 use crate::model::event::Author;
 use crate::model::id::Id;
 use crate::rules::decide::{Subject, unblock_freed};
@@ -46,8 +45,7 @@ fn unblock_or_notice(ws: &Workspace, author: &Author, ids: &[Id]) -> Vec<Id> {
 }
 
 fn unblock(ws: &Workspace, author: &Author, ids: &[Id]) -> Result<Vec<Id>> {
-    let reply =
-        write::carry_out(ws, author.clone(), &Command::Batch(Batch::default()), &[], |tx| unblock_freed(tx, ids))?;
+    let reply = write::carry_out(ws, author.clone(), "unblocking", &[], |tx| unblock_freed(tx, ids))?;
     let known = write::warnings(ws);
     reply.warnings.into_iter().filter(|warning| !known.contains(warning)).for_each(|warning| ws.notice(warning));
     let Subject::Batch(steps) = reply.subject else { return Ok(Vec::new()) };

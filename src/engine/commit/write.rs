@@ -15,7 +15,7 @@ use super::answer::{Outcome, Reply, key_record, reply};
 use super::confirmation::{self, RemoteReplies};
 use super::hand_edits::before_write;
 use super::hand_edits::record::{self, HandEdit};
-use super::idempotency::{Key, Order};
+use super::idempotency::{Action, Key, Order};
 use super::project::{self, ChangeSet};
 use super::transaction::{OnStage, PreparedIndex, Transaction};
 use super::{expiry, sessions};
@@ -31,9 +31,8 @@ use crate::model::command::Command;
 use crate::model::event::{Author, Entity, Entry};
 use crate::model::finding::Rule;
 use crate::model::id::Id;
-use crate::model::task::Status;
 use crate::reports::changed::{Changed, TaskAnswer};
-use crate::rules::decide::{Subject, decide};
+use crate::rules::decide::{Needs, PlanNeed, Subject, decide};
 use crate::rules::fold::fold;
 use crate::rules::stage::Stage as _;
 use crate::rules::{lease, session};
@@ -65,7 +64,7 @@ pub fn execute_keyed(ws: &Workspace, command: &Command, key: Option<&Key>) -> Re
             *expired.borrow_mut() = if outcome.is_err() { tx.expired() } else { BTreeSet::new() };
             outcome
         };
-        let reply = carry_out(ws, author, Order { command, key }, &[], decided);
+        let reply = carry_out(ws, author, Order { action: Action::Command(command), key }, &[], decided);
         // A refusal throws the stage away; that a thread is past its time to live is so all the same.
         reply.inspect_err(|_| expired.take().into_iter().for_each(|task| expiry::record_expired_of(ws, task)))
     };
@@ -134,14 +133,14 @@ fn execute_once(
     replies: Option<&RemoteReplies>,
     decision: impl FnMut(&mut Transaction) -> Result<Subject>,
 ) -> Result<Reply> {
-    let command = order.command;
+    let (action, needs) = (order.action, order.action.needs());
     let runtime = ws.runtime_to_write()?;
-    let prepared = prepare(ws, command, &runtime)?;
+    let prepared = prepare(ws, needs, &runtime)?;
     let mut elsewhere = OtherBranches::new(ws);
-    if takes_work(command) {
+    if needs.branches {
         elsewhere.read_ahead();
     }
-    let holder = format!("{} ({})", author.agent, command.op());
+    let holder = format!("{} ({})", author.agent, action.name());
     let lock = take_lock(ws, &runtime, &holder)?;
     let mut journal = Journal::open(&runtime, ws.env.boot())?;
     project::finish_projection(ws, &mut journal, &runtime)?;
@@ -150,7 +149,7 @@ fn execute_once(
         drop(lock);
         return reply(ws, known);
     }
-    let (author, warning) = sessions::in_session(ws, author.clone(), command, &runtime)?;
+    let (author, warning) = sessions::in_session(ws, author.clone(), action.command(), &runtime)?;
     let stage = |prepared, elsewhere| {
         let mut tx = Transaction::new(ws, &runtime, author.clone(), journal.lamport(), prepared, elsewhere);
         tx.warnings.extend(warning.clone());
@@ -160,15 +159,17 @@ fn execute_once(
         tx
     };
     let (mut tx, subject) =
-        before_write::decide_over_edits(ws, command, edits, stage(prepared, elsewhere), &stage, decision)?;
-    if notices_silence(command) {
+        before_write::decide_over_edits(ws, action.chooses(), edits, stage(prepared, elsewhere), &stage, decision)?;
+    if needs.sessions {
         tx.close_silent()?;
     }
     before_write::refuse_over_edits(ws, &mut tx)?;
     lock.check(&runtime)?;
     let mut written = write(ws, &mut journal, &runtime, tx, subject, (order, &author.agent))?;
     drop((journal, lock));
-    if let (Command::Done(_), Some(task)) = (command, written.subject.task().and_then(|id| written.tasks.get(&id))) {
+    if let (Some(Command::Done(_)), Some(task)) =
+        (action.command(), written.subject.task().and_then(|id| written.tasks.get(&id)))
+    {
         // The task is completed: what cannot be looked at is no error.
         let warning = uncommitted::of_task(ws, &task.fields.files);
         written
@@ -223,31 +224,14 @@ fn take_lock(ws: &Workspace, runtime: &Dir, holder: &str) -> Result<Lock> {
 }
 
 /// The index, updated before the lock so that other writers need not wait for it; `None` if the command needs none.
-fn prepare(ws: &Workspace, command: &Command, runtime: &Dir) -> Result<Option<PreparedIndex>> {
-    let claims_any = matches!(command, Command::Claim(c) if c.id.0.is_none());
-    let needs = claims_any
-        || !matches!(
-            command,
-            Command::TaskCreate(_)
-                | Command::Claim(_)
-                | Command::ProgressAdd(_)
-                | Command::ContextAdd(_)
-                | Command::LeaseAcquire(_)
-                | Command::LeaseRenew(_)
-                | Command::LeaseRelease(_)
-                | Command::AgentRegister(_)
-                | Command::Broadcast(_)
-                | Command::SessionStart(_)
-                | Command::SessionHeartbeat(_)
-                | Command::SessionEnd(_)
-                | Command::Batch(_)
-        );
-    if !needs {
+fn prepare(ws: &Workspace, needs: Needs<'_>, runtime: &Dir) -> Result<Option<PreparedIndex>> {
+    if needs.plan == PlanNeed::Nothing {
         return Ok(None);
     }
+    let chooses = needs.plan == PlanNeed::Ranking;
     let journal_end = journal::projected(runtime, ws.env.boot()).unwrap_or(0);
-    let index = if claims_any { read::index(ws)? } else { read::index_for_write(ws)? };
-    let ranking = if claims_any {
+    let index = if chooses { read::index(ws)? } else { read::index_for_write(ws)? };
+    let ranking = if chooses {
         let mut plan = read::plan_to_claim(ws, &index)?;
         claimed_files::add_overlaps(ws, &index, &mut plan)?;
         let viewer = read::viewer_with_rights(ws)?;
@@ -255,12 +239,7 @@ fn prepare(ws: &Workspace, command: &Command, runtime: &Dir) -> Result<Option<Pr
     } else {
         Vec::new()
     };
-    let event = match command {
-        Command::ConflictsRestore(c) => Some(events::find_event(ws, &Ref(c.event.0.clone()))?),
-        Command::ConflictsKeep(c) => Some(events::find_event(ws, &Ref(c.event.0.clone()))?),
-        Command::Undo(c) => Some(events::find_event(ws, &Ref(c.event.0.clone()))?),
-        _ => None,
-    };
+    let event = needs.event.map(|event| events::find_event(ws, &Ref(event.0.clone()))).transpose()?;
     Ok(Some(PreparedIndex { index, journal_end, ranking, event }))
 }
 
@@ -399,26 +378,4 @@ fn check_sizes(tasks: &BTreeMap<Id, OnStage>, entries: &[Entry]) -> Result<()> {
     changed
         .into_iter()
         .try_for_each(|(id, slot)| check_growth(*id, &slot.log.entries, new.get(id).map_or(&[][..], Vec::as_slice)))
-}
-
-/// Whether a command is refused if another worktree or branch has taken the task.
-fn takes_work(command: &Command) -> bool {
-    match command {
-        Command::Claim(c) => !c.here,
-        Command::TaskTransition(c) => c.status == Status::InProgress,
-        Command::LeaseAcquire(_) => true,
-        _ => false,
-    }
-}
-
-/// Whether a command closes silent sessions.
-fn notices_silence(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Claim(_)
-            | Command::LeaseAcquire(_)
-            | Command::SessionStart(_)
-            | Command::SessionHeartbeat(_)
-            | Command::SessionEnd(_)
-    )
 }

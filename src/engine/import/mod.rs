@@ -33,7 +33,6 @@ use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::env::progress::Progress;
 use crate::error::{Error, Result};
-use crate::model::command::{Batch, Command};
 use crate::model::id::{Id, quoted};
 use crate::model::job::{self, PlanApply};
 use crate::model::plan::PlanFile;
@@ -204,7 +203,7 @@ fn import_part(ws: &Workspace, plan: &Import, known: &mut BTreeMap<String, Id>, 
         (PlanFile { plan: plan.format.into(), as_of: None, tasks: Vec::new() }, PlanApply::default());
     let begin = || Application::of_source(&as_plan, &options, plan.format.to_owned(), known.clone());
     let (mut application, mut added, mut warnings) = (begin(), Count::default(), Vec::new());
-    let outcome = write::execute_as(ws, ws.author()?, &Command::Batch(Batch::default()), &[], None, |tx| {
+    let outcome = write::execute_as(ws, ws.author()?, "import", &[], None, |tx| {
         (application, added) = (begin(), Count::default());
         warnings = create::create_tasks(tx, plan, known, &mut application.ids, &mut added)?;
         follow::follow(tx, plan, known, &mut application)?;

@@ -15,8 +15,8 @@ use crate::model::event::{Entity, Entry, Stamp};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::Payload;
+use crate::model::signature::is_signed_by;
 use crate::rules::fold::{fold, order};
-use crate::rules::signature::is_signed_by;
 use crate::store::log::Log;
 
 /// The public keys of agents, with the events that registered them.

@@ -98,7 +98,8 @@ pub fn diagnostics(ws: &Workspace, q: &Diagnostics) -> Result<Bundle> {
         .map(|entry| serde_json::from_str(&entry.line))
         .collect::<Result<_, _>>()
         .map_err(|e| Error::new(Code::Corrupt, format!("an event cannot be read: {e}")))?;
-    let health = doctor::doctor(ws)?;
+    let report = lint::lint(ws)?;
+    let health = doctor::health(ws, &report)?;
     let checks: Vec<&str> = health.checks.iter().map(|check| check.check).collect();
     let mut show = shower(q.with_texts, &checks);
     let documents = [
@@ -106,7 +107,7 @@ pub fn diagnostics(ws: &Workspace, q: &Diagnostics) -> Result<Bundle> {
         ("config.json", json!(ws.settings)),
         ("doctor.json", json!(health)),
         ("git.json", json!(ws.repo.as_ref().map(|repo| git_facts(repo, &ws.env)))),
-        ("lint.json", json!(lint::lint(ws)?)),
+        ("lint.json", json!(report)),
     ];
     let mut files: Vec<BundleFile> = documents
         .into_iter()

@@ -11,14 +11,14 @@ use super::liveness::silence;
 use crate::engine::bus::lag::lag;
 use crate::engine::context::Workspace;
 use crate::engine::git_hooks::hooks::{Driver, driver_in};
-use crate::engine::lint;
+use crate::engine::lint::{self, LintReport};
 use crate::engine::repair::recover;
 use crate::engine::view::{pending, read};
 use crate::error::Result;
 use crate::model::event::Entity;
 use crate::model::finding::Severity;
 use crate::model::id::{HANDLE_MIN, quoted};
-use crate::model::plain::escape;
+use crate::model::plain::{counted, escape};
 use crate::model::settings::BUS;
 use crate::reports::view::Done;
 use crate::runtime::bus::refused_name;
@@ -103,13 +103,17 @@ pub fn stats(ws: &Workspace) -> Result<Stats> {
 
 /// `doctor`
 pub fn doctor(ws: &Workspace) -> Result<Health> {
-    let report = lint::lint(ws)?;
+    health(ws, &lint::lint(ws)?)
+}
+
+/// The checks, with a report of lint that was made already.
+pub(super) fn health(ws: &Workspace, report: &LintReport) -> Result<Health> {
     let errors = report.findings.iter().filter(|f| f.severity == Severity::Error).count();
     let warnings = report.findings.len() - errors;
     let mut checks = vec![check(
         "plan",
         errors == 0,
-        format!("{}, {}, {}", count(report.checked, "task"), count(errors, "error"), count(warnings, "warning")),
+        format!("{}, {}, {}", counted(report.checked, "task"), counted(errors, "error"), counted(warnings, "warning")),
         "agentpm lint names each with file and line",
     )];
     checks.push(match &ws.repo {
@@ -192,11 +196,11 @@ fn leases(ws: &Workspace) -> Result<Check> {
     let (silent, stale) = silence(ws)?;
     let mut next = Vec::new();
     if silent > 0 {
-        found.push_str(&format!("; {} silent for longer than session.limit_seconds", count(silent, "session")));
+        found.push_str(&format!("; {} silent for longer than session.limit_seconds", counted(silent, "session")));
         next.push("agentpm session list names the sessions");
     }
     if stale > 0 {
-        found.push_str(&format!("; {} in progress without activity", count(stale, "task")));
+        found.push_str(&format!("; {} in progress without activity", counted(stale, "task")));
         next.push("agentpm stale names the tasks");
     }
     let mut check = check("leases", true, found, "");
@@ -209,8 +213,8 @@ fn leases(ws: &Workspace) -> Result<Check> {
 /// How far the bridge to the message bus is behind, where there is one.
 fn bus(ws: &Workspace) -> Result<Option<Check>> {
     let Some(lag) = lag(ws)? else { return Ok(None) };
-    let to_publish = count(usize::try_from(lag.to_publish).unwrap_or(usize::MAX), "event");
-    let to_take = count(usize::try_from(lag.to_take).unwrap_or(usize::MAX), "message");
+    let to_publish = counted(usize::try_from(lag.to_publish).unwrap_or(usize::MAX), "event");
+    let to_take = counted(usize::try_from(lag.to_take).unwrap_or(usize::MAX), "message");
     let mut found = format!("{to_publish} to publish, {to_take} to take in");
     let mut next = Vec::new();
     if let Some(at) = lag.seen_at {
@@ -221,7 +225,7 @@ fn bus(ws: &Workspace) -> Result<Option<Check>> {
         next.push("agentpm bus tries again while it runs; git carries the events meanwhile".to_owned());
     }
     if lag.waiting > 0 {
-        found.push_str(&format!("; {} without their parents", count(lag.waiting, "event")));
+        found.push_str(&format!("; {} without their parents", counted(lag.waiting, "event")));
         next.push("agentpm sync brings the parents".to_owned());
     }
     if lag.missed > 0 || lag.too_large > 0 {
@@ -231,7 +235,7 @@ fn bus(ws: &Workspace) -> Result<Option<Check>> {
     }
     if let Some(last) = &lag.last_refusal {
         let path = ws.own_runtime_path().join(refused_name());
-        found.push_str(&format!("; {} refused, the last one {last}", count(lag.refused, "message")));
+        found.push_str(&format!("; {} refused, the last one {last}", counted(lag.refused, "message")));
         next.push(format!("{} holds them; remove it to end this report", path.display()));
     }
     if !lag.differs.is_empty() {
@@ -249,7 +253,7 @@ fn projected(ws: &Workspace) -> Result<Check> {
     if let Some(runtime) = ws.runtime()
         && let Some((name, line, more)) = journals::first_damaged(runtime)?
     {
-        let more = if more > 0 { format!(" and {} more", count(more, "line")) } else { String::new() };
+        let more = if more > 0 { format!(" and {} more", counted(more, "line")) } else { String::new() };
         let found = format!("{}:{line}{more} cannot be read", runtime.path().join(name).display());
         let next = "what these lines held is in the logs alone; to end this report, move the journal away while no agentpm runs";
         return Ok(check("journal", false, found, next));
@@ -259,7 +263,7 @@ fn projected(ws: &Workspace) -> Result<Check> {
         events => check(
             "journal",
             false,
-            format!("no file holds {} yet", count(events, "acknowledged event")),
+            format!("no file holds {} yet", counted(events, "acknowledged event")),
             "agentpm resolve writes them into the files",
         ),
     })
@@ -285,21 +289,21 @@ fn damaged(ws: &Workspace) -> Result<Option<Check>> {
 fn archives(ws: &Workspace) -> Result<Option<Check>> {
     let until = ws.env.now().plus(-ws.settings.compact.retention_ms());
     let tasks = read::index(ws)?.archived_until(until)?;
-    let found = format!("{} in folders, archived more than {} ago", count(tasks, "task"), days(ws));
+    let found = format!("{} in folders, archived more than {} ago", counted(tasks, "task"), days(ws));
     let mut check = check("archives", true, found, "");
     check.fix = Some("agentpm compact moves them into archives: fewer files, a faster plan".into());
     Ok((tasks >= WORTHWHILE).then_some(check))
 }
 
 fn days(ws: &Workspace) -> String {
-    count(ws.settings.compact.retention_days as usize, "day")
+    counted(ws.settings.compact.retention_days as usize, "day")
 }
 
 /// Records that wait for worktrees which could not be reached.
 fn waits(ws: &Workspace) -> Result<Option<Check>> {
     let own = ws.store_key().map(|key| key.worktree);
     let others = ws.waiting_worktrees()?.into_iter().filter(|id| Some(*id) != own).count();
-    let found = format!("acknowledged events wait for {} that could not be reached", count(others, "worktree"));
+    let found = format!("acknowledged events wait for {} that could not be reached", counted(others, "worktree"));
     let mut check = check("worktrees", true, found, "");
     let next = "the next change made in such a worktree writes its files; agentpm recover lists what none holds";
     check.fix = Some(next.into());
@@ -328,15 +332,10 @@ fn unreachable_events(ws: &Workspace) -> Result<Check> {
     places.truncate(NAMED);
     let words = format!(
         "no branch or worktree holds {} of {}{more}{unsure}",
-        count(found.events.len(), "acknowledged event"),
+        counted(found.events.len(), "acknowledged event"),
         places.join(", ")
     );
     Ok(check("events", false, words, "agentpm recover lists them, and brings back those that are wanted"))
-}
-
-/// A number with its noun: "1 task", "2 tasks".
-fn count(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 fn check(name: &'static str, ok: bool, found: String, next: &str) -> Check {

@@ -19,6 +19,7 @@ use crate::env::parallel;
 use crate::error::{Error, Result};
 use crate::model::agent::Agent;
 use crate::model::id::{Id, quoted};
+use crate::model::overlap::FileClaim;
 use crate::model::query::{Next, Ready, TaskList};
 use crate::model::search::{self, Search};
 use crate::model::time::Time;
@@ -28,7 +29,6 @@ use crate::reports::next::{Explained, ExplainedTask, NextReasons, NextTask, NotR
 use crate::reports::ready::{Place, Plan, RankedTask, Score};
 use crate::reports::view::{self, Around, Summary};
 use crate::rules::held::NamedTask;
-use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::{Reason, Viewer, add_notes};
 use crate::runtime::records;
 use crate::store::database;

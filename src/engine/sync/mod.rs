@@ -33,6 +33,7 @@ use crate::git::{Git, Objects, Oid, Repo};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::job;
+use crate::model::plain::counted;
 use crate::reports::inbox::SentMessage;
 use crate::runtime::lock::Lock;
 
@@ -478,7 +479,6 @@ impl SyncReport {
 
     /// The report in one line.
     pub fn words(&self) -> String {
-        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let mut parts = Vec::new();
         if self.would_commit {
             parts.push("would commit the plan".to_owned());
@@ -487,7 +487,7 @@ impl SyncReport {
         }
         if !self.incoming.is_empty() {
             let verb = if self.dry_run { "would come in" } else { "came in" };
-            parts.push(format!("{} {verb}", count(self.incoming.len(), "task")));
+            parts.push(format!("{} {verb}", counted(self.incoming.len(), "task")));
         }
         if !self.outgoing.is_empty() {
             let verb = match (self.dry_run, self.pushed) {
@@ -496,11 +496,11 @@ impl SyncReport {
                 (_, false) if self.outgoing.len() == 1 => "waits to go out",
                 (_, false) => "wait to go out",
             };
-            parts.push(format!("{} {verb}", count(self.outgoing.len(), "task")));
+            parts.push(format!("{} {verb}", counted(self.outgoing.len(), "task")));
         }
         if self.commits_in > 0 {
             let verb = if self.dry_run { "would come in" } else { "came in" };
-            parts.push(format!("{} {verb}", count(self.commits_in, "commit")));
+            parts.push(format!("{} {verb}", counted(self.commits_in, "commit")));
         }
         if self.commits_out > 0 {
             let verb = match (self.dry_run, self.pushed) {
@@ -508,7 +508,7 @@ impl SyncReport {
                 (_, true) => "went out",
                 (_, false) => "wait to go out",
             };
-            parts.push(format!("{} of yours {verb}", count(self.commits_out, "commit")));
+            parts.push(format!("{} of yours {verb}", counted(self.commits_out, "commit")));
         }
         if parts.is_empty() && self.pushed {
             parts.push("pushed existing commits".into());

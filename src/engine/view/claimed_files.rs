@@ -2,7 +2,7 @@
 //!
 //! Guarantees that only tasks in progress are looked at: those of this work tree, and those with a live lease from another
 //! worktree or clone.
-//! Leaves to others: which patterns overlap (`rules::overlap`).
+//! Leaves to others: which patterns overlap (`model::overlap`).
 
 use std::collections::BTreeSet;
 
@@ -13,9 +13,9 @@ use super::read;
 use crate::engine::context::Workspace;
 use crate::error::Result;
 use crate::model::id::Id;
+use crate::model::overlap::{FileClaim, matches};
 use crate::model::settings::Overlap;
 use crate::reports::ready::Plan;
-use crate::rules::overlap::{FileClaim, matches};
 use crate::runtime::records;
 use crate::store::entity::load_task;
 use crate::store::index::Index;

@@ -10,7 +10,7 @@ use crate::engine::context::Workspace;
 use crate::env::files;
 use crate::error::Result;
 use crate::git::{Mode, Objects, Oid};
-use crate::rules::overlap::matches;
+use crate::model::overlap::matches;
 
 /// Most files of a task that are looked at.
 const MAX_FILES: usize = 200;

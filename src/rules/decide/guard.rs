@@ -23,11 +23,11 @@ use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::lease::{self, Standing};
 use crate::rules::readiness::{
-    Blocker, BlockerRules, BlockerState, Facts, Missing, Reason, Surroundings, add_notes, holding_parent,
-    is_open_child, missing, not_permitted, reasons,
+    Blocker, BlockerRules, BlockerState, Facts, Missing, Reason, add_notes, not_permitted, reasons,
 };
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
+use crate::rules::surroundings::{self, Records, Surroundings, holding_parent};
 
 /// A task that may be changed, and the lease for the change.
 pub struct Permit {
@@ -223,27 +223,50 @@ fn override_lease(stage: &mut dyn Stage, task: Id, lease: Option<Id>, holder: &s
     Ok(())
 }
 
-/// The tasks that a task waits for, with what is missing of each.
-pub fn waits(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Blocker>> {
-    let mut left = Vec::new();
-    for id in task.blockers() {
-        left.extend(missing_of(stage, id)?.map(|missing| Blocker { id, missing }));
+/// The tasks of a stage as readiness asks for them.
+struct OnStage<'a>(&'a mut dyn Stage);
+
+impl Records for OnStage<'_> {
+    fn rules(&self) -> BlockerRules {
+        BlockerRules::of(self.0.settings())
     }
-    if !left.is_empty() && comes_back(stage, task.id, |stage, id| stage.dependents(id))? {
-        let void = stage.void()?;
-        left.retain(|blocker| !void.contains(&(RelationType::Blocks, blocker.id, task.id)));
+
+    fn task(&mut self, id: Id) -> Result<Option<Rc<Task>>> {
+        if self.0.exists(id)? { self.0.task(id).map(Some) } else { Ok(None) }
     }
-    Ok(left)
+
+    fn state(&mut self, id: Id) -> Result<Option<BlockerState>> {
+        match self.task(id)? {
+            Some(task) => Ok(Some(BlockerState::from(&*task))),
+            None => Ok(self.0.is_dropped(id)?.then_some(BlockerState::DROPPED)),
+        }
+    }
+
+    fn has_landed(&mut self, id: Id, at: Time) -> Result<bool> {
+        self.0.has_landed(id, at)
+    }
+
+    fn all_children(&mut self, id: Id) -> Result<Vec<Id>> {
+        self.0.children(id)
+    }
+
+    fn dependents(&mut self, id: Id) -> Result<Vec<Id>> {
+        self.0.dependents(id)
+    }
+
+    fn void(&mut self) -> Result<Rc<BTreeSet<(RelationType, Id, Id)>>> {
+        self.0.void()
+    }
 }
 
-/// What is missing of a blocker. One that is unknown here counts as unfinished.
+/// The tasks that a task waits for, with what is missing of each.
+pub fn waits(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Blocker>> {
+    surroundings::waits(&mut OnStage(stage), task)
+}
+
+/// What is missing of a blocker.
 pub fn missing_of(stage: &mut dyn Stage, blocker: Id) -> Result<Option<Missing>> {
-    let state = match stage.exists(blocker)? {
-        true => Some(BlockerState::from(&*stage.task(blocker)?)),
-        false => stage.is_dropped(blocker)?.then_some(BlockerState::DROPPED),
-    };
-    let rules = BlockerRules::of(stage.settings());
-    missing(state, rules, |at| stage.has_landed(blocker, at))
+    surroundings::missing_of(&mut OnStage(stage), blocker)
 }
 
 /// The tasks that a task waits for.
@@ -253,71 +276,7 @@ pub fn open_blockers(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Id>> {
 
 /// The unfinished children of a task, those whose review is required and missing included.
 pub fn unfinished_children(stage: &mut dyn Stage, id: Id) -> Result<Vec<Id>> {
-    let mut left = Vec::new();
-    let rules = BlockerRules::of(stage.settings());
-    for child in stage.children(id)? {
-        if is_open_child(Some(BlockerState::from(&*stage.task(child)?)), rules) {
-            left.push(child);
-        }
-    }
-    if !left.is_empty() && comes_back(stage, id, |stage, id| stage.children(id))? {
-        let void = stage.void()?;
-        left.retain(|child| !void.contains(&(RelationType::ParentOf, id, *child)));
-    }
-    Ok(left)
-}
-
-/// The tasks of a stage as readiness asks for them.
-struct OnStage<'a>(&'a mut dyn Stage);
-
-impl Surroundings for OnStage<'_> {
-    fn parent(&mut self, id: Id) -> Result<Option<Id>> {
-        let above = |stage: &mut dyn Stage, id| {
-            let parent = if stage.exists(id)? { stage.task(id)?.parent() } else { None };
-            Ok(parent.into_iter().collect())
-        };
-        let Some(parent) = self.0.task(id)?.parent() else { return Ok(None) };
-        match self.0.exists(parent) {
-            Ok(true) if !self.0.task(parent)?.status.is_finished() => {}
-            Ok(_) => return Ok(None),
-            // Nothing is known of a task whose log cannot be read, and the caller does not change it.
-            Err(e) if e.code == Code::Corrupt => return Ok(None),
-            Err(e) => return Err(e),
-        }
-        let on_circle = comes_back(self.0, id, above)?;
-        Ok((!on_circle || !self.0.void()?.contains(&(RelationType::ParentOf, parent, id))).then_some(parent))
-    }
-
-    fn defer_until(&mut self, id: Id) -> Result<Option<Time>> {
-        Ok(self.0.task(id)?.fields.defer_until)
-    }
-
-    fn blockers(&mut self, id: Id) -> Result<Vec<Id>> {
-        // A blocker may be unknown here; then nothing is known of what it waits for.
-        if !self.0.exists(id)? {
-            return Ok(Vec::new());
-        }
-        let task = self.0.task(id)?;
-        open_blockers(self.0, &task)
-    }
-
-    fn children(&mut self, id: Id) -> Result<Vec<Id>> {
-        unfinished_children(self.0, id)
-    }
-}
-
-/// Whether a chain of edges from a task leads back to it. Only then is the whole plan searched.
-fn comes_back(stage: &mut dyn Stage, id: Id, next: impl Fn(&mut dyn Stage, Id) -> Result<Vec<Id>>) -> Result<bool> {
-    let (mut open, mut seen) = (next(stage, id)?, BTreeSet::new());
-    while let Some(task) = open.pop() {
-        if task == id {
-            return Ok(true);
-        }
-        if seen.insert(task) {
-            open.extend(next(stage, task)?);
-        }
-    }
-    Ok(false)
+    OnStage(stage).children(id)
 }
 
 /// Why a task that no agent works on is not ready for the actor, apart from other branches and the remote.

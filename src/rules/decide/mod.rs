@@ -32,6 +32,7 @@ pub use work::confirm_again;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::model::args::EventRef;
 use crate::model::command::{Batch, Command, commands};
 use crate::model::id::Id;
 use crate::model::payload::Broadcast;
@@ -113,15 +114,45 @@ impl Subject {
     }
 }
 
+/// What a decision needs to be read before the lock, and what is noticed by the way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Needs<'a> {
+    /// What it needs to know of other tasks.
+    pub plan: PlanNeed,
+    /// Whether it is refused if another worktree or branch has taken the task.
+    pub branches: bool,
+    /// Whether silent sessions are closed with it.
+    pub sessions: bool,
+    /// The event that it is about.
+    pub event: Option<&'a EventRef>,
+}
+
+/// What a decision needs to know of other tasks than those it names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlanNeed {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The index.
+    Index,
+    /// The index and the ready tasks, best first: it chooses one.
+    Ranking,
+}
+
 /// The arguments of a command that can be decided.
 trait Decide {
+    fn needs(&self) -> Needs<'_>;
     fn decide(&self, stage: &mut dyn Stage) -> Result<Subject>;
 }
 
-/// Names the function that decides each command of a module.
+/// Names for each command of a module what it needs, and the function that decides it.
 macro_rules! decides {
-    ($($command:ident => $decide:ident,)*) => {
+    ($($command:ident: $needs:ident => $decide:ident,)*) => {
         $(impl $crate::rules::decide::Decide for $command {
+            fn needs(&self) -> $crate::rules::decide::Needs<'_> {
+                $needs(self)
+            }
+
             fn decide(&self, stage: &mut dyn Stage) -> Result<Subject> {
                 $decide(stage, self)
             }
@@ -129,6 +160,16 @@ macro_rules! decides {
     };
 }
 use decides;
+
+/// The needs of a command that names all it needs to know.
+fn nothing<C>(_: &C) -> Needs<'_> {
+    Needs::default()
+}
+
+/// The needs of a command whose tasks have others around them.
+fn index<C>(_: &C) -> Needs<'_> {
+    Needs { plan: PlanNeed::Index, ..Needs::default() }
+}
 
 macro_rules! decide_each {
     ($(#[$doc:meta])* $kind:ident { $($command:ident = $op:literal,)* }) => {
@@ -140,12 +181,19 @@ macro_rules! decide_each {
                 $(Command::$command(c) => c.decide(stage),)*
             }
         }
+
+        /// What a command needs before it is decided.
+        pub fn needs(command: &Command) -> Needs<'_> {
+            match command {
+                $(Command::$command(c) => c.needs(),)*
+            }
+        }
     };
 }
 commands!(decide_each);
 
 decides! {
-    Batch => batch,
+    Batch: nothing => batch,
 }
 
 fn batch(stage: &mut dyn Stage, c: &Batch) -> Result<Subject> {

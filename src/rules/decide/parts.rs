@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::guard::permit_id;
 use super::work::held_task;
-use super::{Subject, decides};
+use super::{Subject, decides, index, nothing};
 use crate::error::{Code, Error, Result};
 use crate::model::args::{OptionalTaskRef, Ref};
 use crate::model::command::{
@@ -26,12 +26,12 @@ use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Part, Stage};
 
 decides! {
-    ProgressAdd => progress_add,
-    ProgressComplete => progress_complete,
-    ProgressReopen => progress_reopen,
-    ContextAdd => context_add,
-    ContextSupersede => context_supersede,
-    ContextRedact => context_redact,
+    ProgressAdd: nothing => progress_add,
+    ProgressComplete: index => progress_complete,
+    ProgressReopen: index => progress_reopen,
+    ContextAdd: nothing => context_add,
+    ContextSupersede: index => context_supersede,
+    ContextRedact: index => context_redact,
 }
 
 /// `progress add`

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::guard::{Permit, move_to, permit_id};
 use super::put::{PutOptions, put, verb, write_part};
 use super::tasks::move_parent;
-use super::{Subject, decides};
+use super::{Needs, PlanNeed, Subject, decides};
 use crate::error::{Error, Result};
 use crate::model::args::Ref;
 use crate::model::command::{ConflictsKeep, ConflictsRestore};
@@ -21,8 +21,16 @@ use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
 
 decides! {
-    ConflictsRestore => restore,
-    ConflictsKeep => keep,
+    ConflictsRestore: restore_needs => restore,
+    ConflictsKeep: keep_needs => keep,
+}
+
+fn restore_needs(c: &ConflictsRestore) -> Needs<'_> {
+    Needs { plan: PlanNeed::Index, event: Some(&c.event), ..Needs::default() }
+}
+
+fn keep_needs(c: &ConflictsKeep) -> Needs<'_> {
+    Needs { plan: PlanNeed::Index, event: Some(&c.event), ..Needs::default() }
 }
 
 /// `conflicts restore`

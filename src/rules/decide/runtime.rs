@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::parts::words;
-use super::{Subject, decides};
+use super::{Needs, Subject, decides, nothing};
 use crate::error::{Error, Result};
 use crate::model::agent::Session;
 use crate::model::args::{Object, OptionalSessionRef, Ref};
@@ -13,17 +13,21 @@ use crate::model::command::{AgentRegister, Broadcast, SessionEnd, SessionHeartbe
 use crate::model::event::Entity;
 use crate::model::id::{check_agent_name, quoted};
 use crate::model::payload::{self, AgentRegistered, Payload, SessionEnded, SessionStarted};
+use crate::model::signature::check_public;
 use crate::rules::roles::Verb;
 use crate::rules::session::is_over;
-use crate::rules::signature::check_public;
 use crate::rules::stage::{Draft, Stage};
 
 decides! {
-    AgentRegister => agent_register,
-    Broadcast => broadcast,
-    SessionStart => session_start,
-    SessionHeartbeat => session_heartbeat,
-    SessionEnd => session_end,
+    AgentRegister: nothing => agent_register,
+    Broadcast: nothing => broadcast,
+    SessionStart: session_needs => session_start,
+    SessionHeartbeat: session_needs => session_heartbeat,
+    SessionEnd: session_needs => session_end,
+}
+
+fn session_needs<C>(_: &C) -> Needs<'_> {
+    Needs { sessions: true, ..Needs::default() }
 }
 
 fn value(object: Option<&Object>) -> Value {

@@ -8,7 +8,7 @@ use super::guard::permit;
 use super::parts::progress_add;
 use super::status::return_to_open;
 use super::tasks::{block, create_as};
-use super::{Subject, decides};
+use super::{Subject, decides, index};
 use crate::error::{Error, Result};
 use crate::model::args::{Ref, TaskRef, TaskTexts, Text};
 use crate::model::command::{Command, Guard, ProgressAdd, TaskBlock, TaskSplit};
@@ -20,7 +20,7 @@ use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
 
 decides! {
-    TaskSplit => split,
+    TaskSplit: index => split,
 }
 
 /// What a part takes from its parent if it does not say otherwise.

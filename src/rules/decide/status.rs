@@ -10,7 +10,7 @@ use super::guard::{
     Permit, move_to, open_blockers, permit, permit_id, refuse_unfit, unblock_if_free, unfinished_children, waits,
 };
 use super::work::still_waits;
-use super::{Subject, decides};
+use super::{Needs, PlanNeed, Subject, decides, index};
 use crate::error::{Code, Error, Result};
 use crate::model::args::{Ref, Text};
 use crate::model::command::{ChildrenOfCancelled, Guard, TaskArchive, TaskReopen, TaskTransition, TaskVerify};
@@ -31,10 +31,14 @@ use crate::rules::stage::{Draft, Stage};
 const CHILDREN: &str = "children";
 
 decides! {
-    TaskTransition => transition,
-    TaskArchive => archive,
-    TaskReopen => reopen,
-    TaskVerify => verify,
+    TaskTransition: transition_needs => transition,
+    TaskArchive: index => archive,
+    TaskReopen: index => reopen,
+    TaskVerify: index => verify,
+}
+
+fn transition_needs(c: &TaskTransition) -> Needs<'_> {
+    Needs { plan: PlanNeed::Index, branches: c.status == Status::InProgress, ..Needs::default() }
 }
 
 /// `task transition`

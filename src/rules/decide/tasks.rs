@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::guard::{Permit, missing_of, move_to, open_blockers, permit, permit_id, refuse_unfit, unblock_if_free};
-use super::{Subject, decides};
+use super::{Subject, decides, index, nothing};
 use crate::error::{Error, Result};
 use crate::model::args::{Ref, TaskRef, Text};
 use crate::model::command::{Guard, TaskBlock, TaskCreate, TaskRelate, TaskUnblock, TaskUnrelate, TaskUpdate};
@@ -23,12 +23,12 @@ use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Part, Stage};
 
 decides! {
-    TaskCreate => create,
-    TaskUpdate => update,
-    TaskBlock => block,
-    TaskUnblock => unblock,
-    TaskRelate => relate,
-    TaskUnrelate => unrelate,
+    TaskCreate: nothing => create,
+    TaskUpdate: index => update,
+    TaskBlock: index => block,
+    TaskUnblock: index => unblock,
+    TaskRelate: index => relate,
+    TaskUnrelate: index => unrelate,
 }
 
 /// `task create`

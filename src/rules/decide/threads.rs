@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::guard::permit_id;
 use super::parts::{note, words};
 use super::work::held_task;
-use super::{Subject, decides};
+use super::{Subject, decides, index};
 use crate::error::{Code, Error, Result};
 use crate::model::args::Ref;
 use crate::model::command::{Guard, Proposal, ThreadEscalate, ThreadOpen, ThreadReply, ThreadResolve};
@@ -26,10 +26,10 @@ use crate::rules::stage::{Draft, Part, Stage};
 use crate::rules::{fields, patch};
 
 decides! {
-    ThreadOpen => open,
-    ThreadReply => reply,
-    ThreadResolve => resolve,
-    ThreadEscalate => escalate,
+    ThreadOpen: index => open,
+    ThreadReply: index => reply,
+    ThreadResolve: index => resolve,
+    ThreadEscalate: index => escalate,
 }
 
 /// `thread open`

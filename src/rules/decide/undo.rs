@@ -12,7 +12,7 @@ use super::guard::{Permit, permit_id, unblock_if_free};
 use super::put::{PutOptions, put, verb};
 use super::status::cancel;
 use super::tasks::{add_edge, block_if_bound, check_waits};
-use super::{Subject, decides};
+use super::{Needs, PlanNeed, Subject, decides};
 use crate::error::{Code, Error, Result};
 use crate::model::args::Ref;
 use crate::model::command::Undo;
@@ -28,7 +28,11 @@ use crate::rules::writers::{Contest, Effect, Registers, contests};
 use crate::rules::{fold, register};
 
 decides! {
-    Undo => undo,
+    Undo: undo_needs => undo,
+}
+
+fn undo_needs(c: &Undo) -> Needs<'_> {
+    Needs { plan: PlanNeed::Index, event: Some(&c.event), ..Needs::default() }
 }
 
 /// `undo`

@@ -8,7 +8,7 @@ use super::guard::{move_to, permit_id, refuse_unfit, unblock_if_free, unready, w
 use super::parts::note;
 use super::status::{chosen, complete, mark_criteria, return_to_open};
 use super::threads::expire_threads;
-use super::{Subject, decides};
+use super::{Needs, PlanNeed, Subject, decides, index, nothing};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, MAX_FENCE, MAX_TTL, SessionStatus};
 use crate::model::args::{Duration, OptionalTaskRef, Ref, Text};
@@ -16,6 +16,7 @@ use crate::model::command::{Claim, Done, LeaseAcquire, LeaseRelease, LeaseRenew,
 use crate::model::context::ContextType;
 use crate::model::event::{Author, Entity};
 use crate::model::id::{Id, check_agent_name};
+use crate::model::overlap::FileClaim;
 use crate::model::payload::{
     ContextAdded, Fields, LeaseAcquired, LeaseOverride, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged,
     TaskUpdated,
@@ -25,19 +26,27 @@ use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::held::{NamedTask, only_one};
 use crate::rules::lease::{self, Standing};
-use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::{self, Blocker, Reason, waits_words, withheld};
 use crate::rules::review::{is_worked_on_since, met_words, rejection};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Grant, Stage};
 
 decides! {
-    Claim => claim,
-    Done => done,
-    Release => release,
-    LeaseAcquire => lease_acquire,
-    LeaseRenew => lease_renew,
-    LeaseRelease => lease_release,
+    Claim: claim_needs => claim,
+    Done: index => done,
+    Release: index => release,
+    LeaseAcquire: acquire_needs => lease_acquire,
+    LeaseRenew: nothing => lease_renew,
+    LeaseRelease: nothing => lease_release,
+}
+
+fn claim_needs(c: &Claim) -> Needs<'_> {
+    let plan = if c.id.0.is_none() { PlanNeed::Ranking } else { PlanNeed::Nothing };
+    Needs { plan, branches: !c.here, sessions: true, event: None }
+}
+
+fn acquire_needs(_: &LeaseAcquire) -> Needs<'_> {
+    Needs { branches: true, sessions: true, ..Needs::default() }
 }
 
 /// `claim`, and `next --claim` if no task is named.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use self::needs::{Ask, Need};
 use super::answer::Reply;
 use super::hand_edits::record::HandEdit;
-use super::idempotency::Order;
+use super::idempotency::{Action, Order};
 use super::remote::Remote;
 use super::transaction::Transaction;
 use super::write::{self};
@@ -53,7 +53,7 @@ pub(crate) fn execute_asking<'a>(
     decision: impl Fn(&mut Transaction) -> Result<Subject>,
 ) -> Result<Reply> {
     let order = order.into();
-    let command = order.command;
+    let action = order.action;
     let asking = Asking::new(ws, name)?;
     let mut dialogue = Dialogue {
         ws,
@@ -66,8 +66,8 @@ pub(crate) fn execute_asking<'a>(
         took_back: false,
     };
     let ask = Ask {
-        explicit: !matches!(command, Command::Claim(claim) if claim.id.0.is_none()),
-        here: matches!(command, Command::Claim(claim) if claim.here),
+        explicit: !action.chooses(),
+        here: matches!(action.command(), Some(Command::Claim(claim)) if claim.here),
     };
     for _ in 0..ROUNDS {
         let (mut needs, mut ends, mut waits, mut lamport) = (Vec::new(), Vec::new(), false, 0);
@@ -97,7 +97,7 @@ pub(crate) fn execute_asking<'a>(
             continue;
         }
         return match outcome {
-            Ok(reply) => Ok(dialogue.conclude(command, reply, ends, lamport)),
+            Ok(reply) => Ok(dialogue.conclude(action, reply, ends, lamport)),
             Err(e) => Err(dialogue.abandon(e, is_stuck)),
         };
     }
@@ -179,9 +179,9 @@ impl<'a> Dialogue<'a> {
     }
 
     /// Reports a change that has happened to the remote, and stores its replies; adds warnings to the answer.
-    fn conclude(mut self, command: &Command, mut reply: Reply, ends: Vec<Seen>, lamport: u64) -> Reply {
+    fn conclude(mut self, action: Action<'_>, mut reply: Reply, ends: Vec<Seen>, lamport: u64) -> Reply {
         let (ws, name) = (self.ws, self.name);
-        if matches!(command, Command::Claim(_)) {
+        if matches!(action.command(), Some(Command::Claim(_))) {
             // A confirmed claim has fetched the branches already.
             let looked = !self.replies.grants.is_empty() || self.remote().as_ref().is_ok_and(|r| r.look().is_ok());
             reply.warnings.extend(behind(ws).filter(|_| looked).map(|behind| behind.words()));

@@ -17,7 +17,6 @@ use crate::engine::context::Workspace;
 use crate::engine::view::history::Place;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::error::{Code, Error, Result};
-use crate::model::command::Command;
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::rules::decide::Subject;
@@ -30,7 +29,7 @@ use crate::store::log::check_growth;
 /// that the caller requires; the refusal of another edit only matters if its task would be changed.
 pub(crate) fn decide_over_edits<'a>(
     ws: &Workspace,
-    command: &Command,
+    claims_any: bool,
     edits: &[HandEdit],
     mut tx: Transaction<'a>,
     stage: &impl Fn(Option<PreparedIndex>, OtherBranches<'a>) -> Transaction<'a>,
@@ -78,7 +77,6 @@ pub(crate) fn decide_over_edits<'a>(
             tx = again(tx, &passed_over, &left_alone);
             continue;
         }
-        let claims_any = matches!(command, Command::Claim(claim) if claim.id.0.is_none());
         let subject = match decided {
             Ok(subject) => subject,
             Err(e) => match unreadable(&e).filter(|id| claims_any && !passed_over.contains_key(id)) {

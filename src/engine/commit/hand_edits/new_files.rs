@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::record::{Comments, comment_lost, placed, refuse_bare};
-use crate::engine::commit::idempotency::{Key, Order};
+use crate::engine::commit::idempotency::{Action, Key, Order};
 use crate::engine::commit::transaction::Transaction;
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
@@ -92,7 +92,7 @@ pub(crate) fn adopt(ws: &Workspace, new: &NewFile, remarks: Comments) -> Result<
     let title = words.doc.get("title").and_then(Value::as_str).unwrap_or_default();
     let command = Command::TaskCreate(TaskCreate { title: Title(title.into()), ..TaskCreate::default() });
     let key = Key::new(&digest(&key), "task.create", &command.to_json())?;
-    let order = Order { command: &command, key: Some(&key) };
+    let order = Order { action: Action::Command(&command), key: Some(&key) };
     let reply = write::carry_out(ws, ws.author()?, order, &[], |tx| {
         let id = tx.create_from_file(new, &words, remarks)?;
         if new.id.is_some() {

@@ -18,7 +18,6 @@ use crate::engine::view::history::Place;
 use crate::engine::view::read;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Remedy, Result};
-use crate::model::command::{Batch, Command};
 use crate::model::context::ContextType;
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Severity};
@@ -145,8 +144,7 @@ pub(crate) fn record(ws: &Workspace, edit: HandEdit) -> Result<String> {
 
 fn record_with_others(ws: &Workspace, edit: HandEdit) -> Result<Vec<(Id, String)>> {
     let id = edit.id;
-    let reply =
-        write::carry_out(ws, ws.author()?, &Command::Batch(Batch::default()), &[edit], |_| Ok(Subject::Task(id)))?;
+    let reply = write::carry_out(ws, ws.author()?, "recording of a hand edit", &[edit], |_| Ok(Subject::Task(id)))?;
     Ok(reply.taken_in)
 }
 

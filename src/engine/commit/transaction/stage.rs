@@ -16,6 +16,7 @@ use crate::model::agent::{Agent, Lease, LeaseRecord, RemoteRecord, Seen, Session
 use crate::model::args::Ref;
 use crate::model::event::{Author, Entity, Entry};
 use crate::model::id::{ABBREVIATION_MIN, Id, is_part, quoted};
+use crate::model::overlap::FileClaim;
 use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
 use crate::model::task::{Status, Task};
@@ -23,7 +24,6 @@ use crate::model::time::Time;
 use crate::rules::graph::{void_edges, void_pairs};
 use crate::rules::held::is_held;
 use crate::rules::lease;
-use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::Viewer;
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Grant, Part, Stage, TaskElsewhere};

@@ -3,6 +3,7 @@
 //! Leaves to others: what readiness means (`rules::readiness`), and the whole plan at once (`plan`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::actors::{lease_record, viewer_with_rights};
 use super::reference::{handle, is_dropped};
@@ -22,9 +23,8 @@ use crate::reports::extent::Extent;
 use crate::reports::ready::{Score, Scored};
 use crate::reports::view::{Around, TaskView};
 use crate::rules::graph::{void_edges, void_pairs};
-use crate::rules::readiness::{
-    self, Blocker, BlockerRules, BlockerState, Facts, Missing, Reason, Surroundings, holding_parent,
-};
+use crate::rules::readiness::{self, Blocker, BlockerRules, BlockerState, Facts, Reason};
+use crate::rules::surroundings::{Records, counting, holding_parent, waits};
 use crate::store::index::Index;
 
 /// A task as JSON with bounded lists and texts.
@@ -69,7 +69,7 @@ pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Blocker
 /// Errors: as [`show_task_elsewhere`].
 pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut OtherBranches) -> Result<Around> {
     let blocked_by = open_blockers(ws, task, index)?;
-    let children = counting_children(task.id, index)?;
+    let children = counting(&mut Indexed::new(ws, index), task.id, index.children(task.id)?)?;
     let mut children_done = 0;
     for child in &children {
         children_done += u64::from(!is_open_child(ws, index, *child)?);
@@ -141,8 +141,15 @@ fn reasons(
     let viewer = viewer_with_rights(ws)?;
     let parent = match (task.parent(), index) {
         (None, _) => None,
-        (Some(_), Some(index)) => holding_parent(&mut Indexed { ws, index }, task.id, ws.env.now())?,
-        (Some(_), None) => holding_parent(&mut AboveNew(ws), task.id, ws.env.now())?,
+        (Some(_), Some(index)) => holding_parent(&mut Indexed::new(ws, index), task.id, ws.env.now())?,
+        (Some(_), None) => {
+            let written = BTreeMap::new();
+            holding_parent(
+                &mut AroundNew { ws, written: &written, branch: DefaultBranch::new(ws) },
+                task.id,
+                ws.env.now(),
+            )?
+        }
     };
     let children = around.children - around.children_done;
     let facts = Facts { blockers: &around.blocked_by, children, lease, parent, overlaps: &around.overlaps };
@@ -153,41 +160,14 @@ fn reasons(
 
 /// The tasks that a task waits for, by edges that count.
 pub(crate) fn open_blockers(ws: &Workspace, task: &Task, index: &Index) -> Result<Vec<Blocker>> {
-    let (rules, mut branch) = (BlockerRules::of(&ws.settings), DefaultBranch::new(ws));
-    let mut open = waits(task.blockers(), |id| {
-        let state = index.blocker(id)?;
-        readiness::missing(state, rules, |at| branch.has_landed(id, at))
-    })?;
-    if !open.is_empty() && leads_back(task.id, |id| index.dependents(id))? {
-        let void = void(index)?;
-        open.retain(|blocker| !void.contains(&(RelationType::Blocks, blocker.id, task.id)));
-    }
-    Ok(open)
-}
-
-/// Those of these tasks of which something is missing.
-pub(super) fn waits(ids: Vec<Id>, mut missing: impl FnMut(Id) -> Result<Option<Missing>>) -> Result<Vec<Blocker>> {
-    let blocker = |id: Id| Ok(missing(id)?.map(|missing| Blocker { id, missing }));
-    ids.into_iter().map(blocker).filter_map(Result::transpose).collect()
+    waits(&mut Indexed::new(ws, index), task)
 }
 
 /// The tasks that a new task waits for, by the files; `written` are those that its command changed.
 ///
 /// Errors: `ERR_GIT` if the default branch of the remote must be read and cannot be.
-pub(crate) fn blockers_of_new(
-    ws: &Workspace,
-    task: &Task,
-    written: &BTreeMap<Id, std::rc::Rc<Task>>,
-) -> Result<Vec<Blocker>> {
-    let (rules, mut branch) = (BlockerRules::of(&ws.settings), DefaultBranch::new(ws));
-    waits(task.blockers(), |id| {
-        let read = || match load_task(ws, id) {
-            Ok(loaded) => Some(BlockerState::from(&loaded.task)),
-            Err(_) => is_dropped(ws, id).then_some(BlockerState::DROPPED),
-        };
-        let state = written.get(&id).map(|task| BlockerState::from(&**task)).or_else(read);
-        readiness::missing(state, rules, |at| branch.has_landed(id, at))
-    })
+pub(crate) fn blockers_of_new(ws: &Workspace, task: &Task, written: &BTreeMap<Id, Rc<Task>>) -> Result<Vec<Blocker>> {
+    waits(&mut AroundNew { ws, written, branch: DefaultBranch::new(ws) }, task)
 }
 
 /// Whether a child counts as unfinished for its parent.
@@ -195,98 +175,88 @@ pub(crate) fn is_open_child(ws: &Workspace, index: &Index, child: Id) -> Result<
     Ok(readiness::is_open_child(index.blocker(child)?, BlockerRules::of(&ws.settings)))
 }
 
-/// The children of a task, by edges that count.
-fn counting_children(id: Id, index: &Index) -> Result<Vec<Id>> {
-    let mut children = index.children(id)?;
-    if !children.is_empty() && leads_back(id, |id| index.children(id))? {
-        let void = void(index)?;
-        children.retain(|child| !void.contains(&(RelationType::ParentOf, id, *child)));
-    }
-    Ok(children)
-}
-
-fn void(index: &Index) -> Result<BTreeSet<(RelationType, Id, Id)>> {
-    let edges = index.open_edges()?;
-    Ok(void_pairs(&edges, &void_edges(&edges)))
-}
-
-/// The tasks of the read model as readiness asks for them.
+/// The tasks of the read model.
 struct Indexed<'a> {
     ws: &'a Workspace,
     index: &'a Index,
+    branch: DefaultBranch<'a>,
 }
 
-impl Surroundings for Indexed<'_> {
-    fn parent(&mut self, id: Id) -> Result<Option<Id>> {
-        let above = |id| Ok(self.index.task(id)?.and_then(|task| task.parent()).into_iter().collect());
-        let Some(parent) = self.index.task(id)?.and_then(|task| task.parent()) else { return Ok(None) };
-        if self.index.status(parent)?.is_none_or(Status::is_finished) {
-            return Ok(None);
-        }
-        let counts = !leads_back(id, above)? || !void(self.index)?.contains(&(RelationType::ParentOf, parent, id));
-        Ok(counts.then_some(parent))
-    }
-
-    fn defer_until(&mut self, id: Id) -> Result<Option<Time>> {
-        Ok(self.index.task(id)?.and_then(|task| task.fields.defer_until))
-    }
-
-    fn blockers(&mut self, id: Id) -> Result<Vec<Id>> {
-        let Some(task) = self.index.task(id)? else { return Ok(Vec::new()) };
-        Ok(open_blockers(self.ws, &task, self.index)?.into_iter().map(|blocker| blocker.id).collect())
-    }
-
-    fn children(&mut self, id: Id) -> Result<Vec<Id>> {
-        let mut open = Vec::new();
-        for child in counting_children(id, self.index)? {
-            if is_open_child(self.ws, self.index, child)? {
-                open.push(child);
-            }
-        }
-        Ok(open)
+impl<'a> Indexed<'a> {
+    fn new(ws: &'a Workspace, index: &'a Index) -> Self {
+        Indexed { ws, index, branch: DefaultBranch::new(ws) }
     }
 }
 
-/// The tasks above a new one, from their files. No task can wait for a new one yet, apart from those above it.
-struct AboveNew<'a>(&'a Workspace);
-
-impl Surroundings for AboveNew<'_> {
-    fn parent(&mut self, id: Id) -> Result<Option<Id>> {
-        let Some(parent) = load_task(self.0, id)?.task.parent() else { return Ok(None) };
-        Ok((!load_task(self.0, parent)?.task.status.is_finished()).then_some(parent))
+impl Records for Indexed<'_> {
+    fn rules(&self) -> BlockerRules {
+        BlockerRules::of(&self.ws.settings)
     }
 
-    fn defer_until(&mut self, id: Id) -> Result<Option<Time>> {
-        Ok(load_task(self.0, id)?.task.fields.defer_until)
+    fn task(&mut self, id: Id) -> Result<Option<Rc<Task>>> {
+        Ok(self.index.task(id)?.map(Rc::new))
     }
 
-    fn blockers(&mut self, id: Id) -> Result<Vec<Id>> {
-        let task = load_task(self.0, id)?.task;
-        let open = blockers_of_new(self.0, &task, &BTreeMap::new())?;
-        Ok(open.into_iter().map(|blocker| blocker.id).collect())
+    fn state(&mut self, id: Id) -> Result<Option<BlockerState>> {
+        self.index.blocker(id)
     }
 
-    fn children(&mut self, _: Id) -> Result<Vec<Id>> {
+    fn has_landed(&mut self, id: Id, at: Time) -> Result<bool> {
+        self.branch.has_landed(id, at)
+    }
+
+    fn all_children(&mut self, id: Id) -> Result<Vec<Id>> {
+        self.index.children(id)
+    }
+
+    fn dependents(&mut self, id: Id) -> Result<Vec<Id>> {
+        self.index.dependents(id)
+    }
+
+    fn void(&mut self) -> Result<Rc<BTreeSet<(RelationType, Id, Id)>>> {
+        let edges = self.index.open_edges()?;
+        Ok(Rc::new(void_pairs(&edges, &void_edges(&edges))))
+    }
+}
+
+/// The tasks around a new one, as its command left them, or else from their files. None can wait for it yet but those above it.
+struct AroundNew<'a> {
+    ws: &'a Workspace,
+    written: &'a BTreeMap<Id, Rc<Task>>,
+    branch: DefaultBranch<'a>,
+}
+
+impl Records for AroundNew<'_> {
+    fn rules(&self) -> BlockerRules {
+        BlockerRules::of(&self.ws.settings)
+    }
+
+    fn task(&mut self, id: Id) -> Result<Option<Rc<Task>>> {
+        // What cannot be read counts as what is not here.
+        let read = || load_task(self.ws, id).ok().map(|loaded| Rc::new(loaded.task));
+        Ok(self.written.get(&id).cloned().or_else(read))
+    }
+
+    fn state(&mut self, id: Id) -> Result<Option<BlockerState>> {
+        let dropped = || is_dropped(self.ws, id).then_some(BlockerState::DROPPED);
+        Ok(self.task(id)?.map(|task| BlockerState::from(&*task)).or_else(dropped))
+    }
+
+    fn has_landed(&mut self, id: Id, at: Time) -> Result<bool> {
+        self.branch.has_landed(id, at)
+    }
+
+    fn all_children(&mut self, _: Id) -> Result<Vec<Id>> {
         Ok(Vec::new())
     }
 
-    fn awaits(&mut self, _: Id, _: Id) -> Result<bool> {
-        Ok(false)
+    fn dependents(&mut self, _: Id) -> Result<Vec<Id>> {
+        Ok(Vec::new())
     }
-}
 
-/// Whether a chain of edges that begins at a task leads back to it.
-fn leads_back(id: Id, next: impl Fn(Id) -> Result<Vec<Id>>) -> Result<bool> {
-    let (mut open, mut seen) = (next(id)?, BTreeSet::new());
-    while let Some(task) = open.pop() {
-        if task == id {
-            return Ok(true);
-        }
-        if seen.insert(task) {
-            open.extend(next(task)?);
-        }
+    fn void(&mut self) -> Result<Rc<BTreeSet<(RelationType, Id, Id)>>> {
+        Ok(Rc::default())
     }
-    Ok(false)
 }
 
 /// The longest chain of unfinished tasks that wait for a task.
