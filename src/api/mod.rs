@@ -268,7 +268,7 @@ pub fn export(ws: &Workspace, format: ExportFormat, take: Take<'_>) -> Result<Ex
 ///
 /// Errors: `ERR_IO` if the store cannot be read.
 pub fn board(ws: &Workspace, live: bool) -> Result<String> {
-    retry_on_damaged_index(ws, || board::board(ws, live)).map(|page| page.text)
+    retry_on_damaged_index(ws, || board::board(ws, live)).and_then(board::BoardPage::text)
 }
 
 /// The measurements of this process and of the plan, as Prometheus text.

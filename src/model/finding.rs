@@ -135,6 +135,8 @@ rules! {
     LogDuplicate = "log-duplicate", Warning, Yes, Render, "agentpm lint --fix removes the copy";
     /// An archive is not sorted, or holds a task that belongs elsewhere.
     ArchiveForm = "archive-form", Warning, Yes, Render, "agentpm resolve sorts it, or brings the task back";
+    /// A log or an archive still holds a text that was redacted.
+    TextRedacted = "text-redacted", Error, No, Other, "agentpm resolve removes it; git history may still hold it";
     /// Two different events have one id; neither counts.
     EventConflict = "event-id-conflict", Error, No, Other, "restore the true line from git history; agentpm never chooses between them";
     /// An event names another entity than the log that contains it.

@@ -320,6 +320,28 @@ fn entries_at(store: &Store, task: Id, archived: &Archived) -> Result<Option<Vec
     Ok(Some(entries))
 }
 
+/// The tasks of which a line in an archive contains a text.
+///
+/// Errors: `ERR_IO` if an archive cannot be read.
+pub fn mentioning(store: &Store, text: &str) -> Result<BTreeSet<Id>> {
+    let mut tasks = BTreeSet::new();
+    for archive in &archived(store)?.archives {
+        let failed = |e: std::io::Error| Error::io("read", &store.path().join(&archive.path), &e);
+        let mut reader = BufReader::with_capacity(64 * 1024, store.dir.open_file(&archive.path).map_err(failed)?);
+        let mut line = Vec::new();
+        loop {
+            let (_, is_ended) = read_line(&mut reader, &mut line, MAX_LINE + 2).map_err(failed)?;
+            if std::str::from_utf8(&line).is_ok_and(|line| line.contains(text)) {
+                tasks.extend(task_of(&line));
+            }
+            if !is_ended {
+                break;
+            }
+        }
+    }
+    Ok(tasks)
+}
+
 /// All tasks of a store, sorted: those that have a folder, and those of which an archive holds lines.
 ///
 /// Errors: `ERR_IO` if a folder or an archive cannot be read.
@@ -366,16 +388,29 @@ fn read_cache(cache: &Cache) -> Option<Vec<Archive>> {
     for known in header.archives {
         let (own, after) = rest.split_at_checked(known.places.checked_mul(RECORD)?)?;
         rest = after;
-        let places: Option<Vec<Place>> = own.chunks_exact(RECORD).map(place_from).collect();
-        let places = places?;
-        if !places.is_sorted() {
-            return None;
-        }
+        let places = places_from(own)?;
         let Known { path, size, mtime, ctime, inode, read_at, .. } = known;
         let mark = Mark { size, mtime, ctime, inode };
         archives.push(Archive { path, mark, places: places.into(), read_at });
     }
     rest.is_empty().then_some(archives)
+}
+
+/// Sorted places as bytes.
+pub(super) fn bytes_of_places(places: &[Place]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(places.len() * RECORD);
+    for place in places {
+        bytes.extend_from_slice(&place.task.to_bytes());
+        bytes.extend_from_slice(&place.at.to_le_bytes());
+        bytes.extend_from_slice(&place.length.to_le_bytes());
+    }
+    bytes
+}
+
+/// The places that bytes hold; `None` if they are not sorted.
+pub(super) fn places_from(bytes: &[u8]) -> Option<Vec<Place>> {
+    let places: Option<Vec<Place>> = bytes.chunks_exact(RECORD).map(place_from).collect();
+    places.filter(|places| places.is_sorted())
 }
 
 fn place_from(record: &[u8]) -> Option<Place> {
@@ -396,11 +431,7 @@ fn write_cache(cache: &Cache, archives: &[Archive]) {
     let header = Header { form: FORM, boot: cache.boot.clone(), archives: archives.iter().map(known).collect() };
     let Ok(mut bytes) = serde_json::to_vec(&header) else { return };
     bytes.push(b'\n');
-    for place in archives.iter().flat_map(|archive| archive.places.iter()) {
-        bytes.extend_from_slice(&place.task.to_bytes());
-        bytes.extend_from_slice(&place.at.to_le_bytes());
-        bytes.extend_from_slice(&place.length.to_le_bytes());
-    }
+    archives.iter().for_each(|archive| bytes.extend(bytes_of_places(&archive.places)));
     let (Some(folder), Some(name)) = (cache.path.parent(), cache.path.file_name()) else { return };
     let written = Dir::open(folder).and_then(|dir| dir.replace(Path::new(name), &bytes, 0o666));
     if let Err(e) = written {

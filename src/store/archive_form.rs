@@ -1,6 +1,7 @@
 //! The canonical form of an archive: the event lines of tasks, sorted by task, Lamport time and id, each once.
 //!
-//! Guarantees that a line which is no event of a task is kept, after all others. Conflict markers of git are dropped.
+//! Guarantees that a line which is no event of a task is kept, after all others. Conflict markers of git are dropped, and so is a text
+//! that a redaction in the same archive names.
 //! Leaves to others: which tasks belong in it.
 
 use std::collections::BTreeSet;
@@ -8,11 +9,13 @@ use std::io::{BufReader, Read};
 
 use crate::env::files::read_line;
 use crate::error::{Code, Error, Result};
-use crate::model::event::{MAX_LINE, Stamp, parse_line};
+use crate::model::event::{Entry, MAX_LINE, Stamp, parse_line};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
+use crate::model::payload::Payload;
 use crate::store::layout::Store;
 use crate::store::log::is_marker;
+use crate::store::project::without_text;
 
 /// The most findings about one archive.
 const MAX_FINDINGS: usize = 1_000;
@@ -63,9 +66,47 @@ pub fn merged(base: &[u8], ours: &[u8], theirs: &[u8]) -> Vec<u8> {
     }
     let (base, ours, theirs) = (lines(base), lines(ours), lines(theirs));
     let is_kept = |line: &&&[u8]| !base.contains(**line) || (ours.contains(**line) && theirs.contains(**line));
-    let mut all: Vec<Line> = ours.union(&theirs).filter(is_kept).map(|line| line_of(line)).collect();
-    all.sort();
-    all.into_iter().flat_map(|(_, _, line)| line.into_iter().chain([b'\n'])).collect()
+    bytes_of(canonical(ours.union(&theirs).filter(is_kept).map(|line| line_of(line)).collect()))
+}
+
+/// An archive without the lines of these tasks.
+pub fn without(bytes: &[u8], tasks: &BTreeSet<Id>) -> Vec<u8> {
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(line_of);
+    bytes_of(lines.filter(|(_, place, _)| !place.is_some_and(|(task, _)| tasks.contains(&task))).collect())
+}
+
+fn bytes_of(lines: Vec<Line>) -> Vec<u8> {
+    lines.into_iter().flat_map(|(_, _, line)| line.into_iter().chain([b'\n'])).collect()
+}
+
+/// Lines in canonical form: sorted, each once, without the texts that redactions among them name.
+pub(super) fn canonical(mut lines: Vec<Line>) -> Vec<Line> {
+    let entry = |line: &[u8]| {
+        let text = std::str::from_utf8(line).ok()?;
+        Some(Entry { event: parse_line(text).ok()?, line: text.into() })
+    };
+    // Most archives hold no redaction, so that no line is parsed again.
+    let may_redact = |line: &[u8]| std::str::from_utf8(line).is_ok_and(|text| text.contains("\"ContextRedacted\""));
+    let mut redacted = BTreeSet::new();
+    for (_, place, line) in lines.iter().filter(|(_, _, line)| may_redact(line)) {
+        if let (Some((task, _)), Some(Payload::ContextRedacted(p))) = (place, entry(line).map(|e| e.event.payload)) {
+            redacted.insert((*task, p.entry));
+        }
+    }
+    if !redacted.is_empty() {
+        for (_, _, line) in
+            lines.iter_mut().filter(|(_, place, _)| place.is_some_and(|(task, at)| redacted.contains(&(task, at.id))))
+        {
+            if let Some(mut entry) = entry(line).filter(|entry| !entry.event.is_redacted())
+                && without_text(&mut entry).unwrap_or_default()
+            {
+                *line = entry.line.into_boxed_bytes();
+            }
+        }
+    }
+    lines.sort();
+    lines.dedup();
+    lines
 }
 
 fn line_of(line: &[u8]) -> Line {

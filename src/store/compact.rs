@@ -22,7 +22,7 @@ use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::rules::fold::fold;
 use crate::store::archive::{self, Archived};
-use crate::store::archive_form::{Line, lines_of};
+use crate::store::archive_form::{Line, canonical, lines_of};
 use crate::store::dropped::{self, DroppedTasks};
 use crate::store::entity::{read_log, read_own_log, read_yaml};
 use crate::store::layout::{ARCHIVE, DROPPED, LOG, Store, is_archive, task_dir};
@@ -266,10 +266,9 @@ fn write(
     replace(store, path, lines)
 }
 
-fn replace(store: &Store, path: &str, mut lines: Vec<Line>) -> Result<()> {
+fn replace(store: &Store, path: &str, lines: Vec<Line>) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("write", &store.path().join(path), &e);
-    lines.sort();
-    lines.dedup();
+    let lines = canonical(lines);
     if lines.is_empty() {
         return store.dir.remove(path).map_err(failed);
     }
@@ -293,8 +292,11 @@ pub fn sort(store: &Store) -> Result<Vec<String>> {
     for archive in &archived.archives {
         let lines = lines_of(store, &archive.path)?;
         let bytes: usize = lines.iter().map(|(_, _, line)| line.len() + 1).sum();
-        let is_canonical = lines.windows(2).all(|pair| pair[0] < pair[1]) && bytes as u64 == archive.mark.size;
-        if !is_canonical {
+        let is_sorted = lines.windows(2).all(|pair| pair[0] < pair[1]) && bytes as u64 == archive.mark.size;
+        let lines = canonical(lines);
+        // A text that was redacted shortens its line.
+        let is_shorter = lines.iter().map(|(_, _, line)| line.len() + 1).sum::<usize>() < bytes;
+        if !is_sorted || is_shorter {
             replace(store, &archive.path, lines)?;
         }
     }
@@ -346,6 +348,13 @@ pub fn redacts(entries: &[Entry]) -> bool {
 ///
 /// Errors: as [`apply`].
 pub fn remove_folder(store: &Store, id: Id) -> Result<()> {
+    remove_folder_of(store, id, &archive::entries(store, id)?)
+}
+
+/// Removes the folder of a task with no other events than these, unless its readable file was edited.
+///
+/// Errors: as [`apply`].
+pub fn remove_folder_of(store: &Store, id: Id, known: &[Entry]) -> Result<()> {
     let folder = task_dir(id);
     let failed = |e: std::io::Error| Error::io("remove", &store.path().join(&folder), &e);
     let dir = match store.dir.dir(&folder) {
@@ -354,12 +363,20 @@ pub fn remove_folder(store: &Store, id: Id) -> Result<()> {
         Err(e) => return Err(failed(e)),
     };
     let entity = Entity::Task(id);
-    let (archived, mut log) = (archive::entries(store, id)?, read_own_log(store, &entity)?);
-    let held: BTreeSet<&str> = archived.iter().map(|entry| &*entry.line).collect();
-    let is_held = log.entries.iter().all(|entry| held.contains(&*entry.line)) && log.foreign.is_empty() && !log.fixed;
-    log.add_archived(archived);
+    let mut log = read_own_log(store, &entity)?;
+    let held: BTreeSet<&str> = known.iter().map(|entry| &*entry.line).collect();
+    // A redaction among the known events removed the text of an earlier one.
+    let redacted: BTreeSet<Id> = known.iter().filter(|e| e.event.is_redacted()).map(|e| e.event.id).collect();
+    let is_known = |entry: &Entry| held.contains(&*entry.line) || redacted.contains(&entry.event.id);
+    let is_held = log.entries.iter().all(is_known) && log.foreign.is_empty() && !log.fixed;
     let yaml = read_yaml(store, &entity).map_err(failed)?;
-    let is_edited = yaml.is_some_and(|bytes| bytes != render(&entity, &log.entries).as_bytes());
+    // It was rendered from the log, or from later events that arrived with the archive.
+    let is_edited = yaml.is_some_and(|bytes| {
+        bytes != render(&entity, &log.entries).as_bytes() && {
+            log.add_archived(known.to_vec());
+            bytes != render(&entity, &log.entries).as_bytes()
+        }
+    });
     if !is_held || is_edited {
         return Ok(());
     }

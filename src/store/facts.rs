@@ -17,18 +17,20 @@ use crate::error::Result;
 use crate::model::id::Id;
 use crate::model::task::Status;
 use crate::model::time::Time;
+use crate::store::archive::{Place, bytes_of_places, places_from};
 use crate::store::database::{self, Form};
 use crate::store::index::id_of;
 
 const FORM: Form = Form {
-    schema: 5,
+    schema: 6,
     tables: &["
-CREATE TABLE tip(oid TEXT PRIMARY KEY, seconds INTEGER NOT NULL, tasks TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE tip(oid TEXT PRIMARY KEY, seconds INTEGER NOT NULL, tasks TEXT NOT NULL, archives TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE tree(n INTEGER PRIMARY KEY, oid TEXT NOT NULL UNIQUE, base INTEGER NOT NULL);
 CREATE TABLE base(shard TEXT NOT NULL, n INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY(shard, n)) WITHOUT ROWID;
 CREATE TABLE differs(shard TEXT NOT NULL, tree INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY(shard, tree)) WITHOUT ROWID;
 CREATE TABLE folder(oid TEXT PRIMARY KEY, folders TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE log(folder TEXT PRIMARY KEY, oid TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE archive(oid TEXT PRIMARY KEY, places BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE state(log TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE related(shard TEXT PRIMARY KEY, edges TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE completion(tree TEXT NOT NULL, task TEXT NOT NULL, at INTEGER, PRIMARY KEY(tree, task)) WITHOUT ROWID;
@@ -68,17 +70,30 @@ pub struct State {
     pub events: Vec<Id>,
 }
 
+/// A commit, as far as its plan is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tip {
+    /// Its time, in seconds since 1970.
+    pub seconds: i64,
+    /// The tree of its tasks.
+    pub tasks: Option<Name>,
+    /// The tree of its archives.
+    pub archives: Option<Name>,
+}
+
 /// Facts that were just read, to be stored.
 #[derive(Debug, Default)]
 pub struct NewFacts {
-    /// Commits, with their time in seconds since 1970 and the tree of their tasks, if any.
-    pub tips: Vec<(Name, i64, Option<Name>)>,
+    /// Commits.
+    pub tips: Vec<(Name, Tip)>,
     /// Trees of tasks, the one checked out here first.
     pub trees: Vec<(Name, Shards)>,
-    /// Folders of the fan-out, with a line for each folder in them: its name and its object.
+    /// Folders of the fan-out and of archives, with a line for each item in them: its name and its object.
     pub folders: Vec<(Name, String)>,
     /// Folders of tasks, with their logs, if any.
     pub logs: Vec<(Name, Option<Name>)>,
+    /// Archives, and where the lines of each task stand in them.
+    pub archives: Vec<(Name, Vec<Place>)>,
     /// The states of logs.
     pub states: Vec<(Name, State)>,
     /// Shards, with a line for each relationship that a log in them ever contained.
@@ -94,6 +109,7 @@ impl NewFacts {
             && self.trees.is_empty()
             && self.folders.is_empty()
             && self.logs.is_empty()
+            && self.archives.is_empty()
             && self.states.is_empty()
             && self.related.is_empty()
             && self.completions.is_none()
@@ -130,15 +146,24 @@ impl Facts {
         Ok(Facts { db })
     }
 
-    /// A commit: its time in seconds since 1970 and the tree of its tasks.
-    pub fn tip(&self, oid: &str) -> Option<(i64, Option<Name>)> {
+    /// A commit.
+    pub fn tip(&self, oid: &str) -> Option<Tip> {
+        let read =
+            |row: &Row<'_>| Ok(Tip { seconds: row.get(0)?, tasks: some(row.get(1)?), archives: some(row.get(2)?) });
         let ask = || {
-            self.db
-                .prepare_cached("SELECT seconds, tasks FROM tip WHERE oid = ?1")?
-                .query_row([oid], |row| Ok((row.get(0)?, some(row.get(1)?))))
-                .optional()
+            let mut ask = self.db.prepare_cached("SELECT seconds, tasks, archives FROM tip WHERE oid = ?1")?;
+            ask.query_row([oid], read).optional()
         };
         known(ask())
+    }
+
+    /// Where the lines of each task stand in an archive.
+    pub fn archive(&self, oid: &str) -> Option<Vec<Place>> {
+        let ask = || {
+            let mut ask = self.db.prepare_cached("SELECT places FROM archive WHERE oid = ?1")?;
+            ask.query_row([oid], |row| row.get::<_, Vec<u8>>(0)).optional()
+        };
+        places_from(&known(ask())?)
     }
 
     /// The number of a tree of tasks, and that of its base.
@@ -164,7 +189,7 @@ impl Facts {
         known(ask())
     }
 
-    /// The folders in a folder of the fan-out, as stored.
+    /// The items in a folder of the fan-out or of archives, as stored.
     pub fn folders(&self, folder: &str) -> Option<String> {
         self.text("SELECT folders FROM folder WHERE oid = ?1", folder)
     }
@@ -212,13 +237,20 @@ impl Facts {
         let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         let pragma = |name: &str| tx.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
         if (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")? > MOST {
-            for table in ["tip", "tree", "base", "differs", "folder", "log", "state", "related", "completion"] {
+            for table in
+                ["tip", "tree", "base", "differs", "folder", "log", "archive", "state", "related", "completion"]
+            {
                 tx.execute(&format!("DELETE FROM {table}"), [])?;
             }
         }
-        for (oid, seconds, tasks) in &news.tips {
-            let tasks = tasks.as_deref().unwrap_or_default();
-            tx.prepare_cached("INSERT OR IGNORE INTO tip VALUES(?1,?2,?3)")?.execute(params![oid, seconds, tasks])?;
+        for (oid, Tip { seconds, tasks, archives }) in &news.tips {
+            let [tasks, archives] = [tasks, archives].map(|tree| tree.as_deref().unwrap_or_default());
+            tx.prepare_cached("INSERT OR IGNORE INTO tip VALUES(?1,?2,?3,?4)")?
+                .execute(params![oid, seconds, tasks, archives])?;
+        }
+        for (oid, places) in &news.archives {
+            tx.prepare_cached("INSERT OR IGNORE INTO archive VALUES(?1,?2)")?
+                .execute(params![oid, bytes_of_places(places)])?;
         }
         let mut base = if news.trees.is_empty() { None } else { newest_base(&tx)? };
         for (place, (oid, shards)) in news.trees.iter().enumerate() {

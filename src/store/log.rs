@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::event::{Entry, MAX_LAMPORT_JUMP, MAX_LINE, Stamp, parse_line};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
+use crate::model::payload::Payload;
 
 /// The largest log that is read, in bytes.
 pub const MAX_LOG: u64 = 128 * 1024 * 1024;
@@ -63,6 +64,8 @@ pub struct Log {
     pub unsorted: bool,
     /// An archive holds events that the file lacks, so a change writes the whole log.
     pub partial: bool,
+    /// Entries without text here, of which an archive holds a line with the text.
+    pub unredacted: Vec<Id>,
     /// Part of the file is not in memory (a line too long, too many foreign lines, a file too large), so rewriting it would
     /// lose something.
     pub fixed: bool,
@@ -199,13 +202,33 @@ impl Log {
     /// Adds the events that an archive holds of the same entity.
     pub fn add_archived(&mut self, archived: Vec<Entry>) {
         let known: HashMap<Id, &Entry> = self.entries.iter().map(|entry| (entry.event.id, entry)).collect();
-        // A redaction removes the text from the log first.
-        let is_known = |entry: &Entry| {
-            known.get(&entry.event.id).is_some_and(|known| known.line == entry.line || known.event.is_redacted())
-        };
-        let more: Vec<Entry> = archived.into_iter().filter(|entry| !is_known(entry)).collect();
+        let mut more = Vec::new();
+        for entry in archived {
+            match known.get(&entry.event.id) {
+                Some(known) if known.line == entry.line => {}
+                // A redaction removes the text from the log first.
+                Some(known) if known.event.is_redacted() => self.unredacted.push(entry.event.id),
+                _ => more.push(entry),
+            }
+        }
         self.partial |= !more.is_empty();
         self.entries.extend(more);
+    }
+
+    /// The context entries whose text a redaction removed and another line, or an archive, still holds.
+    pub fn redacted_texts(&self) -> BTreeSet<Id> {
+        let named = |entry: &Entry| match &entry.event.payload {
+            Payload::ContextRedacted(p) => Some(p.entry),
+            _ => None,
+        };
+        let named: BTreeSet<Id> = self.entries.iter().filter_map(named).collect();
+        let holds_text = |entry: &&Entry| {
+            matches!(entry.event.payload, Payload::ContextAdded(_))
+                && named.contains(&entry.event.id)
+                && !entry.event.is_redacted()
+        };
+        let in_log = self.entries.iter().filter(holds_text).map(|entry| entry.event.id);
+        in_log.chain(self.unredacted.iter().copied()).collect()
     }
 
     /// The line of an event; the first of several copies.

@@ -236,6 +236,89 @@ fn the_driver_keeps_the_file_of_a_new_task_that_git_takes_for_a_renamed_one() {
 }
 
 #[test]
+fn without_the_driver_no_value_of_a_removed_task_becomes_a_hand_edit_of_a_new_one() {
+    let intent: String = (0..60).map(|n| format!("line {n} of an intent that tasks of a kind share\n")).collect();
+    for late_merges in [false, true] {
+        let closed = Closed::new();
+        let room = &closed.room;
+        room.at("2026-03-10T10:00:00Z");
+        let more = ["--intent", &intent, "--label", "old", "--estimate", "1d"];
+        let task = room.task("add the endpoint", &more);
+        room.run(&["task", "transition", &task, "--status", "cancelled"]).data();
+        room.run(&["task", "archive", &task]).data();
+        commit(room, "one more");
+        room.at("2026-11-20T10:00:00Z");
+        branch(room, "late");
+        room.run(&["task", "update", &task, "--add-label", "late", "--estimate", "9d"]).data();
+        commit(room, "late");
+        switch(room, "main");
+        closed.compact();
+        let twin = room.task("add the endpoint", &more);
+        commit(room, "compact, and a task like the one");
+        let before = (room.get(&twin), fs::read_to_string(room.log_of(&twin)).unwrap());
+        if late_merges {
+            switch(room, "late");
+        }
+        room.git(&["merge", "-q", "--no-edit", if late_merges { "main" } else { "late" }]);
+        let merged = fs::read_to_string(room.yaml_of(&twin)).unwrap();
+        assert!(
+            merged.contains("9d") && merged.contains("- late"),
+            "git takes the one for the other renamed: {merged}"
+        );
+        room.run(&["resolve"]).data();
+        room.run(&["lint", "--fix"]).data();
+        let log = fs::read_to_string(room.log_of(&twin)).unwrap();
+        assert_eq!((room.get(&twin), log), before, "{late_merges}");
+        assert_eq!(room.get(&task)["estimate"], "9d");
+        room.is_clean();
+    }
+}
+
+#[test]
+fn a_branch_that_began_before_sees_that_another_one_finished_and_compacted_a_task() {
+    let room = Sandbox::new();
+    let task = room.task("the only one", &[]);
+    commit(&room, "plan");
+    branch(&room, "stale");
+    let other = room.task("of the branch", &["--priority", "-3"]);
+    commit(&room, "a task");
+    switch(&room, "main");
+    room.run(&["claim", &task]).data();
+    room.run(&["done", &task]).data();
+    room.run(&["task", "archive", &task]).data();
+    room.run(&["compact", "--older-than", "0s"]).data();
+    commit(&room, "compact");
+    switch(&room, "stale");
+    for _ in 0..2 {
+        let next = room.run(&["next"]).data();
+        assert_eq!(next["id"].as_str().or(next["task"]["id"].as_str()), Some(&*other), "{next}");
+        let refused = room.run(&["claim", &task]);
+        assert!(refused.code != 0 && refused.stdout.contains("main"), "{refused:?}");
+    }
+    merge(&room, "main");
+    assert_eq!(room.get(&task)["status"], "archived");
+    room.is_clean();
+}
+
+#[test]
+fn a_review_follows_the_edges_of_archived_tasks() {
+    let closed = Closed::new();
+    let room = &closed.room;
+    let waits = room.task("closed, and names another", &["--blocked-by", &closed.done]);
+    room.run(&["claim", &waits]).data();
+    room.run(&["done", &waits]).data();
+    room.run(&["task", "archive", &waits]).data();
+    room.run(&["compact", "--older-than", "0s"]).data();
+    commit(room, "compact");
+    branch(room, "work");
+    fs::remove_dir_all(room.task_dir(&closed.done)).unwrap();
+    commit(room, "without the blocker");
+    let review = room.run(&["review", "main..work"]).data();
+    let named = |finding: &Value| finding["code"] == "dangling-reference" && finding["task"] == json!(waits);
+    assert!(review["findings"].as_array().unwrap().iter().any(named), "{review}");
+}
+
+#[test]
 fn an_event_that_git_moved_into_an_archive_wakes_the_task() {
     let closed = Closed::new();
     let room = &closed.room;

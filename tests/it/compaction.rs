@@ -181,6 +181,33 @@ fn a_redaction_reaches_the_archive() {
 }
 
 #[test]
+fn an_undo_finds_the_events_of_archived_tasks() {
+    let room = Sandbox::new();
+    room.at(LONG_AGO);
+    let task = room.task("closed", &[]);
+    room.run(&["task", "update", &task, "--priority", "2", "--correlation-id", "r"]).data();
+    room.run(&["task", "update", &task, "--label", "x", "--plan-id", "p"]).data();
+    room.run(&["task", "transition", &task, "--status", "cancelled"]).data();
+    room.run(&["task", "archive", &task]).data();
+    let log = fs::read_to_string(room.log_of(&task)).unwrap();
+    let archiving: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    commit(&room, "plan");
+    room.at(NOW);
+    for undo in [
+        &["undo", "--correlation-id", "r"][..],
+        &["undo", "--plan-id", "p"],
+        &["undo", archiving["id"].as_str().unwrap()],
+    ] {
+        assert_eq!(room.run(&["compact"]).data()["tasks"], 1);
+        room.run(undo).data();
+        assert!(room.task_dir(&task).exists(), "{undo:?} brings the task back");
+        room.is_clean();
+    }
+    let now = room.get(&task);
+    assert_eq!((&now["priority"], &now["labels"], &now["status"]), (&json!(0), &json!([]), &json!("cancelled")));
+}
+
+#[test]
 fn what_is_not_whole_or_was_edited_stays() {
     let closed = Closed::new();
     let room = &closed.room;
@@ -239,6 +266,22 @@ fn a_dropped_task_leaves_a_record_and_blocks_no_other() {
     room.run(&["resolve"]).data();
     room.run(&["note", &closed.done, "--content", "a change looks after git"]).data();
     assert!(room.run(&["task", "get", &closed.first]).code != 0 && !room.task_dir(&closed.first).exists());
+    room.is_clean();
+}
+
+#[test]
+fn an_import_brings_no_dropped_task_back() {
+    let closed = Closed::new();
+    let room = &closed.room;
+    let export = room.run_short(&["export", "--format", "jsonl"]).stdout;
+    closed.compact();
+    room.run(&["compact", "--drop-before", "2026-06-01"]).data();
+    for more in [&["--dry-run"][..], &[]] {
+        let report = room.feed(&[&["import", "--from", "jsonl", "-"], more].concat(), export.as_bytes()).data();
+        assert_eq!((&report["added"]["events"], &report["total"]), (&json!(0), &json!(2)), "{report}");
+        let warnings = report["warnings"].to_string();
+        assert!(warnings.contains(&closed.first) && warnings.contains(&closed.second), "{warnings}");
+    }
     room.is_clean();
 }
 

@@ -347,3 +347,48 @@ fn a_damaged_line_is_named() {
     let answer = copy.run_short(&["export", "--format", "jsonl"]);
     assert!(answer.stderr.contains("was edited, which the export leaves out"), "{answer:?}");
 }
+
+#[test]
+fn an_export_that_breaks_rules_is_imported_without_findings_and_each_is_named() {
+    let room = Sandbox::new();
+    let gone = room.task("not in the export", &[]);
+    let blocker = room.task("a blocker", &[]);
+    let ids: Vec<String> = [&[][..], &["--blocked-by", &gone], &["--blocked-by", &blocker]]
+        .iter()
+        .map(|more| room.task("in the export", more))
+        .collect();
+    let (cycle, early) = (&ids[0], &ids[2]);
+    room.run(&["task", "block", &blocker, "--by", cycle]).data();
+    let text = exported(&room, "jsonl");
+    let event = |task: &str, lamport: u64, kind: &str, payload: Value| {
+        let id = format!("01K{:0>23}", lamport);
+        json!({"v": 1, "id": id, "lamport": lamport, "type": kind, "entity": format!("task/{task}"), "parents": [],
+            "agent": "ada", "at": "2026-11-20T10:00:00Z", "payload": payload})
+    };
+    // One blocker too many closes a cycle, and a task is completed before its blocker.
+    let more = [
+        event(cycle, 90, "RelationshipAdded", json!({"type": "blocks", "from": blocker, "to": cycle})),
+        event(early, 91, "TaskStatusChanged", json!({"from": "blocked", "to": "completed"})),
+    ];
+    let records = text.lines().filter(|line| !line.contains(&format!("\"task\":{{\"id\":\"{gone}\"")));
+    let mut records: Vec<Value> = records.map(|line| serde_json::from_str(line).unwrap()).collect();
+    for event in more {
+        let task = event["entity"].as_str().unwrap().trim_start_matches("task/").to_owned();
+        let record = records.iter_mut().find(|record| record["task"]["id"] == task.as_str()).unwrap();
+        let last = record["events"].as_array().unwrap().last().unwrap()["id"].clone();
+        let mut event = event;
+        event["parents"] = json!([last]);
+        record["events"].as_array_mut().unwrap().push(event);
+    }
+    let text: String = records.iter().map(|record| format!("{record}\n")).collect();
+    let copy = Sandbox::new();
+    for _ in 0..2 {
+        let report = copy.feed(&["import", "--from", "jsonl", "-"], text.as_bytes()).data();
+        let warnings = report["warnings"].to_string();
+        for named in [&gone, &ids[1], cycle, early] {
+            assert!(warnings.contains(named.as_str()), "{named}: {warnings}");
+        }
+        copy.is_clean();
+    }
+    assert_eq!(copy.get(early)["status"], "completed");
+}

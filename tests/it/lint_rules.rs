@@ -199,6 +199,14 @@ stories! {
         let last = text.lines().count();
         End::warning(shown(&s.room, &archive), last)
     },
+    text_redacted: |s| {
+        let note = s.lines()[2].clone();
+        let entry = serde_json::from_str::<Value>(&note).unwrap()["id"].as_str().unwrap().to_owned();
+        s.run(&["context", "redact", &entry, "--reason", "a secret"]);
+        let lines = s.lines();
+        s.write(&format!("{}\n{}\n{}\n{}\n{}\n", lines[0], lines[1], note, lines[2], lines[3]));
+        End::error(s.log(), 3)
+    },
     log_duplicate: |s| {
         s.write(&format!("{}{}\n", s.text(), s.lines()[0]));
         End::warning(s.log(), 4)
@@ -567,6 +575,7 @@ cases! { repaired by is_repaired {
     log_markers: Story::resolve,
     log_form: Story::fix,
     archive_form: Story::fix,
+    text_redacted: Story::resolve,
     log_duplicate: Story::fix,
     event_id_conflict: |s| {
         s.write(&(s.lines()[..4].join("\n") + "\n"));

@@ -11,6 +11,7 @@ mod sandbox;
 mod after_merge;
 mod agent_instructions;
 mod archives_in_git;
+mod archives_in_sync;
 mod board;
 mod bounds;
 mod branch_permissions;

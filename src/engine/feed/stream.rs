@@ -34,6 +34,7 @@ use crate::rules::roles::Verb;
 use crate::runtime::journal::{self, Carrier, Commit, Journal};
 use crate::runtime::journals::{Journals, Spot};
 use crate::runtime::lock::Lock;
+use crate::store::archive;
 use crate::store::entity::read_log;
 use crate::store::project::{check_home, without_text};
 
@@ -343,7 +344,7 @@ pub(crate) fn note_news(ws: &Workspace) -> Result<()> {
 
 /// The events in the logs that are not known, in their order, each with the log it stands in.
 fn arrived(ws: &Workspace, is_known: impl Fn(Id) -> bool + Sync) -> Result<Vec<(Stamp, Entity)>> {
-    let tasks = ws.store.task_folders()?.0.into_iter().map(Entity::Task);
+    let tasks = archive::all_tasks(&ws.store)?.into_iter().map(Entity::Task);
     let entities: Vec<Entity> = tasks.chain(read::agent_names(ws)?.into_iter().map(Entity::Agent)).collect();
     let looked = parallel::map(&entities, |entity| {
         let entries = read_log(&ws.store, entity)?.entries;

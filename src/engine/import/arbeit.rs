@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::collector::{Collector, Link};
 use super::source::{
-    Import, ImportedEdge, ImportedItem, ImportedNote, ImportedTask, Record, joined, shortened, without_bom, word,
+    ImportedEdge, ImportedItem, ImportedNote, ImportedTask, PackedImport, Record, joined, shortened, without_bom, word,
 };
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
@@ -28,7 +28,7 @@ const NAME: &str = "arbeit-export";
 ///
 /// Errors: `ERR_VALIDATION` for text that is not JSON (with line and column), another format, a task without id or
 /// title, a step or note without text, or an id that two tasks have.
-pub fn parse(text: &str) -> Result<Import> {
+pub(crate) fn parse(text: &str) -> Result<PackedImport> {
     let root = json::parse(without_bom(text)).map_err(|e| {
         Error::validation(format!("the arbeit export is not readable JSON: {e}")).hint("export it from arbeit again")
     })?;
@@ -167,22 +167,33 @@ fn read_relationship(found: &mut Collector, place: String, value: Value) -> Resu
 }
 
 /// A note can only be superseded by one that is there; another name stays in its metadata.
-fn resolve_superseded(imported: &mut Import) {
-    let notes = imported.tasks.iter().flat_map(|task| &task.context);
-    let known: BTreeSet<String> = notes.filter_map(|note| note.origin.clone()).collect();
-    for note in imported.tasks.iter_mut().flat_map(|task| &mut task.context) {
-        let Some(newer) = note.superseded_by.take_if(|newer| !known.contains(newer)) else { continue };
-        let what = note.origin.as_deref().unwrap_or("a note");
-        imported.warnings.push(format!("{}: superseded_by {} is not in the file", quoted(what), quoted(&newer)));
-        let rest = Map::from_iter([("superseded_by".to_owned(), Value::from(newer))]);
-        note.metadata = joined(note.metadata.take(), rest);
+fn resolve_superseded(imported: &mut PackedImport) {
+    let PackedImport { tasks, warnings, .. } = imported;
+    let notes = tasks.iter().flat_map(|task| task.open().context);
+    let known: BTreeSet<String> = notes.filter_map(|note| note.origin).collect();
+    let is_dangling = |note: &ImportedNote| note.superseded_by.as_ref().is_some_and(|newer| !known.contains(newer));
+    for task in tasks.iter_mut().filter(|task| task.open().context.iter().any(is_dangling)) {
+        task.change(|task| {
+            for note in task.context.iter_mut().filter(|note| is_dangling(note)) {
+                let newer = note.superseded_by.take().unwrap_or_default();
+                let what = note.origin.as_deref().unwrap_or("a note");
+                warnings.push(format!("{}: superseded_by {} is not in the file", quoted(what), quoted(&newer)));
+                let rest = Map::from_iter([("superseded_by".to_owned(), Value::from(newer))]);
+                note.metadata = joined(note.metadata.take(), rest);
+            }
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::import::source::Import;
     use serde_json::json;
+
+    fn parse(text: &str) -> Result<Import> {
+        super::parse(text).map(PackedImport::open)
+    }
 
     fn export() -> Value {
         json!({

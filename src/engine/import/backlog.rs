@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use super::PUT_OFF;
 use super::collector::{Collector, Link};
 use super::sections::{Section, Sections};
-use super::source::{Criteria, Import, ImportedEdge, ImportedNote, ImportedTask, Record, shortened, without_bom, word};
+use super::source::{
+    Criteria, ImportedEdge, ImportedNote, ImportedTask, PackedImport, Record, shortened, without_bom, word,
+};
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
 use crate::model::id::quoted;
@@ -36,7 +38,7 @@ enum Shelf {
 /// Reads the files of a folder, by their paths within it.
 ///
 /// Errors: `ERR_VALIDATION` if none of them is a task, or a task has no title.
-pub fn parse(files: &BTreeMap<String, String>) -> Result<Import> {
+pub(crate) fn parse(files: &BTreeMap<String, String>) -> Result<PackedImport> {
     let mut reader = Reader { statuses: statuses(files), ..Reader::default() };
     let mut sorted: Vec<(Shelf, &String, &String)> = Vec::new();
     for (path, text) in files.iter().filter(|(path, _)| path.ends_with(".md")) {
@@ -142,7 +144,7 @@ impl Reader {
         }
     }
 
-    fn finish(mut self) -> Import {
+    fn finish(mut self) -> PackedImport {
         for mut link in std::mem::take(&mut self.links) {
             link.edge.from = self.whole_id(link.edge.from);
             link.edge.to = self.whole_id(link.edge.to);
@@ -370,6 +372,11 @@ fn day(record: &mut Record, key: &str) -> Option<Time> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::import::source::Import;
+
+    fn parse(files: &BTreeMap<String, String>) -> Result<Import> {
+        super::parse(files).map(PackedImport::open)
+    }
 
     fn folder() -> BTreeMap<String, String> {
         [

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::collector::{Collector, Link};
-use super::source::{Import, ImportedEdge, ImportedNote, ImportedTask, Record, without_bom, word};
+use super::source::{ImportedEdge, ImportedNote, ImportedTask, PackedImport, Record, without_bom, word};
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
 use crate::model::id::quoted;
@@ -21,7 +21,7 @@ const FORMAT: &str = "beads";
 ///
 /// Errors: `ERR_VALIDATION` for a line that is not a JSON object (with line and column), an issue without id or title,
 /// or an id that two different lines have.
-pub fn parse(text: &str) -> Result<Import> {
+pub(crate) fn parse(text: &str) -> Result<PackedImport> {
     let mut reader = Reader::default();
     let mut seen = std::collections::BTreeSet::new();
     for (index, line) in without_bom(text).lines().enumerate() {
@@ -158,7 +158,7 @@ impl Reader {
         Ok(notes)
     }
 
-    fn finish(mut self) -> Import {
+    fn finish(mut self) -> PackedImport {
         let mut warn = |ids: &[String], what: &str| {
             if !ids.is_empty() {
                 self.found.warnings.push(format!("{what}: {}", ids.join(", ")));
@@ -267,7 +267,12 @@ fn read_kind(record: &mut Record) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::import::source::Import;
     use serde_json::json;
+
+    fn parse(text: &str) -> Result<Import> {
+        super::parse(text).map(PackedImport::open)
+    }
 
     const ISSUES: &str = include_str!("../../../fixtures/import/beads/issues.jsonl");
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
-use super::source::{Import, ImportedEdge, ImportedTask, Record, shortened};
+use super::source::{ImportedEdge, ImportedTask, PackedImport, PackedTask, Record, shortened};
 use crate::error::{Error, Result};
 use crate::model::id::{marked_slug, quoted, slug};
 use crate::model::relationship::RelationType;
@@ -41,7 +41,7 @@ struct KeptLink {
 /// Everything found in a file so far.
 #[derive(Default)]
 pub(crate) struct Collector {
-    tasks: Vec<ImportedTask>,
+    tasks: Vec<PackedTask>,
     /// Where each id was found, and which of `tasks` has it.
     places: BTreeMap<String, (String, usize)>,
     links: Vec<KeptLink>,
@@ -60,7 +60,7 @@ impl Collector {
                 .hint("give one of them another id in the file, or remove it there; nothing was changed"));
         }
         self.places.insert(task.origin.clone(), (place, self.tasks.len()));
-        self.tasks.push(task);
+        self.tasks.push(PackedTask::of(task));
         Ok(())
     }
 
@@ -89,7 +89,7 @@ impl Collector {
     }
 
     /// Ends the file: decides which edges hold, which tasks are blocked by them, and how the owners are called.
-    pub(crate) fn finish(mut self, format: &'static str) -> Import {
+    pub(crate) fn finish(mut self, format: &'static str) -> PackedImport {
         let links = std::mem::take(&mut self.links);
         let objections = self.objections(&links);
         let mut edges = Vec::new();
@@ -101,7 +101,7 @@ impl Collector {
         }
         self.resolve_blocked(&edges);
         self.name_owners();
-        Import { format, tasks: self.tasks, edges, warnings: self.warnings }
+        PackedImport { format, tasks: self.tasks, edges, warnings: self.warnings }
     }
 
     /// Why each edge does not hold, if so. Parents are decided first: a part that waits for its whole stays a part.
@@ -131,24 +131,26 @@ impl Collector {
             return;
         };
         self.warnings.push(format!("{what}; it is kept in the metadata of {}", quoted(&link.home)));
-        let kept = self.tasks[*index].metadata.entry(link.key).or_insert_with(|| json!([]));
-        match kept {
+        self.tasks[*index].change(|task| match task.metadata.entry(link.key).or_insert_with(|| json!([])) {
             Value::Array(all) => all.push(said),
             other => *other = json!([other.take(), said]),
-        }
+        });
     }
 
     /// Opens the tasks that are called blocked while nothing in the file blocks them.
     fn resolve_blocked(&mut self, edges: &[ImportedEdge]) {
         let unfinished: BTreeSet<&str> =
-            self.tasks.iter().filter(|task| !task.status.is_finished()).map(|task| task.origin.as_str()).collect();
+            self.tasks.iter().filter(|task| !task.status.is_finished()).map(|task| &*task.origin).collect();
         let blocks = edges.iter().filter(|edge| edge.kind == RelationType::Blocks);
         let waiting: BTreeSet<&str> =
             blocks.filter(|edge| unfinished.contains(edge.from.as_str())).map(|edge| edge.to.as_str()).collect();
         let free: BTreeSet<String> = unfinished.difference(&waiting).map(|origin| (*origin).to_owned()).collect();
-        for task in self.tasks.iter_mut().filter(|task| task.status == Status::Blocked && free.contains(&task.origin)) {
-            task.status = Status::Open;
-            task.metadata.entry("status").or_insert_with(|| json!("blocked"));
+        for task in self.tasks.iter_mut().filter(|task| task.status == Status::Blocked && free.contains(&*task.origin))
+        {
+            task.change(|task| {
+                task.status = Status::Open;
+                task.metadata.entry("status").or_insert_with(|| json!("blocked"));
+            });
             self.warnings
                 .push(format!("{}: blocked becomes open, because nothing unfinished blocks it", quoted(&task.origin)));
         }
@@ -258,6 +260,7 @@ fn cycle_words(chain: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::import::source::Import;
 
     fn task(origin: &str, status: Status) -> ImportedTask {
         ImportedTask { origin: origin.into(), title: "t".into(), status, ..ImportedTask::default() }
@@ -275,7 +278,7 @@ mod tests {
             found.add_task(format!("line {origin}"), task(origin, *status)).unwrap();
         }
         links.into_iter().for_each(|link| found.add_link(link));
-        found.finish("test")
+        found.finish("test").open()
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::source::{Import, ImportedEdge, ImportedTask};
 use super::{Count, PUT_OFF};
 use crate::engine::commit::transaction::Transaction;
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::event::Entity;
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{
@@ -128,7 +128,10 @@ fn create(tx: &mut Transaction, format: &str, task: &ImportedTask) -> Result<Id>
     let mut set = plain_fields(task);
     let metadata = set.entry("metadata").or_insert_with(|| json!({}));
     metadata["origin"] = json!({ "format": format, "id": task.origin });
-    fields::check(&set)?;
+    fields::check(&set).map_err(|e| {
+        let message = format!("{} in the source: {}", quoted(&task.origin), e.message);
+        Error { message, ..e }.hint("correct it in the file and import again")
+    })?;
     if let Some(created_at) = task.created_at {
         set.insert("created_at".into(), json!(created_at));
     }

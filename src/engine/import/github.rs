@@ -6,10 +6,11 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::collector::{Collector, Link};
-use super::source::{Import, ImportedEdge, ImportedNote, ImportedTask, Record, without_bom, word};
+use super::source::{ImportedEdge, ImportedNote, ImportedTask, PackedImport, Record, without_bom, word};
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
 use crate::model::id::quoted;
@@ -26,25 +27,30 @@ const LEFT_OUT: [&str; 7] =
 ///
 /// Errors: `ERR_VALIDATION` for a text that is not JSON, an issue without `url`, `number` or `title`, or an issue that is
 /// there twice.
-pub fn parse(text: &str) -> Result<Import> {
+pub(crate) fn parse(text: &str) -> Result<PackedImport> {
     let text = without_bom(text);
     let unreadable = |place: &str, e: serde_json::Error| {
         Error::validation(format!("{place} is not readable JSON: {e}"))
             .hint("write it with gh issue list --state all --limit 100000 --json number,title,url,body,state,…")
     };
-    let issues = if text.trim_start().starts_with('[') {
-        match json::parse(text).map_err(|e| unreadable("the list of issues", e))? {
-            Value::Array(issues) => issues,
-            other => vec![other],
+    let mut reader = Reader::default();
+    if text.trim_start().starts_with('[') {
+        let whole = || json::parse(text).map_err(|e| unreadable("the list of issues", e));
+        // Each issue is read by itself; a failure is reported with its place in the whole text.
+        let issues: Vec<&RawValue> = match serde_json::from_str(text) {
+            Ok(issues) => issues,
+            Err(e) => return Err(whole().err().unwrap_or_else(|| unreadable("the list of issues", e))),
+        };
+        for (index, issue) in issues.into_iter().enumerate() {
+            let issue = json::parse(issue.get())
+                .or_else(|e| Err(whole().err().unwrap_or_else(|| unreadable("an issue", e))))?;
+            reader.issue(format!("issues[{index}]"), issue)?;
         }
     } else {
-        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-        let read = |(n, line): (usize, &str)| json::parse(line).map_err(|e| unreadable(&format!("line {}", n + 1), e));
-        lines.map(read).collect::<Result<_>>()?
-    };
-    let mut reader = Reader::default();
-    for (index, issue) in issues.into_iter().enumerate() {
-        reader.issue(format!("issues[{index}]"), issue)?;
+        for (index, (n, line)) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).enumerate() {
+            let issue = json::parse(line).map_err(|e| unreadable(&format!("line {}", n + 1), e))?;
+            reader.issue(format!("issues[{index}]"), issue)?;
+        }
     }
     Ok(reader.found.finish(FORMAT))
 }
@@ -278,6 +284,11 @@ fn read_milestone(record: &mut Record) -> Option<crate::model::time::Time> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::import::source::Import;
+
+    fn parse(text: &str) -> Result<Import> {
+        super::parse(text).map(PackedImport::open)
+    }
 
     const ISSUES: &str = include_str!("../../../fixtures/import/github/issues.json");
 

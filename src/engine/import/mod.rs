@@ -7,6 +7,7 @@
 pub(crate) mod arbeit;
 pub(crate) mod backlog;
 pub(crate) mod beads;
+mod broken_rules;
 mod collector;
 mod create;
 mod follow;
@@ -24,6 +25,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use parts::Parts;
+use source::PackedImport;
 pub use source::{Import, ImportedTask};
 
 use crate::engine::commit::application::Application;
@@ -44,7 +46,7 @@ pub const FORMATS: [&str; 6] = ["arbeit", "taskmaster", "beads", "backlog", "git
 /// Reads a plan of another tool.
 ///
 /// Errors: `ERR_USAGE` for an unknown format, `ERR_VALIDATION` for a text that is not of it.
-fn parse(job: &job::Import) -> Result<Import> {
+fn parse(job: &job::Import) -> Result<PackedImport> {
     let is_folder = job.from == "backlog";
     if is_folder == job.files.is_empty() {
         return Err(Error::usage(match is_folder {
@@ -138,7 +140,7 @@ pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
     let mut known = BTreeMap::new();
     for task in &plan.tasks {
         if let Some(id) = index.by_origin(&format!("{}/{}", plan.format, task.origin))? {
-            known.insert(task.origin.clone(), id);
+            known.insert(task.origin.to_string(), id);
         }
     }
     drop(index);
@@ -152,14 +154,18 @@ pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
         conflicts: Vec::new(),
         warnings: std::mem::take(&mut plan.warnings),
     };
-    // What a dry run decides is known to the next part only within one transaction.
+    let is_known = |origin: &str| known.contains_key(origin);
     let Parts { tasks, late } = if job.dry_run {
-        Parts { tasks: vec![plan], late: Vec::new() }
+        let (parts, uncounted) = parts::cut_for_dry_run(plan, is_known);
+        report.added.relationships += uncounted;
+        report.added.events += uncounted;
+        parts
     } else {
-        parts::cut(plan, |origin| known.contains_key(origin))
+        parts::cut(plan, is_known)
     };
     let progress = Progress::of("importing tasks", report.total);
     for part in tasks {
+        let part = part.open();
         let done = import_part(ws, &part, &mut known, job.dry_run).map_err(|e| after_others(e, &report))?;
         part.tasks.iter().for_each(|_| progress.step());
         report.items.extend(done.items);
@@ -168,7 +174,7 @@ pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
     }
     let new: HashSet<String> = report.items.iter().filter(|item| item.new).map(|item| item.origin.clone()).collect();
     for part in late {
-        let mut done = import_part(ws, &part, &mut known, job.dry_run).map_err(|e| after_others(e, &report))?;
+        let mut done = import_part(ws, &part.open(), &mut known, job.dry_run).map_err(|e| after_others(e, &report))?;
         // The edges of new tasks are new, and no changes.
         let (edges, changes): (Vec<PlanChange>, Vec<PlanChange>) =
             done.changes.into_iter().partition(|change| new.contains(change.key()));

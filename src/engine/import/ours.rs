@@ -6,7 +6,7 @@
 //! finishes it.
 //! Leaves to others: writing the export (`reports::export`), and recording (`engine::feed`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{BufReader, Read, Seek};
 
@@ -15,9 +15,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::broken_rules::BrokenRules;
 use super::{Count, ImportReport, PlacedTask};
 use crate::engine::context::Workspace;
 use crate::engine::feed::stream;
+use crate::engine::lint::TaskLinks;
 use crate::engine::view::read;
 use crate::env::progress::Progress;
 use crate::error::{Error, Result};
@@ -26,6 +28,7 @@ use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::reports::export::ours;
 use crate::rules::fold::fold;
+use crate::store::archive;
 
 /// The word for the format.
 pub(super) const FORMAT: &str = "jsonl";
@@ -57,7 +60,9 @@ pub(super) fn import(ws: &Workspace, source: &mut (impl Read + Seek), dry_run: b
     stream::check_may_record(ws)?;
     let mut check = Pass::new(ws, dry_run)?;
     check.read(source, |entries| stream::fresh_of(ws, entries))?;
-    check.warn_of_edits();
+    check.warn();
+    let broken = BrokenRules::find(ws, std::mem::take(&mut check.links))?;
+    check.report.warnings.extend(broken.warnings());
     if dry_run {
         return Ok(check.report);
     }
@@ -71,6 +76,7 @@ pub(super) fn import(ws: &Workspace, source: &mut (impl Read + Seek), dry_run: b
             n => e.hint(format!("{n} events were recorded before; run the same command again to record the rest")),
         }
     })?;
+    broken.record(ws)?;
     pass.report.warnings = check.report.warnings;
     Ok(pass.report)
 }
@@ -86,6 +92,12 @@ struct Pass<'a> {
     entries: Vec<Entry>,
     /// The tasks whose state in the file is not what their events say.
     edited: Vec<Id>,
+    /// What matters to others of each task.
+    links: BTreeMap<Id, TaskLinks>,
+    /// The tasks that were dropped here, and are left out.
+    left_out: Vec<Id>,
+    /// The tasks that the record of this store names as dropped.
+    dropped: BTreeSet<Id>,
     progress: Option<Progress>,
 }
 
@@ -101,7 +113,18 @@ impl<'a> Pass<'a> {
             conflicts: Vec::new(),
             warnings: Vec::new(),
         };
-        Ok(Pass { ws, report, entries: Vec::new(), edited: Vec::new(), progress: None })
+        let archived = archive::archived(&ws.store)?;
+        let dropped = archived.dropped.iter().copied().filter(|id| !read::is_there(ws, *id)).collect();
+        Ok(Pass {
+            ws,
+            report,
+            entries: Vec::new(),
+            edited: Vec::new(),
+            links: BTreeMap::new(),
+            left_out: Vec::new(),
+            dropped,
+            progress: None,
+        })
     }
 
     fn read(&mut self, source: &mut impl Read, mut act: impl FnMut(Vec<Entry>) -> Result<Fresh>) -> Result<()> {
@@ -138,6 +161,10 @@ impl<'a> Pass<'a> {
                 return Err(Error::validation("a record must hold either a task or an agent"));
             }
         };
+        if let Some(id) = entity.task().filter(|id| self.dropped.contains(id)) {
+            self.left_out.push(id);
+            return Ok(());
+        }
         let first = self.entries.len();
         for (n, event) in events.iter().enumerate() {
             let place = format!("event {} of {entity}", n + 1);
@@ -151,7 +178,9 @@ impl<'a> Pass<'a> {
             let is_known = read::is_there(self.ws, *id);
             self.report.items.push(PlacedTask { origin: id.to_string(), id: Some(*id), new: !is_known });
             self.report.total += 1;
-            let folded = ours::state(&fold(*id, &self.entries[first..]).0);
+            let task = fold(*id, &self.entries[first..]).0;
+            self.links.insert(*id, TaskLinks::of(&task, &self.entries[first..]));
+            let folded = ours::state(&task);
             let is_said = |(key, value): (&String, &Value)| folded.get(key) == Some(value);
             if !state.as_object().is_some_and(|said| said.iter().all(is_said)) {
                 self.edited.push(*id);
@@ -161,16 +190,20 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Names the tasks whose state was edited in the file.
-    fn warn_of_edits(&mut self) {
-        if self.edited.is_empty() {
-            return;
+    /// Names the tasks whose state was edited in the file, and those that were dropped here.
+    fn warn(&mut self) {
+        for (what, tasks) in [
+            ("the state in the file is not what the events say, and the events count", &self.edited),
+            ("left out, because it was dropped from the archives here", &self.left_out),
+        ] {
+            if tasks.is_empty() {
+                continue;
+            }
+            let names: Vec<String> = tasks.iter().take(MAX_NAMED).map(Id::to_string).collect();
+            let more = tasks.len() - names.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            self.report.warnings.push(format!("{what}: task {}{more}", names.join(", task ")));
         }
-        let names: Vec<String> = self.edited.iter().take(MAX_NAMED).map(Id::to_string).collect();
-        let more = self.edited.len() - names.len();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let what = "the state in the file is not what the events say, and the events count";
-        self.report.warnings.push(format!("{what}: task {}{more}", names.join(", task ")));
     }
 
     fn count(&mut self, fresh: &Fresh) {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::source::{Import, ImportedEdge, ImportedTask};
+use super::source::{ImportedEdge, PackedImport, PackedTask};
 use crate::model::relationship::RelationType;
 
 /// The most tasks of one part.
@@ -15,36 +15,60 @@ const AT_ONCE: usize = 1_000;
 /// A plan in parts.
 pub(super) struct Parts {
     /// The tasks, each once, apart from known ones with an edge to a later one.
-    pub(super) tasks: Vec<Import>,
+    pub(super) tasks: Vec<PackedImport>,
     /// The tasks with an edge to a later one, with all their edges.
-    pub(super) late: Vec<Import>,
+    pub(super) late: Vec<PackedImport>,
 }
 
 /// Cuts a plan into parts; a small one stays whole. A known task is in one part alone: a source that says less of it than before
 /// would change it.
-pub(super) fn cut(plan: Import, is_known: impl Fn(&str) -> bool) -> Parts {
+pub(super) fn cut(plan: PackedImport, is_known: impl Fn(&str) -> bool) -> Parts {
     cut_at(plan, AT_ONCE, is_known)
 }
 
-fn cut_at(plan: Import, most: usize, is_known: impl Fn(&str) -> bool) -> Parts {
+/// As [`cut`], for a dry run, in which a part knows none of the tasks of another one. Also returns the number of edges of new tasks that
+/// no part counts therefore. A plan in which a known task names a new one stays whole: what that means is decided with both at hand.
+pub(super) fn cut_for_dry_run(plan: PackedImport, is_known: impl Fn(&str) -> bool) -> (Parts, usize) {
+    let is_new = |edge: &&ImportedEdge| !is_known(home_of(edge));
+    if plan.edges.iter().any(|edge| is_known(home_of(edge)) && !is_known(other_of(edge))) {
+        return (Parts { tasks: vec![plan], late: Vec::new() }, 0);
+    }
+    let edges = plan.edges.iter().filter(is_new).count();
+    let mut parts = cut(plan, &is_known);
+    for part in &mut parts.late {
+        part.tasks.retain(|task| is_known(&task.origin));
+        part.edges.retain(|edge| is_known(home_of(edge)));
+    }
+    parts.late.retain(|part| !part.tasks.is_empty());
+    let counted = parts.tasks.iter().map(|part| {
+        let own: HashSet<&str> = part.tasks.iter().map(|task| &*task.origin).collect();
+        let is_here = |edge: &&ImportedEdge| is_known(other_of(edge)) || own.contains(other_of(edge));
+        part.edges.iter().filter(is_new).filter(is_here).count()
+    });
+    let uncounted = edges - counted.sum::<usize>();
+    (parts, uncounted)
+}
+
+fn cut_at(plan: PackedImport, most: usize, is_known: impl Fn(&str) -> bool) -> Parts {
     if plan.tasks.len() <= most {
         return Parts { tasks: vec![plan], late: Vec::new() };
     }
-    let Import { format, tasks, edges, warnings: _ } = plan;
+    let PackedImport { format, tasks, edges, warnings: _ } = plan;
     let order = in_order(&tasks, &edges);
-    let part = |tasks: Vec<ImportedTask>| Import { format, tasks, edges: Vec::new(), warnings: Vec::new() };
-    let mut tasks: Vec<Option<ImportedTask>> = tasks.into_iter().map(Some).collect();
-    let mut parts: Vec<Import> =
+    let part = |tasks: Vec<PackedTask>| PackedImport { format, tasks, edges: Vec::new(), warnings: Vec::new() };
+    let mut tasks: Vec<Option<PackedTask>> = tasks.into_iter().map(Some).collect();
+    let mut parts: Vec<PackedImport> =
         order.chunks(most).map(|some| part(some.iter().filter_map(|n| tasks[*n].take()).collect())).collect();
-    let places = parts.iter().enumerate().flat_map(|(n, part)| part.tasks.iter().map(move |t| (t.origin.clone(), n)));
+    let places =
+        parts.iter().enumerate().flat_map(|(n, part)| part.tasks.iter().map(move |t| (t.origin.to_string(), n)));
     let places: HashMap<String, usize> = places.collect();
     let is_late = |edge: &&ImportedEdge| places[other_of(edge)] > places[home_of(edge)];
     let homes: HashSet<&str> = edges.iter().filter(is_late).map(home_of).collect();
-    let again = parts.iter().flat_map(|part| &part.tasks).filter(|task| homes.contains(task.origin.as_str()));
-    let again: Vec<ImportedTask> = again.cloned().collect();
-    let mut late: Vec<Import> = again.chunks(most).map(|some| part(some.to_vec())).collect();
+    let again = parts.iter().flat_map(|part| &part.tasks).filter(|task| homes.contains(&*task.origin));
+    let again: Vec<PackedTask> = again.cloned().collect();
+    let mut late: Vec<PackedImport> = again.chunks(most).map(|some| part(some.to_vec())).collect();
     for one in &mut late {
-        let own: HashSet<&str> = one.tasks.iter().map(|task| task.origin.as_str()).collect();
+        let own: HashSet<&str> = one.tasks.iter().map(|task| &*task.origin).collect();
         one.edges = edges.iter().filter(|edge| own.contains(home_of(edge))).cloned().collect();
     }
     let is_put_off = |origin: &str| homes.contains(origin) && is_known(origin);
@@ -69,8 +93,8 @@ fn other_of(edge: &ImportedEdge) -> &str {
 }
 
 /// The places of the tasks: parents and blockers before their tasks, and otherwise as in the file.
-fn in_order(tasks: &[ImportedTask], edges: &[ImportedEdge]) -> Vec<usize> {
-    let places: HashMap<&str, usize> = tasks.iter().enumerate().map(|(n, task)| (task.origin.as_str(), n)).collect();
+fn in_order(tasks: &[PackedTask], edges: &[ImportedEdge]) -> Vec<usize> {
+    let places: HashMap<&str, usize> = tasks.iter().enumerate().map(|(n, task)| (&*task.origin, n)).collect();
     let mut awaits = vec![0_usize; tasks.len()];
     let mut after: Vec<Vec<usize>> = vec![Vec::new(); tasks.len()];
     for edge in edges.iter().filter(|edge| matches!(edge.kind, RelationType::ParentOf | RelationType::Blocks)) {
@@ -101,6 +125,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::engine::import::source::ImportedTask;
 
     fn edge(kind: RelationType, from: &str, to: &str) -> ImportedEdge {
         let (from, to) = (from.to_owned(), to.to_owned());
@@ -109,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_task_comes_after_what_it_names() {
-        let task = |origin: &str| ImportedTask { origin: origin.into(), ..ImportedTask::default() };
+        let task = |origin: &str| PackedTask::of(ImportedTask { origin: origin.into(), ..ImportedTask::default() });
         let tasks = ["a", "b", "c", "d", "e"].map(task).to_vec();
         let edges = vec![
             edge(RelationType::ParentOf, "e", "a"),
@@ -119,11 +144,12 @@ mod tests {
             edge(RelationType::Blocks, "c", "b"),
             edge(RelationType::RelatesTo, "d", "a"),
         ];
-        let plan = || Import { format: "test", tasks: tasks.clone(), edges: edges.clone(), warnings: Vec::new() };
+        let plan = || PackedImport { format: "test", tasks: tasks.clone(), edges: edges.clone(), warnings: Vec::new() };
         let Parts { tasks, late } = cut_at(plan(), 2, |_| false);
-        let names = |part: &Import| part.tasks.iter().map(|task| task.origin.clone()).collect::<Vec<_>>().join(" ");
+        let names =
+            |part: &PackedImport| part.tasks.iter().map(|task| task.origin.to_string()).collect::<Vec<_>>().join(" ");
         let ends =
-            |part: &Import| part.edges.iter().map(|edge| format!("{}{}", edge.from, edge.to)).collect::<Vec<_>>();
+            |part: &PackedImport| part.edges.iter().map(|edge| format!("{}{}", edge.from, edge.to)).collect::<Vec<_>>();
         assert_eq!(tasks.iter().map(names).collect::<Vec<_>>(), ["d e", "a b", "c"]);
         assert_eq!(tasks.iter().map(ends).collect::<Vec<_>>(), [vec!["de"], vec!["ea"], vec!["bc"]]);
         assert_eq!(late.iter().map(names).collect::<Vec<_>>(), ["d b"]);

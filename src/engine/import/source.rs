@@ -4,17 +4,19 @@
 //! Leaves to others: files, ULIDs, events, what one format means by its words, and which edges hold (`collector`).
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
 use crate::model::id::{quoted, slug};
+use crate::model::plain::is_blank;
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::rules::fields::{MAX_LIST, MAX_TITLE, MAX_WORD};
 
-/// Everything one file of another tool holds.
+/// Everything one file of another tool holds. Of a large plan, only a part is held in this form.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Import {
     /// The word for the format, as the command line has it.
@@ -27,8 +29,55 @@ pub struct Import {
     pub warnings: Vec<String>,
 }
 
+/// Everything one file of another tool holds, with each task as text, which takes a quarter of the memory.
+#[derive(Debug, Clone)]
+pub(crate) struct PackedImport {
+    pub(crate) format: &'static str,
+    pub(crate) tasks: Vec<PackedTask>,
+    pub(crate) edges: Vec<ImportedEdge>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl PackedImport {
+    /// The plain form.
+    pub(crate) fn open(self) -> Import {
+        let PackedImport { format, tasks, edges, warnings } = self;
+        Import { format, tasks: tasks.into_iter().map(|task| task.open()).collect(), edges, warnings }
+    }
+}
+
+/// A task as text, apart from what is decided when the whole file is known.
+#[derive(Debug, Clone)]
+pub(crate) struct PackedTask {
+    pub(crate) origin: Box<str>,
+    pub(crate) status: Status,
+    pub(crate) owner: Option<String>,
+    text: Box<str>,
+}
+
+impl PackedTask {
+    pub(crate) fn of(mut task: ImportedTask) -> Self {
+        let (origin, owner) = (std::mem::take(&mut task.origin).into(), task.owner.take());
+        // Every key of such a task is a text.
+        let text = serde_json::to_string(&task).unwrap_or_default().into();
+        PackedTask { origin, status: task.status, owner, text }
+    }
+
+    pub(crate) fn open(&self) -> ImportedTask {
+        // It was written as JSON just before.
+        let task: ImportedTask = serde_json::from_str(&self.text).unwrap_or_default();
+        ImportedTask { origin: self.origin.to_string(), status: self.status, owner: self.owner.clone(), ..task }
+    }
+
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut ImportedTask)) {
+        let mut task = self.open();
+        change(&mut task);
+        *self = Self::of(task);
+    }
+}
+
 /// One task of another tool, in our words.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ImportedTask {
     /// Its id in the source, unique in the file.
     pub origin: String,
@@ -70,7 +119,7 @@ pub struct ImportedTask {
 }
 
 /// One step of a task.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImportedItem {
     /// Its id in the source.
     pub origin: Option<String>,
@@ -83,7 +132,7 @@ pub struct ImportedItem {
 }
 
 /// One thing worth knowing about a task.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImportedNote {
     /// Its id in the source.
     pub origin: Option<String>,
@@ -222,7 +271,7 @@ impl Record {
     /// warning.
     fn take_as<T>(&mut self, key: &str, what: &str, read: impl FnOnce(&Value) -> Option<T>) -> Option<T> {
         let value = self.take(key);
-        if value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty()) {
+        if value.is_null() || value.as_str().is_some_and(is_blank) {
             return None;
         }
         let found = read(&value);
@@ -373,7 +422,7 @@ impl Record {
             let entry = shape(line);
             let fits = entry.chars().count() <= MAX_WORD && entries.len() < MAX_LIST;
             whole &= fits;
-            if fits && !entry.is_empty() && entries.iter().all(|other| other != entry) {
+            if fits && !is_blank(entry) && entries.iter().all(|other| other != entry) {
                 entries.push(entry.to_owned());
             }
         }
@@ -403,7 +452,7 @@ fn is_no_time(text: &str) -> bool {
 
 /// The lines of a text that are not blank. NUL counts as the end of a line, because no line of ours may hold one.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.split(['\n', '\r', '\0']).map(str::trim).filter(|line| !line.is_empty())
+    text.split(['\n', '\r', '\0']).map(str::trim).filter(|line| !is_blank(line))
 }
 
 /// A line without the mark that makes it an entry of a Markdown list, and whether it is ticked.
@@ -479,7 +528,7 @@ mod tests {
         let mut ticked = record(json!({ "criteria": ["- [x] done", "long ".repeat(300), 7] }));
         assert_eq!(ticked.criteria("criteria"), Criteria { all: vec!["done".into()], met: vec!["done".into()] });
         assert_eq!(ticked.keys(), ["criteria"]);
-        assert_eq!(record(json!({ "labels": ["- a", "b ", "", "b"] })).labels("labels"), ["- a", "b"]);
+        assert_eq!(record(json!({ "labels": ["- a", "b ", "", "\u{200b}", "b"] })).labels("labels"), ["- a", "b"]);
     }
 
     #[test]

@@ -7,7 +7,9 @@
 use serde_json::{Map, Value};
 
 use super::collector::{Collector, Link};
-use super::source::{Criteria, Import, ImportedEdge, ImportedNote, ImportedTask, Record, shortened, without_bom, word};
+use super::source::{
+    Criteria, ImportedEdge, ImportedNote, ImportedTask, PackedImport, Record, shortened, without_bom, word,
+};
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
 use crate::model::id::quoted;
@@ -24,7 +26,7 @@ const MASTER: &str = "master";
 ///
 /// Errors: `ERR_VALIDATION` for text that is not JSON (with line and column), a file without any list of tasks, a task
 /// without id or title, or an id that two tasks have.
-pub fn parse(text: &str) -> Result<Import> {
+pub(crate) fn parse(text: &str) -> Result<PackedImport> {
     let root = json::parse(without_bom(text)).map_err(|e| {
         Error::validation(format!("the tasks.json is not readable JSON: {e}"))
             .hint("correct it in the file and import again")
@@ -112,7 +114,7 @@ impl Reader {
         }
     }
 
-    fn finish(mut self) -> Import {
+    fn finish(mut self) -> PackedImport {
         for wait in std::mem::take(&mut self.waits) {
             let blocker = self.blocker(&wait);
             self.found.add_link(link(RelationType::Blocks, &blocker, &wait.task, "dependencies", wait.said));
@@ -228,7 +230,12 @@ fn read_test_strategy(record: &mut Record, acceptance: &mut Vec<String>) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::import::source::Import;
     use serde_json::json;
+
+    fn parse(text: &str) -> Result<Import> {
+        super::parse(text).map(PackedImport::open)
+    }
 
     const PLAIN: &str = include_str!("../../../fixtures/import/taskmaster/tasks.json");
     const TAGGED: &str = include_str!("../../../fixtures/import/taskmaster/tagged.json");

@@ -38,6 +38,13 @@ pub(crate) fn check(source: LintSource<'_>, subject: &Subject<'_>, found: &mut V
 fn own_findings(source: LintSource<'_>, subject: &Subject<'_>) -> Result<Vec<Finding>> {
     let store = source.store();
     let mut findings = subject.of_log.clone();
+    findings.extend(subject.log.redacted_texts().into_iter().map(|entry| {
+        let lines = subject.log.entries.iter().zip(&subject.log.lines);
+        let line = lines.filter(|(e, _)| e.event.id == entry && !e.event.is_redacted()).map(|(_, line)| *line).next();
+        let place = if line.is_some() { "the log" } else { "an archive" };
+        let message = format!("{place} holds the text of entry {entry}, which was redacted");
+        Finding::new(Rule::TextRedacted, message).event(entry).at(&subject.log_path, line)
+    }));
     if let Some(task) = subject.task.as_ref().filter(|_| subject.has_log) {
         findings.extend(values(store, task));
         findings.extend(several_owners(store, task, &subject.log.entries));

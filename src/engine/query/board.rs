@@ -8,19 +8,45 @@ use crate::env::parallel;
 use crate::error::Result;
 use crate::model::event::Entity;
 use crate::model::task::Task;
-use crate::reports::board::{self, Card};
+use crate::model::time::Time;
+use crate::reports::board::{self, Card, Take};
 use crate::store::entity::read_log_with;
 
 /// How many tasks are held at once as more than their cards.
 const AT_ONCE: usize = 2_000;
 
-/// The page of the board.
+/// The page of the board, which is written piece by piece.
 #[derive(Debug)]
 pub struct BoardPage {
+    cards: Vec<Card>,
+    at: Time,
+    live: bool,
+}
+
+impl BoardPage {
     /// The number of tasks.
-    pub total: usize,
-    /// The page.
-    pub text: String,
+    pub fn total(&self) -> usize {
+        self.cards.len()
+    }
+
+    /// Gives the page to `take`.
+    ///
+    /// Errors: those of `take`.
+    pub fn write(self, take: Take<'_>) -> Result<()> {
+        board::page(self.cards, self.at, self.live, take)
+    }
+
+    /// The whole page.
+    ///
+    /// Errors: none; it is written into memory.
+    pub fn text(self) -> Result<String> {
+        let mut text = String::new();
+        self.write(&mut |piece| {
+            text.push_str(piece);
+            Ok(())
+        })?;
+        Ok(text)
+    }
 }
 
 /// The board. A live one follows the events of the server that it comes from.
@@ -44,6 +70,5 @@ pub fn board(ws: &Workspace, live: bool) -> Result<BoardPage> {
             Ok(Card::new(task, &arounds.of(task.id), &log.entries, extent))
         })?);
     }
-    let total = cards.len();
-    Ok(BoardPage { total, text: board::page(cards, ws.env.now(), live) })
+    Ok(BoardPage { cards, at: ws.env.now(), live })
 }

@@ -18,6 +18,7 @@ use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::query::{Export, ExportFormat};
 use crate::model::task::{Status, Task};
+pub use crate::reports::board::Take;
 use crate::reports::export::{beads, csv, markdown, ours};
 use crate::reports::ready::Plan;
 use crate::rules::fold;
@@ -53,9 +54,6 @@ pub struct ExportEnd {
     pub warnings: Vec<String>,
 }
 
-/// Receives a document piece by piece.
-pub type Take<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
-
 /// `export`
 pub fn export(ws: &Workspace, q: &Export) -> Result<Exported> {
     let mut text = String::new();
@@ -89,8 +87,9 @@ fn write_document(ws: &Workspace, format: ExportFormat, take: Take<'_>) -> Resul
     match format {
         ExportFormat::Html => {
             let page = board::board(ws, false)?;
-            take(&page.text)?;
-            Ok(ExportEnd { total: page.total, warnings: Vec::new() })
+            let total = page.total();
+            page.write(take)?;
+            Ok(ExportEnd { total, warnings: Vec::new() })
         }
         ExportFormat::Json | ExportFormat::Jsonl => records(ws, format == ExportFormat::Json, take),
         ExportFormat::Csv => tasks(ws, &csv::head(), take, csv::row),

@@ -294,7 +294,7 @@ fn repair_entities(
     let removed =
         if work.events.is_empty() { BTreeMap::new() } else { removed_commits::removed_by_commits(ws, false)? };
     let mut healed = RepairReport { left: std::mem::take(&mut work.left), ..RepairReport::default() };
-    if work.archives {
+    if work.archives || has_redacted_text(ws, &work.entities)? {
         compact::sweep(&ws.store);
         healed.archives = compact::sort(&ws.store)?;
     }
@@ -338,6 +338,17 @@ fn repair_entities(
     Ok((healed, work.whole))
 }
 
+/// Whether an archive holds a redacted text of one of these tasks.
+fn has_redacted_text(ws: &Workspace, entities: &BTreeSet<Entity>) -> Result<bool> {
+    let archived = archive::archived(&ws.store)?;
+    for entity in entities.iter().filter(|entity| entity.task().is_some_and(|id| archived.holds(id))) {
+        if !read_log(&ws.store, entity)?.redacted_texts().is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn repair_one(
     ws: &Workspace,
     entity: &Entity,
@@ -369,6 +380,9 @@ fn repair_one(
         log.entries.retain(|e| !strangers(e));
         log.rough = true;
         did.push("events of another entity moved to its own log");
+    } else if !log.redacted_texts().is_empty() {
+        log.rough = true;
+        did.push("redacted text removed");
     } else if log.rough {
         did.push("log rewritten in its plain form");
     } else if log.unsorted {

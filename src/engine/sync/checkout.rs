@@ -13,12 +13,15 @@ use serde_json::json;
 
 use super::{Sync, refusal};
 use crate::engine::commit::hand_edits::record;
+use crate::engine::view::archives::log_in;
 use crate::engine::view::{last_scan, read};
 use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
 use crate::git::{Change, Item, Mode, Oid, words};
 use crate::model::event::Entity;
+use crate::model::id::Id;
 use crate::runtime::lock::Lock;
+use crate::store::archive;
 use crate::store::compact;
 use crate::store::entity::read_log;
 use crate::store::layout::{LOG, entity_below, home};
@@ -111,8 +114,13 @@ impl Sync<'_> {
         if let Some(why) = self.move_user_files(before, new, false).map_err(|e| self.failed_after_push(e))? {
             return Err(self.failed_after_push(Error::new(Code::Git, why)));
         }
-        let changes = self.objects.changes(self.plan_of(before)?, self.plan_of(new)?)?;
-        self.write_plan_files(&changes, self.plan_of(own)?, &runtime)?;
+        let (own_plan, new_plan) = (self.plan_of(own)?, self.plan_of(new)?);
+        let mut changes = self.objects.changes(self.plan_of(before)?, new_plan)?;
+        // What only the commit of this sync had is in the work tree too.
+        let known: BTreeSet<String> = changes.iter().map(|change| change.path.clone()).collect();
+        let removed = self.objects.changes(own_plan, new_plan)?.into_iter().filter(|change| change.new.is_none());
+        changes.extend(removed.filter(|change| !known.contains(&change.path)));
+        self.write_plan_files(&changes, own_plan, &runtime)?;
         self.write_index(&changes).map_err(|e| self.failed_after_push(e))?;
         // Git does not flush its writes, and a branch must not point at objects that a power loss can remove.
         ws.store.dir.sync_disk().map_err(|e| Error::io("flush", ws.store.path(), &e))?;
@@ -277,7 +285,7 @@ impl Sync<'_> {
         for (entity, log) in logs {
             let bytes = log.map(|oid| self.objects.blob(oid)).transpose()?.unwrap_or_default();
             if let (None, Entity::Task(id)) = (log, &entity) {
-                compact::remove_folder(store, *id)?;
+                self.remove_folder(*id, own)?;
             }
             let more = Log::of(&bytes);
             if !more.foreign.is_empty() || more.fixed {
@@ -295,6 +303,16 @@ impl Sync<'_> {
             false => sweep_folder(store, folder),
         });
         Ok(())
+    }
+
+    /// Removes the folder of a task that an archive holds, or that was dropped with all the events that `own` has of it.
+    fn remove_folder(&self, id: Id, own: Option<Oid>) -> Result<()> {
+        let (store, archived) = (&self.ws.store, archive::archived_now(&self.ws.store)?);
+        if archived.holds(id) || !archived.dropped.contains(&id) {
+            return compact::remove_folder(store, id);
+        }
+        let known = log_in(&self.objects, own, &Entity::Task(id))?.unwrap_or_default();
+        compact::remove_folder_of(store, id, &known.entries)
     }
 
     /// Adds the lines of a log that are not events to the log in the work tree, since damaged lines are never dropped.

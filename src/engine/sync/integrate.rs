@@ -13,8 +13,13 @@ use crate::engine::view::archives::TreeArchives;
 use crate::error::{Error, Result};
 use crate::git::{Change, Item, Mode, Oid};
 use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::model::task::Status;
+use crate::rules::fold::fold;
 use crate::store::archive_form;
-use crate::store::layout::{LOG, entity_below, home, is_in_archives};
+use crate::store::compact;
+use crate::store::dropped;
+use crate::store::layout::{DROPPED, LOG, entity_below, home, is_in_archives};
 use crate::store::log::{Log, union};
 use crate::store::project::{redacted, render};
 
@@ -148,20 +153,31 @@ impl Sync<'_> {
         };
         let mine = by_path(self.objects.changes(base, ours)?);
         let other = by_path(self.objects.changes(base, theirs)?);
-        let touched: BTreeSet<Entity> = mine.keys().filter_map(|path| entity_below(path)).map(|(e, _)| e).collect();
-        let archives = [ours, theirs].map(|plan| TreeArchives::at(&self.objects, plan));
-        let [own_archives, their_archives] = archives;
-        let archives = [own_archives?, their_archives?];
+        let sides = Sides {
+            plans: [base, ours, theirs],
+            archives: [
+                TreeArchives::at(&self.objects, base)?,
+                TreeArchives::at(&self.objects, ours)?,
+                TreeArchives::at(&self.objects, theirs)?,
+            ],
+            dropped: [self.dropped_in(ours)?, self.dropped_in(theirs)?],
+        };
+        let touched = |changes: &BTreeMap<String, Change>, archives: &TreeArchives| -> Result<BTreeSet<Entity>> {
+            let in_folders = changes.keys().filter_map(|path| entity_below(path)).map(|(entity, _)| entity);
+            let in_archives = sides.archives[0].differing(&self.objects, archives)?.into_iter().map(Entity::Task);
+            Ok(in_folders.chain(in_archives).collect())
+        };
+        let (here, there) = (touched(&mine, &sides.archives[1])?, touched(&other, &sides.archives[2])?);
+        let both: BTreeSet<&Entity> = here.intersection(&there).collect();
         let mut changes: Vec<(String, Option<Item>)> = Vec::new();
-        let mut both: BTreeSet<Entity> = BTreeSet::new();
         for (path, change) in &other {
             let entity = entity_below(path).map(|(entity, _)| entity);
             match (entity, mine.get(path)) {
-                (Some(entity), _) if touched.contains(&entity) => drop(both.insert(entity)),
-                // A missing file of a task is not a deletion, unless an archive holds the task.
+                (Some(entity), _) if both.contains(&entity) => {}
+                // A missing file of a task is not a deletion, unless an archive holds the task or it was dropped.
                 (Some(entity), _) if change.new.is_none() => {
                     if let Entity::Task(id) = entity
-                        && archives[1].holds(&self.objects, id)?
+                        && (sides.archives[2].holds(&self.objects, id)? || sides.dropped[1].contains(&id))
                     {
                         changes.push((path.clone(), None));
                     }
@@ -169,7 +185,7 @@ impl Sync<'_> {
                 (_, None) => changes.push((path.clone(), change.new)),
                 (_, Some(own)) if own.new == change.new => {}
                 (_, Some(_)) if is_in_archives(path) => {
-                    changes.push((path.clone(), self.merge_archive(path, [base, ours, theirs])?))
+                    changes.push((path.clone(), self.merge_archive(path, sides.plans)?))
                 }
                 (_, Some(_)) => {
                     let path = self.ws.store.shown(path);
@@ -181,10 +197,23 @@ impl Sync<'_> {
                 }
             }
         }
-        for entity in &both {
-            changes.extend(self.merge_entity(entity, [ours, theirs], &archives)?);
+        let mut leaving = BTreeSet::new();
+        for entity in both {
+            let merged = self.merge_entity(entity, &sides)?;
+            changes.extend(merged.files);
+            leaving.extend(entity.task().filter(|_| merged.leaves_archives));
         }
-        self.objects.write_tree(ours, &changes).map(Some)
+        let plan = self.objects.write_tree(ours, &changes)?;
+        let archives = TreeArchives::at(&self.objects, Some(plan))?.without(&self.objects, &leaving)?;
+        let rewritten: Vec<(String, Option<Item>)> =
+            archives.into_iter().map(|(path, bytes)| Ok((path, self.archive_item(&bytes)?))).collect::<Result<_>>()?;
+        self.objects.write_tree(Some(plan), &rewritten).map(Some)
+    }
+
+    /// The tasks that the record of a plan names as dropped.
+    fn dropped_in(&self, plan: Option<Oid>) -> Result<BTreeSet<Id>> {
+        let record = plan.map(|plan| self.objects.file(plan, DROPPED)).transpose()?.flatten().unwrap_or_default();
+        Ok(dropped::tasks_in(&String::from_utf8_lossy(&record)))
     }
 
     /// An archive that both sides changed.
@@ -193,33 +222,41 @@ impl Sync<'_> {
             Ok(plan.map(|plan| self.objects.file(plan, path)).transpose()?.flatten().unwrap_or_default())
         };
         let [base, ours, theirs] = plans.map(file);
-        let bytes = archive_form::merged(&base?, &ours?, &theirs?);
-        let item = || Ok(Item { mode: Mode::File, oid: self.objects.write_blob(&bytes)? });
+        self.archive_item(&archive_form::merged(&base?, &ours?, &theirs?))
+    }
+
+    /// An archive with these bytes; one without lines is removed.
+    fn archive_item(&self, bytes: &[u8]) -> Result<Option<Item>> {
+        let item = || Ok(Item { mode: Mode::File, oid: self.objects.write_blob(bytes)? });
         if bytes.is_empty() { Ok(None) } else { item().map(Some) }
     }
 
     /// Merges an entity that both sides changed: the union of the logs, and its rendering. A task that one side archived, and to which
-    /// nothing happened on the other, stays archived.
-    fn merge_entity(
-        &self,
-        entity: &Entity,
-        [ours, theirs]: [Option<Oid>; 2],
-        archives: &[TreeArchives; 2],
-    ) -> Result<Vec<(String, Option<Item>)>> {
-        let Some((folder, readable)) = home(entity) else { return Ok(Vec::new()) };
+    /// nothing happened on the other, stays archived; one that a side dropped stays dropped.
+    fn merge_entity(&self, entity: &Entity, sides: &Sides) -> Result<MergedEntity> {
+        let Some((folder, readable)) = home(entity) else { return Ok(MergedEntity::default()) };
         let path = |name: &str| folder.join(name).display().to_string();
+        let removed = || vec![(path(LOG), None), (path(readable), None)];
+        if self.is_dropped(entity, sides)? {
+            return Ok(MergedEntity { files: removed(), leaves_archives: true });
+        }
         let file = |side: Option<Oid>| {
             let bytes = side.map(|side| self.objects.file(side, &path(LOG))).transpose()?.flatten();
             Ok::<_, Error>(bytes.unwrap_or_default())
         };
+        let [_, ours, theirs] = sides.plans;
         let (own, their) = (file(ours)?, file(theirs)?);
         let mut bytes = union(&own, &their);
         if let Entity::Task(id) = entity {
-            let mut archived = archives[0].entries(&self.objects, *id)?;
-            archived.extend(archives[1].entries(&self.objects, *id)?);
+            let mut archived = sides.archives[1].entries(&self.objects, *id)?;
+            archived.extend(sides.archives[2].entries(&self.objects, *id)?);
             let is_held = |entry: &Entry| archived.iter().any(|known| known.line == entry.line);
-            if (own.is_empty() || their.is_empty()) && Log::of(&bytes).entries.iter().all(is_held) {
-                return Ok(vec![(path(LOG), None), (path(readable), None)]);
+            let is_one_side = own.is_empty() || their.is_empty();
+            if is_one_side
+                && Log::of(&bytes).entries.iter().all(is_held)
+                && fold(*id, &archived).0.status == Status::Archived
+            {
+                return Ok(MergedEntity { files: removed(), leaves_archives: false });
             }
             let lines: String = archived.iter().map(|entry| format!("{}\n", entry.line)).collect();
             bytes = union(&bytes, lines.as_bytes());
@@ -234,6 +271,38 @@ impl Sync<'_> {
         for (name, bytes) in [(LOG, bytes), (readable, yaml.into_bytes())] {
             files.push((path(name), Some(Item { mode: Mode::File, oid: self.objects.write_blob(&bytes)? })));
         }
-        Ok(files)
+        Ok(MergedEntity { files, leaves_archives: !log.fixed && compact::redacts(&log.entries) })
     }
+
+    /// Whether one side dropped a task to which nothing happened on the other.
+    fn is_dropped(&self, entity: &Entity, sides: &Sides) -> Result<bool> {
+        let Entity::Task(id) = entity else { return Ok(false) };
+        let entries = |side: usize| -> Result<Vec<Entry>> {
+            let log = sides.archives[side].log(&self.objects, sides.plans[side], entity)?;
+            Ok(log.unwrap_or_default().entries)
+        };
+        for (dropping, other) in [(1, 2), (2, 1)] {
+            if sides.dropped[dropping - 1].contains(id) && entries(dropping)?.is_empty() {
+                let base: BTreeSet<Id> = entries(0)?.iter().map(|entry| entry.event.id).collect();
+                return Ok(entries(other)?.iter().all(|entry| base.contains(&entry.event.id)));
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The plan where both sides began, ours and theirs.
+struct Sides {
+    plans: [Option<Oid>; 3],
+    archives: [TreeArchives; 3],
+    /// The dropped tasks of ours and theirs.
+    dropped: [BTreeSet<Id>; 2],
+}
+
+/// The files of an entity that both sides changed.
+#[derive(Default)]
+struct MergedEntity {
+    files: Vec<(String, Option<Item>)>,
+    /// Whether no archive may hold lines of it: it was dropped, or its log redacts a text.
+    leaves_archives: bool,
 }

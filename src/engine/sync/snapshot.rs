@@ -25,7 +25,7 @@ use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
 use crate::store::layout::{LOG, entity_below, home, is_in_archives};
 use crate::store::log::{Log, MAX_LOG, union};
-use crate::store::project::render;
+use crate::store::project::{redacted, render};
 
 /// Why a settings file cannot be read; `None` for a readable one and for other files.
 fn unreadable_settings(below: &str, bytes: &[u8]) -> Option<String> {
@@ -100,6 +100,7 @@ impl Sync<'_> {
                 continue;
             }
             log.entries.extend(more);
+            redacted(&mut log.entries)?;
             let yaml = render(&entity, &log.entries);
             self.write_files(&entity, log.canonical(&[]), yaml, &mut changes)?;
         }

@@ -12,6 +12,7 @@ use crate::git::{Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry, parse_line, written_id};
 use crate::model::id::Id;
 use crate::store::archive::{Place, entries_in, places, places_of};
+use crate::store::archive_form::without;
 use crate::store::layout::{ARCHIVE, LOG, home, is_archive};
 use crate::store::log::Log;
 
@@ -67,6 +68,11 @@ impl TreeArchives {
             found.extend(parsed.filter(|entry| wanted.contains(&entry.event.id)));
         }
         found
+    }
+
+    /// Their objects, by path.
+    pub fn blobs(&self) -> &BTreeMap<String, Oid> {
+        &self.blobs
     }
 
     /// Whether there are none.
@@ -135,6 +141,17 @@ impl TreeArchives {
             }
         }
         Ok(false)
+    }
+
+    /// The archives that hold lines of these tasks, without those lines.
+    pub fn without(&self, objects: &Objects, tasks: &BTreeSet<Id>) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut archives = Vec::new();
+        for (path, blob) in self.blobs.iter().filter(|_| !tasks.is_empty()) {
+            if self.places(objects, *blob)?.iter().any(|place| tasks.contains(&place.task)) {
+                archives.push((path.clone(), without(&self.bytes(objects, *blob)?, tasks)));
+            }
+        }
+        Ok(archives)
     }
 
     /// The tasks of which they hold lines.

@@ -8,6 +8,7 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use crate::engine::context::Workspace;
 use crate::env::Env;
@@ -17,8 +18,9 @@ use crate::git::{Change, Item, Mode, Objects, Oid, Repo};
 use crate::model::event::Entry;
 use crate::model::id::{Id, is_shard_part};
 use crate::rules::fold;
-use crate::store::facts::{Facts, Name, NewFacts, Shards, State};
-use crate::store::layout::{LOG, TASKS};
+use crate::store::archive::Place;
+use crate::store::facts::{Facts, Name, NewFacts, Shards, State, Tip};
+use crate::store::layout::{ARCHIVE, LOG, TASKS};
 use crate::store::log::Log;
 
 /// The prefix of the references to a remote's branches, floor and list as they were last fetched. Remote-tracking branches are
@@ -42,9 +44,9 @@ const DAY: i64 = 86_400;
 
 /// The branches that the settings include, with the facts known about them.
 pub(crate) struct Branches {
-    reading: ObjectReader,
-    facts: Facts,
-    news: NewFacts,
+    pub(super) reading: ObjectReader,
+    pub(super) facts: Facts,
+    pub(super) news: NewFacts,
     /// Branches with an object that could not be read.
     incomplete: BTreeSet<String>,
     /// Why missing objects could not be fetched.
@@ -53,6 +55,8 @@ pub(crate) struct Branches {
     here: Option<Name>,
     /// The trees of tasks of other branches, with these branches.
     trees: Vec<(Name, Vec<String>)>,
+    /// The archives of other branches that are not the same here, with these branches.
+    pub(super) archives: Vec<(Name, Vec<String>)>,
     /// Facts that this command read, by the names of the objects.
     read_trees: HashMap<Name, Shards>,
     /// The contents of the folders of the fan-out that this command read; `None` for an unreadable one.
@@ -64,6 +68,10 @@ pub(crate) struct Branches {
     by_base: HashMap<i64, Vec<(i64, usize)>>,
     read_logs: HashMap<Name, Option<Name>>,
     read_states: HashMap<Name, State>,
+    /// Where the tasks stand in archives; `None` for an unreadable one.
+    pub(super) read_archives: HashMap<Name, Option<Rc<[Place]>>>,
+    /// The archive that was read last.
+    pub(super) last_archive: Option<(Name, Vec<u8>)>,
     /// The tasks of each requested shard whose folders differ from those here.
     by_shard: HashMap<String, Differing>,
 }
@@ -72,7 +80,7 @@ pub(crate) struct Branches {
 type Differing = HashMap<Id, BTreeMap<Name, Vec<usize>>>;
 
 /// Opens the repository for the first object, and counts what is read.
-struct ObjectReader {
+pub(super) struct ObjectReader {
     repo: Repo,
     /// Set if objects that a partial clone lacks are to be fetched.
     env: Option<Env>,
@@ -84,7 +92,7 @@ struct ObjectReader {
 }
 
 impl ObjectReader {
-    fn objects(&self) -> Result<&Objects> {
+    pub(super) fn objects(&self) -> Result<&Objects> {
         if self.objects.get().is_none() {
             let opened = self.env.as_ref().map_or_else(|| self.repo.objects(), |env| self.repo.objects_with(env));
             let _ = self.objects.set(opened?);
@@ -93,7 +101,7 @@ impl ObjectReader {
     }
 
     /// Counts a failure and treats the object as missing, so that a broken branch does not hide the others.
-    fn tolerate<T>(&mut self, read: Result<T>) -> Option<T> {
+    pub(super) fn tolerate<T>(&mut self, read: Result<T>) -> Option<T> {
         read.map_err(|e| {
             self.unreadable += 1;
             tracing::debug!(error = %e, "an object of another branch could not be read");
@@ -101,7 +109,7 @@ impl ObjectReader {
         .ok()
     }
 
-    fn items(&mut self, tree: &str) -> Option<BTreeMap<String, Item>> {
+    pub(super) fn items(&mut self, tree: &str) -> Option<BTreeMap<String, Item>> {
         self.trees += 1;
         let read = tree.parse().and_then(|oid| self.objects()?.items(oid));
         self.tolerate(read)
@@ -133,6 +141,7 @@ impl Branches {
             failure: None,
             here: None,
             trees: Vec::new(),
+            archives: Vec::new(),
             read_trees: HashMap::new(),
             read_folders: HashMap::new(),
             numbers: HashMap::new(),
@@ -140,6 +149,8 @@ impl Branches {
             by_base: HashMap::new(),
             read_logs: HashMap::new(),
             read_states: HashMap::new(),
+            read_archives: HashMap::new(),
+            last_archive: None,
             by_shard: HashMap::new(),
         };
         let settings = &ws.settings.branches;
@@ -150,20 +161,28 @@ impl Branches {
             false => settings.remote || asked.as_ref().is_some_and(|asked| name.starts_with(asked)),
         };
         let oldest = ws.env.now().millis() / 1_000 - i64::from(settings.active_days) * DAY;
-        let mut commits = Commits { folder: format!("{}/{TASKS}", ws.store.name), ..Commits::default() };
-        if let Some(head) = tips.head {
-            branches.here = branches.commit(head, &mut commits)?.and_then(|(_, tasks)| tasks);
-        }
+        let folders = [TASKS, ARCHIVE].map(|folder| format!("{}/{folder}", ws.store.name));
+        let mut commits = Commits { folders, ..Commits::default() };
+        let here = tips.head.map(|head| branches.commit(head, &mut commits)).transpose()?.flatten();
+        branches.here = here.as_ref().and_then(|tip| tip.tasks.clone());
+        let archives_here = here.and_then(|tip| tip.archives);
         let mut trees: BTreeMap<Name, Vec<String>> = BTreeMap::new();
+        let mut archives: BTreeMap<Name, Vec<String>> = BTreeMap::new();
         for (name, oid) in tips.branches.iter().filter(|(name, oid)| counts(name) && Some(**oid) != tips.head) {
             match branches.commit(*oid, &mut commits)? {
-                Some((seconds, Some(tasks))) if seconds >= oldest && branches.here.as_ref() != Some(&tasks) => {
-                    trees.entry(tasks).or_default().push(short(name));
+                Some(tip) if tip.seconds >= oldest => {
+                    if let Some(tasks) = tip.tasks.filter(|tasks| branches.here.as_ref() != Some(tasks)) {
+                        trees.entry(tasks).or_default().push(short(name));
+                    }
+                    if let Some(tree) = tip.archives.filter(|tree| archives_here.as_ref() != Some(tree)) {
+                        archives.entry(tree).or_default().push(short(name));
+                    }
                 }
                 Some(_) => {}
                 None => branches.mark_incomplete(&[short(name)]),
             }
         }
+        branches.list_archives(archives_here, archives);
         branches.trees = trees.into_iter().collect();
         let all: Vec<Name> = branches.here.iter().chain(branches.trees.iter().map(|(tree, _)| tree)).cloned().collect();
         // The tree here is only compared with those of other branches.
@@ -173,7 +192,7 @@ impl Branches {
             let incomplete: Vec<String> = incomplete.flat_map(|(_, names)| names.iter().cloned()).collect();
             branches.mark_incomplete(&incomplete);
         }
-        if fetches && (!branches.trees.is_empty() || !branches.incomplete.is_empty()) {
+        if fetches && !(branches.trees.is_empty() && branches.archives.is_empty() && branches.incomplete.is_empty()) {
             branches.fetch_logs()?;
         }
         for (place, (tree, _)) in branches.trees.iter().enumerate() {
@@ -185,8 +204,8 @@ impl Branches {
         Ok(branches)
     }
 
-    /// The time of a commit and the tree of its tasks.
-    fn commit(&mut self, oid: Oid, seen: &mut Commits) -> Result<Option<(i64, Option<Name>)>> {
+    /// A commit; `None` if it cannot be read.
+    fn commit(&mut self, oid: Oid, seen: &mut Commits) -> Result<Option<Tip>> {
         let name = oid.to_string();
         if let Some(known) = seen.tips.get(&name) {
             return Ok(known.clone());
@@ -197,12 +216,12 @@ impl Branches {
             // Only an unreadable object is tolerated; the caller reports a repository that cannot be opened.
             let read = self.reading.objects()?.commit(oid);
             found = self.reading.tolerate(read).and_then(|commit| {
-                let tasks = self.descend(commit.tree, &mut seen.steps, &seen.folder)?;
-                Some((commit.seconds, tasks.map(|oid| oid.to_string())))
+                let [tasks, archives] =
+                    seen.folders.each_ref().map(|path| self.descend(commit.tree, &mut seen.steps, path));
+                let name = |oid: Oid| oid.to_string();
+                Some(Tip { seconds: commit.seconds, tasks: tasks?.map(name), archives: archives?.map(name) })
             });
-            if let Some((seconds, tasks)) = &found {
-                self.news.tips.push((name.clone(), *seconds, tasks.clone()));
-            }
+            self.news.tips.extend(found.clone().map(|tip| (name.clone(), tip)));
         }
         seen.tips.insert(name, found.clone());
         Ok(found)
@@ -211,15 +230,15 @@ impl Branches {
     /// The folder at a path below a tree; `None` if a tree cannot be read. Each tree on the way is read once.
     fn descend(&mut self, root: Oid, steps: &mut Steps, path: &str) -> Option<Option<Oid>> {
         let mut tree = root;
-        for (depth, part) in path.split('/').enumerate() {
-            let next = match steps.get(&(tree, depth)) {
+        for part in path.split('/') {
+            let next = match steps.get(&(tree, part.to_owned())) {
                 Some(next) => *next,
                 None => {
                     self.reading.trees += 1;
                     let read = self.reading.objects().and_then(|objects| objects.item(tree, part));
                     let item = self.reading.tolerate(read)?;
                     let next = item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid);
-                    steps.insert((tree, depth), next);
+                    steps.insert((tree, part.to_owned()), next);
                     next
                 }
             };
@@ -315,8 +334,9 @@ impl Branches {
             let differing = self.differing(&shard);
             self.by_shard.insert(shard.clone(), differing);
         }
+        let mut states = self.archived_states(id);
         let Some(folders) = self.by_shard.get_mut(&shard).and_then(|differing| differing.remove(&id)) else {
-            return Vec::new();
+            return states;
         };
         let mut logs: BTreeMap<Name, Vec<String>> = BTreeMap::new();
         for (folder, places) in &folders {
@@ -326,7 +346,6 @@ impl Branches {
         }
         // Put back for the next call.
         self.by_shard.entry(shard).or_default().insert(id, folders);
-        let mut states = Vec::new();
         for (log, mut names) in logs {
             names.sort();
             match self.state(&log, id) {
@@ -375,8 +394,21 @@ impl Branches {
 
     /// The state of the task that a log gives.
     fn state(&mut self, log: &Name, id: Id) -> Option<State> {
+        self.state_by(log, id, |reading| {
+            let read = log.parse().and_then(|oid| reading.objects()?.blob(oid));
+            Some(Log::of(&reading.tolerate(read)?).entries)
+        })
+    }
+
+    /// The state of a task that its events in an object give.
+    pub(super) fn state_by(
+        &mut self,
+        object: &Name,
+        id: Id,
+        read: impl FnOnce(&mut ObjectReader) -> Option<Vec<Entry>>,
+    ) -> Option<State> {
         // The key includes the task, since two folders may contain the same bytes.
-        let key = format!("{log} {id}");
+        let key = format!("{object} {id}");
         if let Some(state) = self.read_states.get(&key) {
             return Some(state.clone());
         }
@@ -384,9 +416,7 @@ impl Branches {
             Some(state) => state,
             None => {
                 self.reading.logs += 1;
-                let read = log.parse().and_then(|oid| self.reading.objects()?.blob(oid));
-                let bytes = self.reading.tolerate(read)?;
-                let state = state_of(id, &Log::read(&bytes[..]).ok()?.entries);
+                let state = state_of(id, &read(&mut self.reading)?);
                 self.news.states.push((key.clone(), state.clone()));
                 state
             }
@@ -408,6 +438,8 @@ impl Branches {
             let changes = tree.parse().and_then(|tree| objects.changes(here, Some(tree)));
             wanted.extend(changes.unwrap_or_default().into_iter().filter_map(|change| self.unknown_log(&change)));
         }
+        let archives = self.archives.iter().filter(|(archive, _)| self.facts.archive(archive).is_none());
+        wanted.extend(archives.filter_map(|(archive, _)| archive.parse::<Oid>().ok()));
         // A tree above the logs may have been missing before.
         let failure = objects.fetch_missing(wanted).err().or_else(|| objects.fetch_failure());
         self.failure = failure;
@@ -423,7 +455,7 @@ impl Branches {
     }
 
     /// Marks branches as read in part.
-    fn mark_incomplete(&mut self, branches: &[String]) {
+    pub(super) fn mark_incomplete(&mut self, branches: &[String]) {
         self.incomplete.extend(branches.iter().cloned());
     }
 
@@ -471,14 +503,15 @@ impl Drop for Branches {
     }
 }
 
-/// The next tree for each tree on the way to the tasks. The depth distinguishes equal trees at different levels.
-type Steps = HashMap<(Oid, usize), Option<Oid>>;
+/// The folders that were looked up in trees, by their names.
+type Steps = HashMap<(Oid, String), Option<Oid>>;
 
 /// Commits read while the branches are listed.
 #[derive(Default)]
 struct Commits {
-    folder: String,
-    tips: HashMap<Name, Option<(i64, Option<Name>)>>,
+    /// The paths of the folders of tasks and of archives.
+    folders: [String; 2],
+    tips: HashMap<Name, Option<Tip>>,
     steps: Steps,
 }
 

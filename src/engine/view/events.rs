@@ -2,7 +2,7 @@
 //!
 //! Events are not indexed: commands name them rarely, and every reader would pay for the list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 
 use super::read::{self, one_of, tasks_of};
@@ -10,8 +10,9 @@ use crate::engine::context::Workspace;
 use crate::env::parallel;
 use crate::error::{Error, Result};
 use crate::model::args::Ref;
-use crate::model::event::Entity;
+use crate::model::event::{Entity, Entry};
 use crate::model::id::{Id, is_part, quoted};
+use crate::store::archive;
 use crate::store::entity::{is_odd, load_task};
 use crate::store::layout::{LOG, task_dir};
 use crate::store::log::MAX_LOG;
@@ -29,17 +30,9 @@ pub fn find_event(ws: &Workspace, reference: &Ref) -> Result<(Id, Id)> {
         return Err(unknown());
     }
     let pending = tasks_of(read::pending(ws)?);
-    let mut tasks = ws.store.task_folders()?.0;
-    tasks.extend(pending.keys().copied());
-    tasks.sort();
-    tasks.dedup();
     let mut found: BTreeMap<Id, Id> = BTreeMap::new();
-    let mention = parallel::map(&tasks, |task| log_mentions(ws, *task, &text))?;
-    for (task, mentions) in tasks.into_iter().zip(mention) {
+    for task in mentioning(ws, &pending, &text)? {
         let more = pending.get(&task).map_or(&[][..], Vec::as_slice);
-        if !(mentions || more.iter().any(|e| e.line.contains(&text))) {
-            continue;
-        }
         let events = load_task(&ws.store, task, more)?.log.entries;
         let own = events.iter().map(|e| &e.event).filter(|e| e.entity == Entity::Task(task)).map(|e| e.id);
         found.extend(own.filter(|id| id.has_part(&text)).map(|id| (id, task)));
@@ -53,15 +46,19 @@ pub fn find_event(ws: &Workspace, reference: &Ref) -> Result<(Id, Id)> {
 /// Errors: `ERR_IO`.
 pub fn tasks_with(ws: &Workspace, text: &str) -> Result<Vec<Id>> {
     let quoted = serde_json::to_string(text).unwrap_or_default();
-    let pending = tasks_of(read::pending(ws)?);
-    let mut tasks = ws.store.task_folders()?.0;
-    tasks.extend(pending.keys().copied());
-    tasks.sort_unstable();
-    tasks.dedup();
-    let mentions = parallel::map(&tasks, |task| log_mentions(ws, *task, &quoted))?;
-    let is_pending =
-        |task: &Id| pending.get(task).is_some_and(|entries| entries.iter().any(|e| e.line.contains(&quoted)));
-    Ok(tasks.into_iter().zip(mentions).filter(|(task, found)| *found || is_pending(task)).map(|(id, _)| id).collect())
+    Ok(mentioning(ws, &tasks_of(read::pending(ws)?), &quoted)?.into_iter().collect())
+}
+
+/// The tasks whose logs contain a text, in their folders, in archives and in the journal.
+fn mentioning(ws: &Workspace, pending: &BTreeMap<Id, Vec<Entry>>, text: &str) -> Result<BTreeSet<Id>> {
+    let folders = ws.store.task_folders()?.0;
+    let mentions = parallel::map(&folders, |task| log_mentions(ws, *task, text))?;
+    let mut tasks: BTreeSet<Id> =
+        folders.into_iter().zip(mentions).filter(|(_, found)| *found).map(|(id, _)| id).collect();
+    tasks.extend(archive::mentioning(&ws.store, text)?);
+    let is_pending = |(_, entries): &(&Id, &Vec<Entry>)| entries.iter().any(|e| e.line.contains(text));
+    tasks.extend(pending.iter().filter(is_pending).map(|(id, _)| *id));
+    Ok(tasks)
 }
 
 /// Whether a log contains a text. Searching its bytes is much cheaper than parsing its events.

@@ -182,6 +182,14 @@ impl PlanAt<'_> {
         }
     }
 
+    /// The archives of the commit, by path.
+    pub fn archives(&self) -> BTreeMap<String, Oid> {
+        match &self.source {
+            EventSource::Commit(tree) => tree.archives.blobs().clone(),
+            EventSource::Here(_) => BTreeMap::new(),
+        }
+    }
+
     /// The tasks whose events may differ from those at a later point.
     pub fn candidates(&self, later: &PlanAt) -> Result<BTreeSet<Id>> {
         match (&self.source, &later.source) {

@@ -5,6 +5,7 @@
 //! Leaves to others: the answers to queries (`engine::query`).
 
 pub(crate) mod archives;
+pub(crate) mod branch_archives;
 pub(crate) mod branches;
 pub(crate) mod claimed_files;
 pub(crate) mod events;

@@ -1,7 +1,7 @@
 //! The relationships of a plan in git: which tasks must be read to judge the effect of a change on several tasks.
 //!
-//! Guarantees that a relationship is found from both ends, though only one log records it. Each shard of tasks is read once in
-//! the life of a clone, since the name of its tree identifies its contents. Removed relationships are included: they only select
+//! Guarantees that a relationship is found from both ends, though only one log records it. Each shard of tasks and each archive is read
+//! once in the life of a clone, since the name of its object identifies its contents. Removed relationships are included: they only select
 //! the tasks to read.
 //! Leaves to others: what follows from relationships (`lint::across`).
 
@@ -15,7 +15,7 @@ use crate::env::parallel;
 use crate::env::progress::Progress;
 use crate::error::Result;
 use crate::git::{Mode, Objects, Oid};
-use crate::model::event::Stamp;
+use crate::model::event::{Entry, Stamp};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::relationship::RelationType;
@@ -71,7 +71,20 @@ pub(crate) fn related(ws: &Workspace, before: &PlanAt, after: &PlanAt, but: &BTr
             None => unknown.push(forms[0]),
         }
     }
-    let (texts, logs) = if unknown.is_empty() { Default::default() } else { relationships_in(ws, &unknown)? };
+    // A task that moved into an archive is equal on both sides, and is found in the later one.
+    let (mut archives, mut in_archives) = (Vec::new(), Vec::new());
+    for archive in after.archives().into_values() {
+        match facts.related(&archive.to_string()) {
+            Some(text) => related.read_lines(&text, but),
+            None => archives.push(archive),
+        }
+    }
+    for archive in &archives {
+        in_archives.push(relationships_of(&history::objects(ws)?.blob(*archive)?));
+    }
+    let (mut texts, logs) = if unknown.is_empty() { Default::default() } else { relationships_in(ws, &unknown)? };
+    unknown.extend(archives);
+    texts.extend(in_archives);
     texts.iter().for_each(|text| related.read_lines(text, but));
     tracing::debug!(shards = unknown.len(), logs, "looked at who names whom");
     if !unknown.is_empty() {
@@ -115,22 +128,33 @@ impl Related {
     }
 }
 
-/// The relationships that a task's log ever recorded, one line each: kind, from, to.
+/// The relationships that a task's log ever recorded.
 fn relationships(objects: &Objects, id: Id, folder: Oid) -> Result<String> {
-    let mut text = String::new();
     let bytes = objects.file(folder, LOG)?.unwrap_or_default();
     if !may_relate(&bytes) {
-        return Ok(text);
+        return Ok(String::new());
     }
     // Reading from memory cannot fail.
-    for entry in Log::of(&bytes).entries {
+    Ok(edges_of(&Log::of(&bytes).entries, |home| home == id))
+}
+
+/// The relationships of all tasks in an archive.
+fn relationships_of(archive: &[u8]) -> String {
+    let lines = archive.split(|byte| *byte == b'\n').filter(|line| may_relate(line));
+    lines.map(|line| edges_of(&Log::of(line).entries, |_| true)).collect()
+}
+
+/// The relationships that events in the log of such a task record, one line each: kind, from, to.
+fn edges_of(entries: &[Entry], is_home: impl Fn(Id) -> bool) -> String {
+    let mut text = String::new();
+    for entry in entries {
         if let Payload::RelationshipAdded(p) = &entry.event.payload
-            && p.kind.home(p.from, p.to) == id
+            && is_home(p.kind.home(p.from, p.to))
         {
             let _ = writeln!(text, "{} {} {}", p.kind.as_str(), p.from, p.to);
         }
     }
-    Ok(text)
+    text
 }
 
 /// An edge without its time, which is not needed here.

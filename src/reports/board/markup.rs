@@ -3,6 +3,7 @@
 //! Guarantees that no text is markup, and that control, bidirectional and invisible characters are shown as escapes.
 //! Leaves to others: what the board shows.
 
+use crate::error::Result;
 use crate::model::plain::escape;
 use crate::model::task::Status;
 
@@ -32,16 +33,19 @@ pub fn status_words(status: Status) -> &'static str {
     }
 }
 
-/// Fills the places `{{name}}` of a template: `write` appends what stands there, which is not looked at again.
-pub fn fill(template: &str, write: impl Fn(&str, &mut String)) -> String {
+/// Receives a page piece by piece.
+pub type Take<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
+
+/// Fills the places `{{name}}` of a template: `write` gives what stands there, which is not looked at again.
+pub fn fill(template: &str, take: Take<'_>, write: impl Fn(&str, Take<'_>) -> Result<()>) -> Result<()> {
     let mut parts = template.split("{{");
-    let mut out = parts.next().unwrap_or_default().to_owned();
+    take(parts.next().unwrap_or_default())?;
     for part in parts {
         let (name, rest) = part.split_once("}}").unwrap_or((part, ""));
-        write(name, &mut out);
-        out.push_str(rest);
+        write(name, take)?;
+        take(rest)?;
     }
-    out
+    Ok(())
 }
 
 /// Bytes in base 64, as a Content-Security-Policy has them.
@@ -69,8 +73,13 @@ mod tests {
 
     #[test]
     fn a_place_in_a_value_is_not_filled() {
-        let write = |name: &str, out: &mut String| out.push_str(if name == "a" { "{{b}}" } else { "x" });
-        assert_eq!(fill("1{{a}}2{{b}}3", write), "1{{b}}2x3");
+        let mut text = String::new();
+        let mut take = |piece: &str| {
+            text.push_str(piece);
+            Ok(())
+        };
+        fill("1{{a}}2{{b}}3", &mut take, |name, take| take(if name == "a" { "{{b}}" } else { "x" })).unwrap();
+        assert_eq!(text, "1{{b}}2x3");
     }
 
     #[test]

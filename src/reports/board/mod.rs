@@ -9,14 +9,15 @@ pub mod layout;
 mod markup;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use self::graph::{Node, Place, svg};
+pub use self::markup::Take;
 use self::markup::{base64, fill, status_words, text};
+use crate::error::Result;
 use crate::model::agent::Lease;
 use crate::model::event::{self, Event};
 use crate::model::id::{HANDLE_MIN, Id};
@@ -185,8 +186,10 @@ fn lines(text: &str) -> String {
     text.lines().map(escape).collect::<Vec<_>>().join("\n")
 }
 
-/// The page. A live one reads itself again from the server when events arrive.
-pub fn page(mut cards: Vec<Card>, at: Time, live: bool) -> String {
+/// Gives the page to `take` piece by piece. A live one reads itself again from the server when events arrive.
+///
+/// Errors: those of `take`.
+pub fn page(mut cards: Vec<Card>, at: Time, live: bool, take: Take<'_>) -> Result<()> {
     cards.sort_by_key(Card::order);
     let style = format!("{}{STYLE}", graph::STYLE);
     let hash = |text: &str| format!("'sha256-{}'", base64(&Sha256::digest(text.as_bytes())));
@@ -197,26 +200,26 @@ pub fn page(mut cards: Vec<Card>, at: Time, live: bool) -> String {
         hash(&style)
     );
     let count = if cards.len() == 1 { "1 task".to_owned() } else { format!("{} tasks", cards.len()) };
-    fill(PAGE, |name, out| match name {
-        "policy" => out.push_str(&policy),
-        "style" => out.push_str(&style),
-        "script" => out.push_str(SCRIPT),
-        "summary" => out.push_str(&format!("{count}, as of {at}")),
-        "list" => list(out, &cards),
-        "graph" => out.push_str(&picture(&cards)),
-        "data" => data(out, &cards, at, live),
+    fill(PAGE, take, |name, take| match name {
+        "policy" => take(&policy),
+        "style" => take(&style),
+        "script" => take(SCRIPT),
+        "summary" => take(&format!("{count}, as of {at}")),
+        "list" => list(take, &cards),
+        "graph" => take(&picture(&cards)),
+        "data" => data(take, &cards, at, live),
         other => unreachable!("page.html has no place {other}"),
     })
 }
 
 /// What the script reads.
-fn data(out: &mut String, cards: &[Card], at: Time, live: bool) {
-    let _ = write!(out, "{{\"live\":{live},\"at\":{},\"tasks\":[", json!(at));
+fn data(take: Take<'_>, cards: &[Card], at: Time, live: bool) -> Result<()> {
+    take(&format!("{{\"live\":{live},\"at\":{},\"tasks\":[", json!(at)))?;
     for (n, card) in cards.iter().enumerate() {
-        out.push_str(if n > 0 { ",\n" } else { "" });
-        out.push_str(&card.json);
+        take(if n > 0 { ",\n" } else { "" })?;
+        take(&card.json)?;
     }
-    out.push_str("]}");
+    take("]}")
 }
 
 /// The graph of the unfinished tasks.
@@ -228,21 +231,22 @@ fn picture(cards: &[Card]) -> String {
 }
 
 /// The tasks as a list, for readers without JavaScript.
-fn list(out: &mut String, cards: &[Card]) {
+fn list(take: Take<'_>, cards: &[Card]) -> Result<()> {
     let handles: BTreeMap<Id, &str> = cards.iter().map(|card| (card.node.id, card.node.handle.as_str())).collect();
     for status in Status::ALL {
         let of: Vec<&Card> = cards.iter().filter(|card| card.node.status == status).collect();
         if of.is_empty() {
             continue;
         }
-        let _ = writeln!(out, "<section>\n<h2>{} ({})</h2>\n<ul>", status_words(status), of.len());
-        of.iter().for_each(|card| item(out, card, &handles));
-        out.push_str("</ul>\n</section>\n");
+        take(&format!("<section>\n<h2>{} ({})</h2>\n<ul>\n", status_words(status), of.len()))?;
+        of.iter().try_for_each(|card| take(&item(card, &handles)))?;
+        take("</ul>\n</section>\n")?;
     }
+    Ok(())
 }
 
 /// A task in the list, with links to the tasks that it waits for.
-fn item(out: &mut String, card: &Card, handles: &BTreeMap<Id, &str>) {
+fn item(card: &Card, handles: &BTreeMap<Id, &str>) -> String {
     let link = |id: &Id| match handles.get(id) {
         Some(handle) => format!("<a href=\"#t-{id}\">{}</a>", text(handle)),
         None => id.handle(HANDLE_MIN),
@@ -259,5 +263,5 @@ fn item(out: &mut String, card: &Card, handles: &BTreeMap<Id, &str>) {
     ];
     let facts: Vec<String> = facts.into_iter().flatten().collect();
     let facts = if facts.is_empty() { String::new() } else { format!(" <small>{}</small>", facts.join("; ")) };
-    let _ = writeln!(out, "<li id=\"t-{}\"><b>{}</b> {}{facts}</li>", node.id, text(&node.handle), text(&node.title));
+    format!("<li id=\"t-{}\"><b>{}</b> {}{facts}</li>\n", node.id, text(&node.handle), text(&node.title))
 }

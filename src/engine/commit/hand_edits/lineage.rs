@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::engine::view::history::Place;
 use crate::env::Env;
 use crate::env::files::{self, Dir};
-use crate::error::Result;
-use crate::git::{Item, Mode, Objects, Oid, Repo};
+use crate::error::{Error, Result};
+use crate::git::{Change, Item, Mode, Objects, Oid, Repo};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::yaml::render_task;
@@ -26,7 +26,7 @@ use crate::runtime::journals;
 use crate::store::edited::{
     Part, among_below, differing_parts, fields_named, is_conflicted, parse, render_doc, sides, value_of,
 };
-use crate::store::layout::{LOG, home, shown};
+use crate::store::layout::{LOG, entity_below, home, shown};
 use crate::store::log::{Log, MAX_LOG};
 
 /// Maximum number of versions searched for the origin of a value.
@@ -348,6 +348,9 @@ impl<'a> Lineage<'a> {
         if let Some(origin) = mixture(part, value, merged).filter(|_| is_merge && !parents.iter().any(is_edited)) {
             return Ok(origin);
         }
+        if self.is_of_renamed(search, place, &parents)? {
+            return Ok(Origin::Mixed);
+        }
         if place == Place::Index && self.is_unmerged(search.entity)? {
             return Ok(Origin::Unknown);
         }
@@ -366,6 +369,47 @@ impl<'a> Lineage<'a> {
             [parent] if rest(parent) => parent.heads.clone(),
             _ => version.heads.clone(),
         }))
+    }
+
+    /// Whether a merge may have taken a value from the file of another task, which one side changed and the other removed: to git the
+    /// file of a new task can look like the removed one under a new name.
+    fn is_of_renamed(&self, search: &Search<'_>, place: Place, own: &[&Rc<Version>]) -> Result<bool> {
+        let (part, value) = (search.part, search.value);
+        let (Some(objects), Some(merged)) = (self.objects(), self.parents(place)?) else { return Ok(false) };
+        let commit = |place: &Place| match place {
+            Place::Commit(commit) => Some(*commit),
+            Place::WorkTree | Place::Index => None,
+        };
+        let commits: Vec<Oid> = merged.iter().filter_map(commit).collect();
+        let mut changed: Vec<Doc> = Vec::new();
+        for (changing, removing) in commits.iter().flat_map(|a| commits.iter().map(move |b| (*a, *b))) {
+            if changing == removing {
+                continue;
+            }
+            let Some(base) = objects.merge_base(changing, removing)? else { continue };
+            let plans =
+                [base, changing, removing].map(|commit| objects.item(objects.commit(commit)?.tree, &self.store));
+            let [base, changing, removing] = plans.map(|item| item.map(|item| item.map(|item| item.oid)));
+            let (base, changing, removing) = (base?, changing?, removing?);
+            for Change { path, old, new } in objects.changes(base, changing)? {
+                let is_of_another = matches!(entity_below(&path), Some((other, false)) if other != *search.entity);
+                let (Some(old), Some(new), true) = (old, new, is_of_another) else { continue };
+                if removing.map(|plan| objects.item(plan, &path)).transpose()?.flatten().is_some() {
+                    continue;
+                }
+                let doc = |item: Item| Ok::<_, Error>(parse(&String::from_utf8_lossy(&objects.blob(item.oid)?)).ok());
+                let (Some(old), Some(new)) = (doc(old)?, doc(new)?) else { continue };
+                if value_of(&old, part) == value_of(&new, part) {
+                    continue;
+                }
+                if value_of(&new, part).as_ref() == value {
+                    return Ok(true);
+                }
+                changed.push(new);
+            }
+        }
+        let docs = own.iter().flat_map(|parent| &parent.docs).chain(&changed);
+        Ok(!changed.is_empty() && mixture(part, value, docs).is_some())
     }
 
     fn objects(&self) -> Option<&Objects> {

@@ -1,0 +1,222 @@
+//! Archives and `sync`: a compaction meets late events, redactions and drops of another clone.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::shard;
+use crate::sync::{Clones, plan};
+
+/// Two clones of a plan, and the task they share.
+struct Pair {
+    clones: Clones,
+    shared: String,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let (clones, shared) = Clones::new(&["bob", "eve"]);
+        Pair { clones, shared }
+    }
+
+    /// As `new`, where both have seen bob archive the task with a note.
+    fn archived() -> Self {
+        let pair = Self::new();
+        pair.run("bob", &["note", &pair.shared, "--content", "a remarkable note"]);
+        pair.archive("bob");
+        pair.sync("bob");
+        pair.sync("eve");
+        pair
+    }
+
+    fn run(&self, name: &str, args: &[&str]) -> Value {
+        self.clones.run(name, args).data()
+    }
+
+    fn sync(&self, name: &str) -> Value {
+        self.run(name, &["sync"])
+    }
+
+    fn archive(&self, name: &str) {
+        self.run(name, &["claim", &self.shared]);
+        self.run(name, &["done", &self.shared, "--force", "no tests"]);
+        self.run(name, &["task", "archive", &self.shared]);
+    }
+
+    fn compact(&self, name: &str) {
+        assert_eq!(self.run(name, &["compact", "--older-than", "0s"])["tasks"], 1);
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.clones.dir(name).join(".agentpm/tasks").join(shard(&self.shared)).join(&self.shared)
+    }
+
+    /// Both clones have the same plan, all of it committed, and lint finds nothing.
+    fn are_alike(&self) {
+        assert_eq!(plan(&self.clones, "bob"), plan(&self.clones, "eve"));
+        for name in ["bob", "eve"] {
+            assert_eq!(self.clones.git(name, &["status", "--porcelain"]).text(), "", "{name}");
+            assert_eq!(self.run(name, &["lint"])["findings"], json!([]), "{name}");
+        }
+    }
+
+    /// Whether the pushed plan holds a text.
+    fn is_pushed(&self, text: &str) -> bool {
+        self.clones.git("bob", &["fetch", "-q"]).text();
+        self.clones.git("bob", &["grep", "-q", text, "origin/main", "--", ".agentpm"]).code == 0
+    }
+}
+
+#[test]
+fn a_sync_that_brings_events_and_their_compaction_leaves_no_folder() {
+    for is_replayed in [false, true] {
+        let pair = Pair::new();
+        pair.run("bob", &["task", "update", &pair.shared, "--title", "renamed"]);
+        pair.archive("bob");
+        pair.compact("bob");
+        pair.sync("bob");
+        if is_replayed {
+            pair.run("eve", &["task", "create", "--title", "of eve"]);
+        }
+        pair.sync("eve");
+        assert!(!pair.folder("eve").exists(), "{is_replayed}");
+        pair.sync("eve");
+        pair.sync("bob");
+        assert_eq!(pair.run("eve", &["task", "get", &pair.shared])["status"], "archived");
+        pair.are_alike();
+    }
+}
+
+#[test]
+fn a_dropped_task_stays_dropped_after_a_sync() {
+    for (eve_compacts, is_replayed) in [(false, false), (false, true), (true, true)] {
+        let pair = Pair::archived();
+        pair.compact("bob");
+        pair.run("bob", &["compact", "--drop-before", "2099-01-01"]);
+        pair.sync("bob");
+        if eve_compacts {
+            pair.compact("eve");
+        }
+        if is_replayed {
+            pair.run("eve", &["task", "create", "--title", "of eve"]);
+        }
+        pair.sync("eve");
+        pair.sync("bob");
+        for name in ["bob", "eve"] {
+            let error = pair.clones.run(name, &["task", "get", &pair.shared]).error("ERR_NOT_FOUND", 3);
+            assert_eq!(error["details"]["dropped"], true, "{name} {eve_compacts} {is_replayed}: {error}");
+            assert!(!pair.folder(name).exists());
+        }
+        pair.are_alike();
+    }
+}
+
+#[test]
+fn a_late_note_brings_back_a_task_that_another_clone_dropped() {
+    let pair = Pair::archived();
+    pair.compact("bob");
+    pair.run("bob", &["compact", "--drop-before", "2099-01-01"]);
+    pair.sync("bob");
+    pair.run("eve", &["note", &pair.shared, "--content", "a late note"]);
+    pair.sync("eve");
+    pair.sync("bob");
+    for name in ["bob", "eve"] {
+        let task = pair.run(name, &["task", "get", &pair.shared]);
+        assert!(task.to_string().contains("a late note") && task.to_string().contains("remarkable"), "{task}");
+    }
+    pair.are_alike();
+}
+
+#[test]
+fn a_sync_pushes_the_whole_log_of_a_task_reopened_there_and_noted_and_compacted_here() {
+    for is_noted_first in [false, true] {
+        let pair = Pair::archived();
+        pair.compact("bob");
+        pair.sync("bob");
+        pair.sync("eve");
+        let reopen = || pair.run("bob", &["task", "reopen", &pair.shared, "--reason", "it broke"]);
+        let note = || {
+            pair.run("eve", &["note", &pair.shared, "--content", "a note before the compaction"]);
+            pair.compact("eve");
+        };
+        match is_noted_first {
+            true => {
+                note();
+                pair.sync("eve");
+                reopen();
+                pair.sync("bob");
+            }
+            false => {
+                reopen();
+                pair.sync("bob");
+                note();
+                pair.sync("eve");
+            }
+        }
+        let path = pair.folder("bob").join("events.jsonl");
+        let path = path.strip_prefix(pair.clones.dir("bob")).unwrap().display().to_string();
+        pair.clones.git("bob", &["fetch", "-q"]).text();
+        let log = pair.clones.git("bob", &["show", &format!("origin/main:{path}")]);
+        assert!(log.text().contains("before the compaction") && log.text().contains("TaskReopened"), "{log:?}");
+        pair.sync("eve");
+        pair.sync("bob");
+        assert_eq!(pair.run("eve", &["task", "get", &pair.shared])["status"], "open");
+        pair.are_alike();
+    }
+}
+
+#[test]
+fn a_sync_pushes_no_redacted_text() {
+    // Who syncs first; whether the task is in an archive before; whether the redacted task is compacted too.
+    for (redacts_first, was_compacted, compacts_both) in
+        [(true, false, false), (false, false, false), (true, true, false), (true, false, true), (false, false, true)]
+    {
+        let case = format!("{redacts_first} {was_compacted} {compacts_both}");
+        let pair = Pair::archived();
+        if was_compacted {
+            pair.compact("bob");
+            pair.sync("bob");
+            pair.sync("eve");
+            // In the later month it moves into another archive.
+            pair.run("eve", &["note", &pair.shared, "--content", "one more"]);
+        }
+        let note = pair.run("bob", &["task", "get", &pair.shared])["context"][0]["id"].as_str().unwrap().to_owned();
+        pair.run("bob", &["context", "redact", &note, "--reason", "a secret"]);
+        if compacts_both {
+            pair.compact("bob");
+        }
+        pair.compact("eve");
+        let (first, second) = if redacts_first { ("bob", "eve") } else { ("eve", "bob") };
+        pair.sync(first);
+        pair.sync(second);
+        assert!(!pair.is_pushed("remarkable"), "{case}");
+        pair.sync(first);
+        let task = pair.run("eve", &["task", "get", &pair.shared]);
+        assert_eq!((&task["context"][0]["redacted"], &task["status"]), (&json!(true), &json!("archived")), "{case}");
+        pair.are_alike();
+    }
+}
+
+#[test]
+fn a_redacted_text_in_an_archive_is_named_and_taken_out() {
+    for is_compacted in [false, true] {
+        let pair = Pair::archived();
+        pair.compact("bob");
+        let archive = fs::read_dir(pair.clones.dir("bob").join(".agentpm/archive")).unwrap().next().unwrap();
+        let archive = archive.unwrap().path();
+        let with_text = fs::read_to_string(&archive).unwrap();
+        let note = pair.run("bob", &["task", "get", &pair.shared])["context"][0]["id"].as_str().unwrap().to_owned();
+        pair.run("bob", &["context", "redact", &note, "--reason", "a secret"]);
+        if is_compacted {
+            pair.compact("bob");
+        }
+        let rest = fs::read_to_string(&archive).unwrap_or_default();
+        fs::write(&archive, with_text + &rest).unwrap();
+        let found = pair.clones.run("bob", &["lint"]).json()["data"].to_string();
+        assert!(found.contains("text-redacted") && found.contains(&note), "{is_compacted}: {found}");
+        pair.run("bob", &["resolve"]);
+        assert!(!fs::read_to_string(&archive).unwrap_or_default().contains("remarkable"), "{is_compacted}");
+        assert_eq!(pair.run("bob", &["lint"])["findings"], json!([]), "{is_compacted}");
+    }
+}
