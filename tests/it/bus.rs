@@ -1,7 +1,10 @@
 //! The bridge to the message bus, with a real server: clones that exchange events, and what stops them for a while.
 
+mod announced;
+mod fleet;
 mod hostile;
 mod leases;
+mod partitions;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
