@@ -27,6 +27,7 @@ struct Known {
     announced: Announced,
     /// The tasks whose offers this bridge made.
     offered: BTreeSet<Id>,
+    has_queue: bool,
     looked: Option<(Instant, Option<Mark>, Option<(Mark, String)>)>,
     wakeup: Option<Wakeup>,
 }
@@ -51,6 +52,8 @@ impl Bridge {
                 Ok(Err(Trouble(why))) => why,
                 Err(e) => e.message,
             };
+            // A queue that the server lost is made again.
+            known.has_queue = false;
             tracing::warn!(why, "nothing is announced on the bus");
             self.rest(&mut rest);
         }
@@ -64,12 +67,13 @@ impl Bridge {
         known: &mut Known,
     ) -> Result<Result<(), Trouble>> {
         let ws = self.workspace()?;
-        if known.wakeup.is_none() {
-            known.wakeup = Some(wakeup(&ws));
+        if !known.has_queue {
             if let Err(trouble) = queue.make(self.subjects.all_ready()) {
                 return Ok(Err(trouble));
             }
+            known.has_queue = true;
         }
+        known.wakeup.get_or_insert_with(|| wakeup(&ws));
         let announced = lock(&self.settings_elsewhere).take();
         if let Some(theirs) = announced.filter(|theirs| self.record().settings != *theirs) {
             tracing::info!(digest = theirs, "settings or roles changed in another clone; fetching");

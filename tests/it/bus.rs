@@ -209,6 +209,8 @@ fn a_wiped_stream_is_filled_again_from_the_journals() {
     nats.wipe();
     nats.run();
     clones.run("ada", &["note", &task, "--content", "after"]).data();
+    let metrics = clones.run("ada", &["stats", "--format", "prometheus"]);
+    assert!(metrics.stdout.contains("\nagentpm_bus_to_publish 1\n"), "{metrics:?}");
     let again = once(&clones, "ada", &nats).data();
     assert_eq!(again["published"], 2, "{again}");
     once(&clones, "bob", &nats).data();

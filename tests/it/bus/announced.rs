@@ -21,7 +21,7 @@ fn offers(nats: &Nats) -> u64 {
 fn a_ready_task_is_offered_to_one_of_those_who_wait_and_to_another_if_it_is_not_claimed() {
     needs!("nats-server");
     let (clones, task) = Clones::new(&["ada", "bob"]);
-    let nats = Nats::start(&clones.room);
+    let mut nats = Nats::start(&clones.room);
     let home = clones.room.home().join(".agentpm");
     std::fs::create_dir_all(&home).unwrap();
     std::fs::write(home.join("config.toml"), format!("[bus]\nurl = \"{}\"\n", nats.url())).unwrap();
@@ -64,6 +64,11 @@ fn a_ready_task_is_offered_to_one_of_those_who_wait_and_to_another_if_it_is_not_
     wait_for("a task that no agent waits for is offered too", || offers(&nats) == 1);
     clones.run("ada", &["next", "--claim", "--quiet"]).text();
     wait_for("the offer of a task that was claimed without it is withdrawn", || offers(&nats) == 0);
+
+    nats.kill();
+    nats.run();
+    clones.run("ada", &["add", "fifth", "--quiet"]).text();
+    wait_for("a queue that the server lost is made again", || offers(&nats) == 1);
 }
 
 #[test]
