@@ -10,6 +10,8 @@ use super::{Answer, Answered, inbox};
 use crate::engine::Workspace;
 use crate::engine::commit::idempotency::Key;
 use crate::engine::commit::{confirmation, expiry, write};
+#[cfg(feature = "bus")]
+use crate::engine::feed::offers::{Turn, Turns};
 use crate::engine::feed::wakeup;
 use crate::engine::query::{lists, retry_on_damaged_index, reviews};
 use crate::error::Result;
@@ -76,12 +78,26 @@ pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<Answered> {
     ws.choose_runtime_place();
     let mut nothing: Option<Answered> = None;
     let mut looked = Instant::now();
+    #[cfg(feature = "bus")]
+    let mut turns = Turns::default();
     let found = wakeup::await_work(ws, Duration::from_millis(asked.wait.millis.unsigned_abs()), || {
         let is_first = nothing.is_none();
         // Only the first claim is made without a look: those that wait must not all take the lock for nothing.
         let mut answer = if asked.claim && is_first { claim(ws, &any, asked.explain)? } else { show(ws, &looks)? };
         if asked.claim && !is_first && !answer.data.is_nothing() {
-            answer = claim(ws, &any, asked.explain)?;
+            #[cfg(feature = "bus")]
+            let turn = answer.data.names().is_some_and(|names| !names.is_empty()).then(|| turns.next(ws));
+            #[cfg(feature = "bus")]
+            if turn.as_ref().is_some_and(Turn::is_late) {
+                answer = show(ws, &looks)?;
+            }
+            if !answer.data.is_nothing() {
+                answer = claim(ws, &any, asked.explain)?;
+            }
+            #[cfg(feature = "bus")]
+            if let Some(turn) = turn {
+                turn.end(&answer.data.names().unwrap_or_default());
+            }
         }
         if !answer.data.is_nothing() {
             return Ok(Some(answer));

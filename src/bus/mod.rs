@@ -5,6 +5,7 @@
 //! not run: the journal keeps what is to be published, the stream what is to be taken in, and git brings all of it too.
 //! Leaves to others: what arrives and how it is judged (`engine::bus`), and the protocol (`nats`).
 
+mod announcing;
 mod publishing;
 mod recent;
 mod taking;
@@ -24,7 +25,7 @@ use crate::env::process::pause;
 use crate::env::{Env, process};
 use crate::error::{Code, Error, Result};
 use crate::model::subject::Subjects;
-use crate::nats::{Address, Connection, EventStream, Limits, PATIENCE, Trouble};
+use crate::nats::{Address, Connection, EventStream, Limits, OfferQueue, PATIENCE, Trouble};
 use crate::runtime::bus::{self, BridgeRecord};
 use crate::runtime::lock::Lock;
 
@@ -101,6 +102,8 @@ struct Bridge {
     sent: Mutex<Recent>,
     /// The events that were taken from the stream lately.
     received: Mutex<Recent>,
+    /// The last digest of settings that another bridge announced.
+    settings_elsewhere: Mutex<Option<String>>,
     /// Whether everything that the stream had at first was taken in.
     caught_up: AtomicBool,
 }
@@ -138,6 +141,7 @@ pub fn bridge(env: Env, options: Options, bridging: &Bridging, ready: impl FnOnc
         report: Mutex::new(report),
         sent: Mutex::default(),
         received: Mutex::default(),
+        settings_elsewhere: Mutex::default(),
         caught_up: AtomicBool::new(false),
     };
     let StreamLimits { bytes, age, replicas, refuse_when_full } = bridging.limits;
@@ -161,16 +165,18 @@ impl Bridge {
             self.publish_all(&stream())?;
             return self.take_all(&mut incoming);
         }
-        std::thread::scope(|scope| {
-            let publishing = scope.spawn(|| {
-                let done = self.keep_publishing(&stream());
-                self.stop.store(true, Ordering::SeqCst);
-                done
-            });
-            let took = self.keep_taking(&mut incoming);
+        let queue = OfferQueue::new(&connection, self.subjects.stream("READY"));
+        let ending = |done: Result<()>| {
             self.stop.store(true, Ordering::SeqCst);
-            let published = publishing.join().unwrap_or_else(|_| Err(Error::new(Code::Io, "the bridge failed inside")));
-            took.and(published)
+            done
+        };
+        std::thread::scope(|scope| {
+            let publishing = scope.spawn(|| ending(self.keep_publishing(&stream())));
+            let announcing = scope.spawn(|| ending(self.keep_announcing(&queue, &stream())));
+            let took = ending(self.keep_taking(&mut incoming));
+            let others = [publishing, announcing]
+                .map(|other| other.join().unwrap_or_else(|_| Err(Error::new(Code::Io, "the bridge failed inside"))));
+            others.into_iter().fold(took, Result::and)
         })
     }
 

@@ -19,11 +19,7 @@ const HEAD_START: Duration = Duration::from_secs(10);
 impl Bridge {
     /// Publishes until the bridge is to end.
     pub(super) fn keep_publishing(&self, stream: &EventStream<'_>) -> Result<()> {
-        let mut waited = Duration::ZERO;
-        while !self.caught_up.load(Ordering::SeqCst) && waited < HEAD_START && !self.is_stopping() {
-            crate::env::process::pause(super::NAP);
-            waited += super::NAP;
-        }
+        self.wait_until_caught_up();
         let (mut rest, mut watching) = (FIRST_REST, None);
         while !self.is_stopping() {
             match self.publish_news(stream, &mut watching) {
@@ -45,6 +41,15 @@ impl Bridge {
             }
         }
         Ok(())
+    }
+
+    /// Waits until what the stream has at first was taken in, but not for long.
+    pub(super) fn wait_until_caught_up(&self) {
+        let mut waited = Duration::ZERO;
+        while !self.caught_up.load(Ordering::SeqCst) && waited < HEAD_START && !self.is_stopping() {
+            crate::env::process::pause(super::NAP);
+            waited += super::NAP;
+        }
     }
 
     /// Publishes everything that the journal has.

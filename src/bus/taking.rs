@@ -114,9 +114,15 @@ impl Bridge {
         Ok(read)
     }
 
-    /// A message, unless this bridge published it.
+    /// A message with an event, unless this bridge published it.
     fn unless_own(&self, message: Received) -> Option<Message> {
         let Received { sequence, subject, payload, more, id } = message;
+        if self.subjects.is_announcement(&subject) {
+            if subject == self.subjects.settings() {
+                *lock(&self.settings_elsewhere) = String::from_utf8(payload).ok();
+            }
+            return None;
+        }
         let id = id.and_then(|id| id.parse().ok());
         let is_own = id.is_some_and(|id| lock(&self.sent).has(id));
         (!is_own).then_some(Message { sequence, subject, payload, more, id })

@@ -42,9 +42,35 @@ impl Subjects {
         format!("AGENTPM_{}_{of}", self.plan)
     }
 
-    /// The subjects of all events.
+    /// The subjects of the stream of events: the events, and what the bridges announce.
     pub fn all_events(&self) -> Vec<String> {
-        ["task", "agent"].map(|kind| format!("{ROOT}.{}.{kind}.>", self.plan)).into()
+        ["task", "agent", "inbox", "system"].map(|kind| format!("{ROOT}.{}.{kind}.>", self.plan)).into()
+    }
+
+    /// The subject of the unread items of an agent.
+    pub fn inbox(&self, agent: &str) -> String {
+        format!("{ROOT}.{}.inbox.{}", self.plan, part(agent))
+    }
+
+    /// The subject of the news that settings or roles changed.
+    pub fn settings(&self) -> String {
+        format!("{ROOT}.{}.system.CONFIG", self.plan)
+    }
+
+    /// Whether a subject carries what a bridge announces, and no event.
+    pub fn is_announcement(&self, subject: &str) -> bool {
+        let of = |kind: &str| subject.starts_with(&format!("{ROOT}.{}.{kind}.", self.plan));
+        of("inbox") || of("system")
+    }
+
+    /// The subjects of the offers of all ready tasks.
+    pub fn all_ready(&self) -> String {
+        format!("{ROOT}.{}.ready.>", self.plan)
+    }
+
+    /// The subject of the offer of a ready task.
+    pub fn ready(&self, task: Id) -> String {
+        format!("{ROOT}.{}.ready.{task}", self.plan)
     }
 
     /// The subject of an event; `None` for one that stays on the machine that wrote it.

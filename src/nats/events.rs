@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{self, DiscardPolicy, Info, StorageType};
 use futures_util::StreamExt as _;
@@ -121,7 +122,7 @@ impl<'a> EventStream<'a> {
         let wanted = self.config();
         let context = &self.connection.context;
         let found = self.connection.wait(PATIENCE, async {
-            let stream = context.get_or_create_stream(wanted.clone()).await.map_err(|e| e.to_string())?;
+            let stream = context.get_or_create_stream(wanted.clone()).await.map_err(|e| not_made(&e))?;
             stream.get_info().await.map_err(|e| e.to_string())
         })?;
         Ok(facts(&found, &wanted))
@@ -212,6 +213,16 @@ impl<'a> EventStream<'a> {
         };
         let context = &self.connection.context;
         self.connection.wait(PATIENCE, context.create_consumer_on_stream(config, &self.name))
+    }
+}
+
+/// Why a stream was not made, and what its maker can do about it.
+fn not_made(e: &CreateStreamError) -> String {
+    match e.kind() {
+        CreateStreamErrorKind::JetStream(why) if why.error_code() == ErrorCode::STORAGE_RESOURCES_EXCEEDED => {
+            format!("the server has not the room for the stream ({why}); agentpm bus --max-bytes asks for less")
+        }
+        _ => e.to_string(),
     }
 }
 

@@ -11,6 +11,7 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, RawMessageErrorKind, StorageType};
 use futures_util::StreamExt as _;
+use futures_util::future::try_join;
 
 use super::{Connection, Trouble};
 
@@ -88,15 +89,23 @@ impl LeaseStream {
     ///
     /// Errors: why the server did not answer.
     pub fn last(&self, subject: &str) -> Result<Option<LeaseMessage>, Trouble> {
-        let context = &self.connection.context;
-        self.connection.wait(self.patience, async {
-            let stream = context.get_stream_no_info(&self.name).await.map_err(|e| e.to_string())?;
-            match stream.get_last_raw_message_by_subject(subject).await {
-                Ok(message) => Ok(Some(lease_message(message))),
-                Err(e) if matches!(e.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(None),
-                Err(e) => Err(e.to_string()),
-            }
-        })
+        self.connection.wait(self.patience, self.ask_last(subject))
+    }
+
+    /// The records of two subjects, which are asked for at the same time.
+    ///
+    /// Errors: why the server did not answer.
+    pub fn last_of(&self, one: &str, two: &str) -> Result<(Option<LeaseMessage>, Option<LeaseMessage>), Trouble> {
+        self.connection.wait(self.patience, try_join(self.ask_last(one), self.ask_last(two)))
+    }
+
+    async fn ask_last(&self, subject: &str) -> Result<Option<LeaseMessage>, String> {
+        let stream = self.connection.context.get_stream_no_info(&self.name).await.map_err(|e| e.to_string())?;
+        match stream.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => Ok(Some(lease_message(message))),
+            Err(e) if matches!(e.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(None),
+            Err(e) => Err(e.to_string()),
+        }
     }
 
     /// The message with a sequence number, if it is still there.

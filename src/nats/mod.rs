@@ -7,10 +7,12 @@
 mod address;
 mod events;
 mod leases;
+mod offers;
 
 pub use self::address::Address;
 pub use self::events::{EventStream, Limits, Published, Received, Sent, StreamFacts};
 pub use self::leases::{LeaseMessage, LeaseStream, Replaced};
+pub use self::offers::{Offer, OfferQueue};
 
 use std::future::Future;
 use std::time::Duration;

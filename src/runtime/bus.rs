@@ -46,6 +46,8 @@ pub struct BridgeRecord {
     pub missed: u64,
     /// Events that the server does not take, since they are too large for it.
     pub too_large: u64,
+    /// A digest of the settings and roles at the upstream, when the bridge last looked.
+    pub settings: String,
     /// When the server last answered.
     pub seen_at: Option<Time>,
     /// Why nothing is published.

@@ -98,6 +98,18 @@ pub fn read(runtime: &Dir, agent: &str) -> Found {
     }
 }
 
+/// The agents that have a record.
+///
+/// Errors: `ERR_IO`.
+#[cfg(feature = "bus")]
+pub fn agents(runtime: &Dir) -> Result<Vec<String>> {
+    let listed = match runtime.dir(FOLDER).and_then(|folder| folder.list()) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
+        listed => listed.map_err(|e| Error::io("list", &runtime.path().join(FOLDER), &e))?,
+    };
+    Ok(listed.into_iter().filter_map(|(name, _)| Some(name.strip_suffix(".json")?.to_owned())).collect())
+}
+
 /// Replaces the record of an agent.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.

@@ -1,7 +1,10 @@
 //! The bridge to the message bus, with a real server: clones that exchange events, and what stops them for a while.
 
+mod announced;
+mod fleet;
 mod hostile;
 mod leases;
+mod partitions;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -206,6 +209,8 @@ fn a_wiped_stream_is_filled_again_from_the_journals() {
     nats.wipe();
     nats.run();
     clones.run("ada", &["note", &task, "--content", "after"]).data();
+    let metrics = clones.run("ada", &["stats", "--format", "prometheus"]);
+    assert!(metrics.stdout.contains("\nagentpm_bus_to_publish 1\n"), "{metrics:?}");
     let again = once(&clones, "ada", &nats).data();
     assert_eq!(again["published"], 2, "{again}");
     once(&clones, "bob", &nats).data();

@@ -6,6 +6,8 @@ mod machine;
 mod mcp;
 #[cfg(feature = "bus")]
 mod nats;
+#[cfg(feature = "bus")]
+mod proxy;
 mod sandbox;
 
 mod after_merge;

@@ -5,6 +5,8 @@
 //! Leaves to others: the connection (`nats`), and when to ask it (`bus`).
 
 #[cfg(feature = "bus")]
+pub(crate) mod announce;
+#[cfg(feature = "bus")]
 pub(crate) mod incoming;
 pub(crate) mod lag;
 #[cfg(feature = "bus")]

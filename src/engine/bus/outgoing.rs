@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 
 use crate::engine::context::Workspace;
 use crate::engine::feed::stream::{git_mark, note_news};
-use crate::engine::feed::wakeup;
 use crate::error::Result;
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
@@ -17,7 +16,7 @@ use crate::runtime::journal::Carrier;
 use crate::runtime::journals::{Journals, Position, Spot};
 use crate::store::project::without_text;
 
-pub(crate) use crate::engine::feed::wakeup::Wakeup;
+pub(crate) use crate::engine::feed::wakeup::{Wakeup, wakeup};
 
 /// An event to publish.
 pub(crate) struct Outgoing {
@@ -119,7 +118,7 @@ impl Watching {
     ///
     /// Errors: as [`note_news`].
     pub fn begin(ws: &Workspace) -> Result<Self> {
-        let wakeup = wakeup::wakeup(ws);
+        let wakeup = wakeup(ws);
         let git = git_mark(ws);
         note_news(ws)?;
         Ok(Watching { git, wakeup })

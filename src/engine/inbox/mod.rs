@@ -24,6 +24,7 @@ use crate::model::notice::{Notice, NoticeKind};
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::reports::event_words::describe_lost;
+use crate::reports::inbox::InboxItem;
 use crate::reports::ready::Plan;
 use crate::rules::fold;
 use crate::rules::lost::lost;
@@ -141,6 +142,41 @@ fn look_from(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>, from: 
         }
     }
     Ok(look)
+}
+
+/// The unread items of the caller, whose inbox has begun.
+///
+/// Errors: as [`look`].
+#[cfg(feature = "bus")]
+pub(crate) fn unread(ws: &Workspace) -> Result<Vec<InboxItem>> {
+    let Some(record) = known_record(ws) else { return Ok(Vec::new()) };
+    with_view(ws, |view| look(ws, &record, view))?.items.iter().map(|one| item(ws, one)).collect()
+}
+
+/// The agents whose inboxes have begun in this clone.
+///
+/// Errors: `ERR_IO`.
+#[cfg(feature = "bus")]
+pub(crate) fn agents_of_clone(ws: &Workspace) -> Result<Vec<String>> {
+    ws.runtime().map_or(Ok(Vec::new()), crate::runtime::inbox::agents)
+}
+
+/// The tasks that some agent may claim, each with the id of what made it so.
+///
+/// Errors: as [`look`].
+#[cfg(feature = "bus")]
+pub(crate) fn ready_now(ws: &Workspace) -> Result<BTreeMap<Id, String>> {
+    let viewer = Viewer { max_attempts: ws.settings.claim.max_attempts, ..Viewer::default() };
+    let found = with_view(ws, |view| ready::notices(ws, &PlanInView { viewer: &viewer, ..*view }, "", ws.env.now()))?;
+    Ok(found.iter().filter_map(|notice| Some((notice.task?, id_of(notice)))).collect())
+}
+
+/// An item as it is shown.
+///
+/// Errors: `ERR_IO` if the handles cannot be read.
+pub(crate) fn item(ws: &Workspace, one: &Unread) -> Result<InboxItem> {
+    let handle = one.notice.task.map(|id| read::handle(ws, id)).transpose()?;
+    Ok(InboxItem::new(one.id.clone(), &one.notice, handle, one.title.clone()))
 }
 
 /// Bytes of the journal that a count reads again. Where more is unread, what arrived before the last count is not read again, so

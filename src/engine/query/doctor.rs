@@ -228,10 +228,16 @@ fn bus(ws: &Workspace) -> Result<Option<Check>> {
         found.push_str(&format!("; {} without their parents", counted(lag.waiting, "event")));
         next.push("agentpm sync brings the parents".to_owned());
     }
+    if lag.missed > 0 {
+        let missed = count(usize::try_from(lag.missed).unwrap_or(usize::MAX), "message");
+        found.push_str(&format!("; the stream dropped {missed} before they were read"));
+    }
+    if lag.too_large > 0 {
+        let large = count(usize::try_from(lag.too_large).unwrap_or(usize::MAX), "event");
+        found.push_str(&format!("; {large} too large for the server"));
+    }
     if lag.missed > 0 || lag.too_large > 0 {
-        let (missed, large) = (lag.missed, lag.too_large);
-        found.push_str(&format!("; the stream dropped {missed} messages unread, and took {large} events not at all"));
-        next.push("agentpm sync carries them".to_owned());
+        next.push("agentpm sync carries what the bus does not".to_owned());
     }
     if let Some(last) = &lag.last_refusal {
         let path = ws.own_runtime_path().join(refused_name());

@@ -3,12 +3,11 @@
 use super::lists::Page;
 use crate::engine::context::Workspace;
 use crate::engine::inbox::{self, Acknowledged, Look, Unread};
-use crate::engine::view::read;
 use crate::error::{Error, Result};
 use crate::model::id::quoted;
 use crate::model::job::InboxAck;
 use crate::model::query::Inbox;
-use crate::reports::inbox::{InboxAcknowledged, InboxItem, InboxPage};
+use crate::reports::inbox::{InboxAcknowledged, InboxPage};
 use crate::runtime::inbox::is_id;
 use crate::runtime::journals::Position;
 
@@ -24,7 +23,7 @@ pub fn inbox(ws: &Workspace, q: &Inbox) -> Result<InboxPage> {
     let mut page = Page::new(ws, limit, q.all);
     let mut shown = 0;
     for one in &look.items {
-        if !page.push(item(ws, one)?) {
+        if !page.push(inbox::item(ws, one)?) {
             break;
         }
         shown += 1;
@@ -35,14 +34,6 @@ pub fn inbox(ws: &Workspace, q: &Inbox) -> Result<InboxPage> {
     // The next page is what is unread once this one is acknowledged.
     list.rest.next_cursor = None;
     Ok(InboxPage { list, cursor })
-}
-
-/// An item as it is shown.
-///
-/// Errors: `ERR_IO` if the handles cannot be read.
-pub(crate) fn item(ws: &Workspace, one: &Unread) -> Result<InboxItem> {
-    let handle = one.notice.task.map(|id| read::handle(ws, id)).transpose()?;
-    Ok(InboxItem::new(one.id.clone(), &one.notice, handle, one.title.clone()))
 }
 
 /// What stands for the first items: how far they arrived, and the ids of those without a place before that.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{doctor, once};
 use crate::machine::needs;
 use crate::nats::Nats;
-use crate::sandbox::shard;
+use crate::sandbox::{Answer, shard};
 use crate::sync::{Clones, plan};
 
 /// Two clones that exchanged everything, with the name of the plan on the bus.
@@ -160,4 +160,30 @@ fn a_precedence_that_the_roles_do_not_give_is_refused() {
     nats.client().publish(&format!("agentpm.{name}.task.{task}.Odd"), forged(&clones, &task, &change).as_bytes());
     let taken = once(&clones, "bob", &nats).data();
     assert_eq!((taken["taken"].clone(), taken["refused"].clone()), (json!(0), json!(1)), "{taken}");
+}
+
+#[test]
+fn a_server_with_smaller_limits_is_named_and_what_fits_goes_through() {
+    needs!("nats-server");
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    let settings = clones.room.beside("nats.conf");
+    std::fs::write(&settings, "max_payload: 4096\njetstream: { max_file: 50MB }\n").unwrap();
+    let nats = Nats::start_with(&clones.room, &["-c", &settings.display().to_string()]);
+    clones.run("ada", &["note", &task, "--content", &"x".repeat(6_000)]).data();
+    clones.run("ada", &["add", "small", "--quiet"]).text();
+    let refused = once(&clones, "ada", &nats).error("ERR_SYNC", 9);
+    assert!(refused["message"].as_str().unwrap().contains("--max-bytes asks for less"), "{refused}");
+    let limited = |name: &str| {
+        let mut command = clones.room.agentpm_in(&clones.dir(name));
+        command.env_remove("AGENTPM_SEED").env("AGENTPM_AGENT", name);
+        command.args(["bus", "--once", "--max-bytes", "1000000", "--url", &nats.url()]);
+        Answer::from(command.output().expect("agentpm starts")).data()
+    };
+    assert_eq!(limited("ada")["published"], 1);
+    let found = doctor(&clones, "ada");
+    assert!(found["found"].as_str().unwrap().contains("1 event too large for the server"), "{found}");
+    assert_eq!(limited("bob")["taken"], 1);
+    clones.run("ada", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"), "git carries the rest");
 }

@@ -9,7 +9,7 @@ use crate::sandbox::{Answer, rounds, wait_for};
 use crate::sync::{Clones, plan};
 
 /// Clones whose leases the bus confirms; the user's own settings name the server.
-fn leasing(names: &[&str]) -> (Clones, String, Nats) {
+pub fn leasing(names: &[&str]) -> (Clones, String, Nats) {
     let (clones, task) = Clones::new(names);
     let nats = Nats::start(&clones.room);
     let home = clones.room.home().join(".agentpm");
@@ -25,7 +25,7 @@ fn claim(clones: &Clones, name: &str, task: &str) -> Answer {
     clones.run(name, &["claim", task, "--full"])
 }
 
-fn fence(answer: &Value) -> u64 {
+pub fn fence(answer: &Value) -> u64 {
     answer["lease"]["fence"].as_u64().expect("a fence")
 }
 

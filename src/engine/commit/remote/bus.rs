@@ -173,8 +173,8 @@ impl RecordStore for &LeaseBus {
     }
 
     fn notes(&mut self, task: Id) -> Result<Notes, Trouble> {
-        let begun = self.stream.last(&self.subjects.leases_begun()).map_err(unreachable)?;
-        let own = self.stream.last(&self.subjects.lease(task)).map_err(unreachable)?;
+        let (begun, own) =
+            self.stream.last_of(&self.subjects.leases_begun(), &self.subjects.lease(task)).map_err(unreachable)?;
         let Some((begun, own)) = begun.zip(own) else {
             return Err(Trouble::Refused("the stream of leases was removed".into()));
         };

@@ -1,0 +1,212 @@
+//! A fleet works off a plan over the bus while agents, bridges, the server and the network break.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Bridge;
+use super::leases::leasing;
+use crate::machine::needs;
+use crate::proxy::Proxy;
+use crate::sandbox::{Answer, plays_all, rounds, sealed_vars, shard};
+use crate::sync::{Clones, plan};
+
+/// Random numbers of a seed.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % most
+    }
+}
+
+/// An agent in a clone.
+struct Agent {
+    name: String,
+    dir: PathBuf,
+    url: String,
+    home: PathBuf,
+    chance: Chance,
+}
+
+impl Agent {
+    /// Runs a command. One in twenty is killed on the way; then there is no answer.
+    fn run(&mut self, args: &[&str]) -> Option<Answer> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agentpm"));
+        command.env_clear().envs(sealed_vars(&self.home)).current_dir(&self.dir).args(args);
+        command.env("AGENTPM_AGENT", &self.name).env("AGENTPM_BUS_URL", &self.url);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("agentpm starts");
+        if self.chance.below(20) == 0 {
+            std::thread::sleep(Duration::from_millis(self.chance.below(60)));
+            let _ = child.kill();
+            let _ = child.wait();
+            return None;
+        }
+        Some(Answer::from(child.wait_with_output().expect("it ends")))
+    }
+}
+
+/// What agents were told.
+#[derive(Default)]
+struct Told {
+    /// Task and agent of each confirmed claim.
+    confirmed: Mutex<Vec<(String, String)>>,
+    /// Task and agent of each acknowledged completion.
+    ended: Mutex<Vec<(String, String)>>,
+    killed: AtomicUsize,
+    unconfirmed: AtomicUsize,
+}
+
+fn work(mut agent: Agent, told: &Told, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::SeqCst) {
+        let Some(next) = agent.run(&["next", "--claim", "--full", "--json"]) else {
+            told.killed.fetch_add(1, Ordering::SeqCst);
+            continue;
+        };
+        // A busy store, or a lease that was lost, is no fault.
+        if next.code != 0 {
+            continue;
+        }
+        let got = next.json()["data"].clone();
+        let Some(task) = got["task"]["id"].as_str().map(str::to_owned) else {
+            std::thread::sleep(Duration::from_millis(200));
+            continue;
+        };
+        if got["lease"]["confirmed"] == true {
+            told.confirmed.lock().unwrap().push((task.clone(), agent.name.clone()));
+        } else {
+            told.unconfirmed.fetch_add(1, Ordering::SeqCst);
+        }
+        match agent.run(&["done", &task, "--force", "tried"]) {
+            None => drop(told.killed.fetch_add(1, Ordering::SeqCst)),
+            Some(done) if done.code == 0 => told.ended.lock().unwrap().push((task, agent.name.clone())),
+            Some(_) => {}
+        }
+    }
+}
+
+fn statuses(clones: &Clones, name: &str) -> Value {
+    clones.run(name, &["stats"]).data()["by_status"].clone()
+}
+
+fn remove_record(clone: &Path) {
+    // The bridge then begins again, and is given every message once more.
+    let _ = std::fs::remove_file(clone.join(".git/agentpm/bus/bridge.json"));
+}
+
+#[test]
+fn a_fleet_loses_nothing_and_confirms_no_task_twice_whatever_breaks() {
+    needs!("nats-server");
+    let (clones_n, agents_n) = if plays_all() { (16, 4) } else { (3, 2) };
+    let tasks = if plays_all() { rounds(2_000) } else { 24 };
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+        u64::from(std::process::id()) ^ std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
+    });
+    println!("SEED={seed}");
+    let mut chance = Chance(seed);
+    let names: Vec<String> = (0..clones_n).map(|n| format!("c{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (clones, first, mut nats) = leasing(&names);
+    let ops: Vec<Value> =
+        (1..tasks).map(|n| json!({ "op": "task.create", "args": { "title": format!("task {n}") } })).collect();
+    let file = clones.room.beside("ops.json");
+    std::fs::write(&file, Value::from(ops).to_string()).unwrap();
+    clones.run(names[0], &["batch", "--file", &file.display().to_string()]).data();
+    clones.run(names[0], &["sync"]).data();
+    names[1..].iter().for_each(|name| drop(clones.git(name, &["pull", "-q"]).text().to_owned()));
+    let proxies: Vec<Proxy> = names.iter().map(|_| Proxy::to(nats.port)).collect();
+    let bridge = |n: usize| Bridge::start_at(&clones, names[n], &proxies[n].url(), &[]);
+    let mut bridges: Vec<Option<Bridge>> = (0..names.len()).map(|n| Some(bridge(n))).collect();
+    let (told, is_over) = (Told::default(), AtomicBool::new(false));
+    let begun = Instant::now();
+    let most = Duration::from_secs(if plays_all() { 3_600 } else { 120 });
+    let mut broken = [0; 4];
+    std::thread::scope(|scope| {
+        for n in 0..names.len() * agents_n {
+            let (name, clone) = (format!("a{n}"), n / agents_n);
+            let (dir, url, home) = (clones.dir(names[clone]), proxies[clone].url(), clones.room.home());
+            let agent = Agent { name, dir, url, home, chance: Chance(seed ^ n as u64) };
+            let (told, is_over) = (&told, &is_over);
+            scope.spawn(move || work(agent, told, is_over));
+        }
+        while statuses(&clones, names[0])["completed"] != json!(tasks) && begun.elapsed() < most {
+            std::thread::sleep(Duration::from_millis(300 + chance.below(700)));
+            let n = usize::try_from(chance.below(names.len() as u64)).unwrap();
+            let what = usize::try_from(chance.below(8)).unwrap();
+            match what {
+                0 | 1 => {
+                    bridges[n].take().expect("a bridge").kill();
+                    if what == 1 {
+                        remove_record(&clones.dir(names[n]));
+                    }
+                    proxies[n].pass();
+                    bridges[n] = Some(bridge(n));
+                    broken[0] += 1;
+                }
+                2 => {
+                    nats.kill();
+                    nats.run();
+                    broken[1] += 1;
+                }
+                3 => proxies[n].hold(),
+                4 => proxies[n].cut(),
+                5 => proxies[n].lose_answers(),
+                _ => proxies.iter().for_each(Proxy::pass),
+            }
+            if (3..6).contains(&what) {
+                broken[what - 2] += 1;
+            }
+        }
+        is_over.store(true, Ordering::SeqCst);
+        proxies.iter().for_each(Proxy::pass);
+    });
+    let worked = begun.elapsed();
+    let are_equal = || {
+        let first = plan(&clones, names[0]);
+        names[1..].iter().all(|name| plan(&clones, name) == first)
+    };
+    while !are_equal() {
+        assert!(begun.elapsed() < 2 * most, "SEED={seed}: the clones do not become equal");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let (confirmed, ended) = (told.confirmed.into_inner().unwrap(), told.ended.into_inner().unwrap());
+    println!(
+        "{} tasks, {} clones, {} agents: worked {worked:?}, equal after {:?}; {} confirmed claims, {} not confirmed, {} ends; \
+         killed: {} commands, {} bridges, {} servers; held, cut, deaf: {:?}",
+        tasks,
+        names.len(),
+        names.len() * agents_n,
+        begun.elapsed(),
+        confirmed.len(),
+        told.unconfirmed.into_inner(),
+        ended.len(),
+        told.killed.into_inner(),
+        broken[0],
+        broken[1],
+        &broken[1..],
+    );
+    let mut holders: std::collections::BTreeMap<&str, &str> = std::collections::BTreeMap::new();
+    for (task, agent) in &confirmed {
+        let holder = *holders.entry(task).or_insert(agent);
+        assert_eq!(holder, agent, "SEED={seed}: {task} was confirmed twice");
+    }
+    for (task, agent) in &ended {
+        let log = clones.dir(names[0]).join(".agentpm/tasks").join(shard(task)).join(task).join("events.jsonl");
+        let log = std::fs::read_to_string(log).unwrap();
+        let has_end = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).any(|event| {
+            event["type"] == "TaskStatusChanged"
+                && event["payload"]["to"] == "completed"
+                && event["agent"] == json!(agent)
+        });
+        assert!(has_end, "SEED={seed}: {agent} ended {task}, and its event is gone");
+    }
+    for name in &names {
+        assert_eq!(statuses(&clones, name)["completed"], json!(tasks), "SEED={seed}: {name}, beginning with {first}");
+    }
+    assert_eq!(clones.run(names[0], &["lint"]).data()["findings"], json!([]), "SEED={seed}");
+}
