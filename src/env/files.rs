@@ -455,14 +455,15 @@ pub fn read_line(reader: &mut impl io::BufRead, line: &mut Vec<u8>, most: usize)
         if available.is_empty() {
             return Ok((length, false));
         }
-        let end = available.iter().position(|b| *b == b'\n');
-        let part = &available[..end.unwrap_or(available.len())];
+        let mut behind = available;
+        let used = behind.skip_until(b'\n')?;
+        let is_ended = available[..used].ends_with(b"\n");
+        let part = &available[..used - usize::from(is_ended)];
         let room = most.saturating_sub(line.len());
         line.extend_from_slice(&part[..part.len().min(room)]);
         length += part.len() as u64;
-        let used = part.len() + usize::from(end.is_some());
         reader.consume(used);
-        if end.is_some() {
+        if is_ended {
             return Ok((length, true));
         }
     }
