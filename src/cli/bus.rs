@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::args::{Bus, Global};
+use super::args::Global;
+use super::options::Bus;
 use super::output::{Form, Output, escape, form};
 use crate::bus::{self, BridgeReport, Bridged, Bridging, StreamLimits};
 use crate::engine::Options;

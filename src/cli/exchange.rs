@@ -169,7 +169,7 @@ pub fn recover(args: Recover) -> Call {
 pub fn sync(args: SyncArgs) -> Result<Call> {
     Ok(Call::Job(match args.verb {
         Some(SyncVerb::Pull(args)) => Job::SyncPull(args),
-        Some(SyncVerb::Push(args)) => Job::SyncPush(job::SyncPush { events: super::run::read_input(&args.file)? }),
+        Some(SyncVerb::Push(args)) => Job::SyncPush(job::SyncPush { events: super::input::read_input(&args.file)? }),
         None => Job::Sync(args.options),
     }))
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use clap::ValueEnum as _;
 use serde_json::json;
 
-use super::args::{Export, Global};
+use super::args::Global;
+use super::options::Export;
 use super::output::{Output, escape, for_terminal};
 use crate::api::{self, Answer, Call};
 use crate::engine::Workspace;

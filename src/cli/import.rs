@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::{Seek as _, copy};
 use std::path::Path;
 
-use super::args::{Global, Import};
+use super::args::Global;
+use super::input::read_input;
+use super::options::Import;
 use super::output::Output;
-use super::run::read_input;
 use super::words;
 use crate::api::{self, Call};
 use crate::engine::Workspace;

@@ -8,10 +8,11 @@ use std::io::Read as _;
 
 use serde_json::json;
 
-use super::args::{Global, Lint};
+use super::args::Global;
+use super::options::Lint;
 use super::output::{Output, escape, for_terminal};
 use super::sarif;
-use super::words::counted;
+use super::table::counted;
 use crate::api::Call;
 use crate::engine::{self, LintReport, Options};
 use crate::env::Env;

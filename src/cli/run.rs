@@ -3,39 +3,39 @@
 //! Leaves to others: the arguments (`args`), the operations (`api`), and their words (`words`).
 
 use std::ffi::OsString;
-use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
 
-use clap::{Args as _, CommandFactory as _, FromArgMatches as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 use serde_json::json;
 
-#[cfg(feature = "mcp")]
-use super::args::Mcp;
 use super::args::{
-    AgentVerb, Cancel, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, InboxArgs, InboxVerb, Init, LeaseVerb,
-    NextArgs, PlanApply, PlanVerb, ProgressVerb, Schema, Search, SessionVerb, SplitArgs, TaskVerb, ThreadVerb,
-    UndoArgs, Verb,
+    AgentVerb, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, InboxArgs, InboxVerb, LeaseVerb, PlanVerb,
+    ProgressVerb, SessionVerb, TaskVerb, ThreadVerb, Verb,
 };
 #[cfg(feature = "bus")]
 use super::bus;
 use super::deferred::Deferred;
+use super::documents::{completions, document, help_on, man, openapi, schema};
+use super::input::{batch, read_input};
+#[cfg(feature = "mcp")]
+use super::options::Mcp;
+use super::options::{Cancel, Init, PlanApply, Search, SplitArgs, UndoArgs};
 use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
+use super::respond::{edit, next, respond, reviewed};
 #[cfg(feature = "server")]
 use super::serve;
+use super::usage::usage;
 use super::{diagnostics, exchange, export, help, import, lint, words, work};
-use crate::api::{self, Answer, Call, Item};
+use crate::api::{self, Call};
 use crate::engine::commit::plan::read_tasks;
 use crate::engine::{self, Options, Request, Workspace};
-use crate::env::{Env, files};
+use crate::env::Env;
 use crate::error::{Code, Error, Result};
-use crate::model::args::{EventRef, OptionalTaskRef, Ref};
-use crate::model::command::{Batch, Claim, Command, ContextAdd, TaskTransition, Undo};
+use crate::model::args::{EventRef, OptionalTaskRef};
+use crate::model::command::{Command, ContextAdd, TaskTransition, Undo};
 use crate::model::context::ContextType;
-use crate::model::finding::Rule;
-use crate::model::id::quoted;
-use crate::model::job::{self, Job, NewKey, NextWait};
-use crate::model::json;
-use crate::model::query::{self, Query, TaskGet, TaskList, TaskPath};
+use crate::model::job::{self, Job, NewKey};
+use crate::model::query::{self, Query, TaskGet, TaskList};
 use crate::model::task::Status;
 
 /// Runs the program.
@@ -63,42 +63,6 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// Help and version are answers; anything else that clap refuses is `ERR_USAGE` in the requested form.
-fn usage(e: &clap::Error, argv: &[OsString]) -> ExitCode {
-    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
-    if matches!(e.kind(), DisplayHelp | DisplayVersion) {
-        // The reader may have closed the pipe already.
-        let _ = e.print();
-        return ExitCode::SUCCESS;
-    }
-    let said = |flag: &str| argv.iter().any(|arg| arg == flag);
-    if std::io::stdout().is_terminal() && !said("--json") {
-        let _ = e.print();
-        return ExitCode::from(Code::Usage.exit());
-    }
-    let whole = e.render().to_string();
-    if let Some(ours) = foreign(e) {
-        return print_error(&ours, Form::Json, Out::Stdout);
-    }
-    let message = match e.kind() {
-        DisplayHelpOnMissingArgumentOrSubcommand => "a subcommand is missing".to_owned(),
-        _ => {
-            let said: Vec<&str> =
-                whole.lines().take_while(|l| !l.starts_with("Usage:") && !l.trim_start().starts_with("tip:")).collect();
-            said.iter()
-                .map(|l| l.trim())
-                .filter(|l| !l.is_empty())
-                .collect::<Vec<_>>()
-                .join(" ")
-                .trim_start_matches("error: ")
-                .to_owned()
-        }
-    };
-    let tip = whole.lines().find(|line| line.trim_start().starts_with("tip:")).map(|line| format!("{}; ", line.trim()));
-    let hint = format!("{}see agentpm --help and the --help of the command", tip.unwrap_or_default());
-    print_error(&Error::usage(message).hint(hint), Form::Json, Out::Stdout)
-}
-
 /// The type of a context entry may stand in the place of a task, whose id no type can be.
 fn typed(mut args: ContextAdd) -> ContextAdd {
     let word = args.what.task_id.0.as_deref();
@@ -106,16 +70,6 @@ fn typed(mut args: ContextAdd) -> ContextAdd {
         (args.kind, args.what.task_id) = (kind, OptionalTaskRef(None));
     }
     args
-}
-
-/// Our command for another tool's word.
-fn foreign(e: &clap::Error) -> Option<Error> {
-    let word = match e.get(clap::error::ContextKind::InvalidSubcommand)? {
-        clap::error::ContextValue::String(word) => word.as_str(),
-        _ => return None,
-    };
-    let (_, ours) = help::OTHER_WORDS.iter().find(|(words, _)| words.contains(&word))?;
-    Some(Error::usage(format!("there is no command {}", quoted(word))).hint(format!("use {ours}")))
 }
 
 /// Whether a person watches the log.
@@ -408,117 +362,6 @@ fn task_call(verb: TaskVerb, global: &Global) -> Result<Call> {
     })
 }
 
-fn openapi() -> Result<Output> {
-    let data = api::openapi::document();
-    let human = serde_json::to_string_pretty(&data).unwrap_or_default() + "\n";
-    Ok(Output { data, human, document: true, ..Output::default() })
-}
-
-fn document(text: String) -> Output {
-    Output { data: json!({ "text": text }), human: text, document: true, ..Output::default() }
-}
-
-/// Carries out a call and shows its answer in the requested form.
-fn respond(ws: &Workspace, call: &Call, global: &Global) -> Result<Output> {
-    match streamed(ws, call, global)? {
-        Some(output) => Ok(output),
-        None => words::output(ws, api::call(ws, call)?, global),
-    }
-}
-
-/// The answer to a call that gives a list of any length: a plan of a hundred thousand tasks fits as text where it would not as
-/// documents. `None` for other calls, and where the whole list is needed at once for a table.
-fn streamed(ws: &Workspace, call: &Call, global: &Global) -> Result<Option<Output>> {
-    let for_people = form(global, call.name().starts_with("lint"))? == Form::Human;
-    if matches!(call, Call::Query(Query::TaskList(_))) && (for_people || global.quiet) {
-        return Ok(None);
-    }
-    let (mut text, mut shown) = (String::new(), 0);
-    let mut take = |item: Item| {
-        shown += 1;
-        match item {
-            Item::Event(line) if for_people => {
-                text.push_str(&words::event(&serde_json::from_str(&line).unwrap_or_default()));
-                return;
-            }
-            Item::Event(line) => text.push_str(&line),
-            Item::Task(_, json) => text.push_str(&json),
-        }
-        text.push('\n');
-    };
-    let Some(rest) = api::stream(ws, call, &mut take) else { return Ok(None) };
-    let rest = rest?;
-    let exact = matches!(call, Call::Job(_));
-    let quiet = rest.next_cursor.clone().filter(|_| exact);
-    if for_people {
-        text = words::events(std::iter::once(text));
-    }
-    if for_people && rest.truncated {
-        text.insert_str(0, &format!("the newest {shown} of {}; --all shows all\n", rest.total));
-    }
-    let data = json!(rest);
-    Ok(Some(match for_people {
-        true => Output { data, human: text, quiet, ..Output::default() },
-        false => Output { data, items: Some(text), quiet, exact, ..Output::default() },
-    }))
-}
-
-/// Shows or claims the next task; with `--wait` as soon as there is one.
-fn next(ws: &Workspace, args: &NextArgs, global: &Global) -> Result<Output> {
-    let NextArgs { claim, explain, here, ttl, wait, another, no_reviews } = *args;
-    let answered = match wait {
-        Some(wait) => {
-            let asked = NextWait { wait, claim, explain, here, ttl, another, no_reviews };
-            api::call(ws, &Call::Job(Job::NextWait(asked)))?
-        }
-        None if claim => api::claim(ws, &Claim { ttl, here, another, no_reviews, ..Claim::default() }, explain)?,
-        None => api::next(ws, &query::Next { explain, here, no_reviews })?,
-    };
-    words::output(ws, answered, global)
-}
-
-fn reviewed(ws: &Workspace, args: query::Review, global: &Global) -> Result<Output> {
-    let (limit, all) = (args.limit, args.all);
-    let words = form(global, false)? == Form::Human && !global.quiet;
-    if words && args.cursor.is_some() {
-        return Err(Error::usage("--cursor continues a list of JSON").hint("add --json, or take --limit N or --all"));
-    }
-    // Words are bounded by lines, and count what they leave out: for that all of it must be known.
-    let asked = match words {
-        true => query::Review { limit: None, all: true, ..args },
-        // Ids are short: they come all at once.
-        false => query::Review { all: all || (global.quiet && limit.is_none()), ..args },
-    };
-    match api::call(ws, &Call::Query(Query::Review(asked)))?.data {
-        Answer::Review(report) => words::reviewed(&report, limit, all, global),
-        _ => Err(Error::new(Code::Io, "a review has no other answer")),
-    }
-}
-
-/// Largest batch, plan or import that is read, in bytes.
-const MAX_INPUT: u64 = 256 * 1024 * 1024;
-
-pub fn read_input(path: &str) -> Result<String> {
-    let mut bytes = Vec::new();
-    let read = if path == "-" {
-        std::io::stdin().lock().take(MAX_INPUT).read_to_end(&mut bytes).map(|_| ())
-    } else {
-        files::read_outside(path.as_ref(), MAX_INPUT).map(|read| bytes = read)
-    };
-    read.map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::not_found(format!("there is no file {path}")),
-        _ => Error::io("read", path.as_ref(), &e),
-    })?;
-    String::from_utf8(bytes).map_err(|_| Error::validation(format!("{path} is not valid UTF-8")))
-}
-
-fn batch(file: &str) -> Result<Batch> {
-    let text = read_input(file)?;
-    let parsed =
-        json::parse(&text).map_err(|e| Error::validation(format!("{file}: {e}")).hint("see agentpm batch --help"))?;
-    Batch::from_json(&parsed)
-}
-
 fn init(env: &Env, options: &Options, args: &Init) -> Result<Output> {
     let mut report = engine::init(env, options, args.agents_md.then_some(help::AGENTS_MD), !args.no_driver)?;
     if args.hooks {
@@ -534,124 +377,4 @@ fn init(env: &Env, options: &Options, args: &Init) -> Result<Output> {
     }
     let warnings = report.warning.take().into_iter().collect();
     Ok(Output { quiet: Some(report.path.clone()), data: json!(report), human, warnings, ..Output::default() })
-}
-
-fn edit(ws: &Workspace, args: &TaskPath, global: &Global) -> Result<Output> {
-    if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
-        return Err(Error::usage("task edit opens an editor and needs a terminal").hint(
-            "use agentpm task update, or edit the file that agentpm task path names and run agentpm lint --fix",
-        ));
-    }
-    let id = engine::view::read::resolve(ws, &Ref(args.id.0.clone()))?;
-    let editor = ws.env.var("VISUAL").or_else(|| ws.env.var("EDITOR")).unwrap_or("vi").to_owned();
-    let path = engine::query::path(ws, args)?.path;
-    let before = files::read_outside(path.as_ref(), MAX_INPUT).map_err(|e| Error::io("read", path.as_ref(), &e))?;
-    let mut draft = tempfile::Builder::new()
-        .prefix("agentpm-")
-        .suffix(".yaml")
-        .tempfile()
-        .map_err(|e| Error::io("make a draft in", &std::env::temp_dir(), &e))?;
-    draft.write_all(&before).map_err(|e| Error::io("write", draft.path(), &e))?;
-    crate::env::process::run_editor(&editor, draft.path())?;
-    let after = files::read_outside(draft.path(), MAX_INPUT).map_err(|e| Error::io("read", draft.path(), &e))?;
-    if after != before {
-        let before = String::from_utf8(before).map_err(|_| Error::validation(format!("{path} is not valid UTF-8")))?;
-        let text = String::from_utf8(after).map_err(|_| Error::validation("the edited text is not valid UTF-8"))?;
-        if let Err(e) = engine::commit::hand_edits::record::absorb_text(ws, id, &text, &before) {
-            let kept = draft.into_temp_path().keep().map(|p| p.display().to_string()).unwrap_or_default();
-            return Err(e.hint(format!("your draft is kept at {kept}")));
-        }
-    }
-    respond(ws, &Call::Query(Query::TaskGet(TaskGet { id: args.id.clone(), at: None, full: false })), global)
-}
-
-fn completions(shell: clap_complete::Shell) -> String {
-    let mut out = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "agentpm", &mut out);
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// The `--help` of a command, or a page without a command.
-fn help_on(topic: &[String]) -> Result<Output> {
-    if topic == ["agents"] {
-        return Ok(document(help::AGENTS.to_owned()));
-    }
-    if topic == ["options"] {
-        return Ok(document(options_of_every_command()));
-    }
-    let mut words: Vec<&str> = vec!["agentpm"];
-    words.extend(topic.iter().map(String::as_str));
-    words.push("--help");
-    match Cli::command().try_get_matches_from(words) {
-        Err(e) if e.kind() == clap::error::ErrorKind::DisplayHelp => Ok(document(e.render().to_string())),
-        _ => Err(Error::usage(format!("there is no help on {}", quoted(&topic.join(" "))))
-            .hint("agentpm help lists the commands; agentpm help agents is the loop of an agent")),
-    }
-}
-
-fn options_of_every_command() -> String {
-    let mut page = "Options of every command:\n".to_owned();
-    for option in Global::augment_args(clap::Command::default()).get_arguments() {
-        let short = option.get_short().map(|short| format!("-{short}, ")).unwrap_or_default();
-        let takes = option.get_action().takes_values();
-        let value = option.get_value_names().into_iter().flatten().filter(|_| takes).map(|name| format!(" <{name}>"));
-        let name = format!("{short}--{}{}", option.get_long().unwrap_or_default(), value.collect::<String>());
-        let help = option.get_help().map(ToString::to_string).unwrap_or_default();
-        page.push_str(&format!("  {name:<24} {help}\n"));
-    }
-    page
-}
-
-/// The manual page of the program, and one for each of its commands.
-fn man() -> Result<Output> {
-    let mut out = Vec::new();
-    let mut pages = vec![Cli::command()];
-    let mut rendered = Ok(());
-    while let Some(mut page) = pages.pop() {
-        page.build();
-        let name = page.get_name().to_owned();
-        pages.extend(page.get_subcommands().filter(|s| !s.is_hide_set()).map(|s| {
-            s.clone().display_name(format!("{name}-{}", s.get_name())).name(format!("{name} {}", s.get_name()))
-        }));
-        rendered = rendered.and_then(|()| clap_mangen::Man::new(page).render(&mut out));
-    }
-    rendered.map_err(|e| Error::new(Code::Io, format!("could not make the manual: {e}")))?;
-    Ok(document(String::from_utf8_lossy(&out).into_owned()))
-}
-
-fn schema(args: &Schema) -> Result<Output> {
-    let data = match args.name.as_deref() {
-        None => {
-            let names: Vec<&str> = api::OPERATIONS.iter().map(|operation| operation.name).collect();
-            json!({ "schemas": ["task-file", "config", "roles", "plan", "batch", "task", "errors", "rules"], "operations": names })
-        }
-        Some("task-file") => engine::schema::task_file(),
-        Some("config") => engine::schema::config(),
-        Some("roles") => engine::schema::roles(),
-        Some("plan") => engine::schema::plan(),
-        Some("task") => json!(api::find("task.get").map(|operation| (operation.answer)())),
-        Some("errors") => Code::ALL.iter().map(|code| json!({ "code": code, "exit": code.exit() })).collect(),
-        Some("rules") => Rule::ALL
-            .iter()
-            .map(|rule| {
-                json!({
-                    "code": rule.code(), "severity": rule.severity(), "mend": rule.fix(), "summary": rule.summary(),
-                    "configurable": rule.is_configurable(),
-                })
-            })
-            .collect(),
-        Some(name) => match api::find(name) {
-            Some(operation) => {
-                // A step of a batch is any other operation, which its type does not say.
-                let mut schema = if name == "batch" { engine::schema::batch() } else { json!(operation.arguments) };
-                schema["answer"] = json!((operation.answer)());
-                schema
-            }
-            None => {
-                return Err(Error::not_found(format!("there is no schema {name:?}")).hint("agentpm schema lists them"));
-            }
-        },
-    };
-    let human = serde_json::to_string_pretty(&data).unwrap_or_default() + "\n";
-    Ok(Output { data, human, document: args.bare, ..Output::default() })
 }

@@ -4,7 +4,8 @@ use std::io::Write as _;
 
 use serde_json::{Value, json};
 
-use super::args::{Global, Serve};
+use super::args::Global;
+use super::options::Serve;
 use super::output::{Form, Output, escape, form};
 use crate::engine::{Options, Workspace};
 use crate::env::Env;

@@ -18,9 +18,10 @@ pub(crate) mod repair;
 pub(crate) mod sync;
 pub(crate) mod view;
 
+pub use self::commit::answer::Reply;
 pub use self::commit::compact::{CompactReport, DropReport, LeftTask};
 pub use self::commit::hand_edits::record::{Comments, absorb_text};
-pub use self::commit::write::{Reply, execute};
+pub use self::commit::write::execute;
 pub use self::context::open::Options;
 pub use self::context::{OpenStore, Request, Workspace};
 pub use self::exec::{WorkEnd, WorkOrder};

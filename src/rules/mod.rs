@@ -25,6 +25,7 @@ pub mod register;
 pub mod review;
 pub mod rights;
 pub mod roles;
+pub mod seen;
 pub mod session;
 pub mod signature;
 pub mod sources;

@@ -13,20 +13,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::event_rules::{EventRules, REOPEN, is_fenced, rights_to, status_of, verb_for};
-use super::fold::{self, Folding, apply, fold, order};
-use super::graph;
-use super::lease;
+use super::fold::fold;
 use super::lease_bypasses::{lease_bypasses, needs_lease};
-use super::moves;
-use super::register::{among_below, parent_edges};
-use super::review;
+use super::register::parent_edges;
 use super::roles::Verb;
-use super::writers::Effect;
+use super::seen::{
+    Needs, Resolving, SeenState, Times, completes, effective, end, grant, granted_again, states, takes_over,
+};
+use super::{graph, moves, review};
 use crate::model::agent::MAX_TTL;
 use crate::model::context::ContextType;
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::id::Id;
-use crate::model::payload::{Fields, LeaseAcquired, Payload, RelationshipAdded, TaskStatusChanged};
+use crate::model::payload::{Fields, Payload, RelationshipAdded, TaskStatusChanged};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task};
 use crate::model::thread::Resolution;
@@ -50,71 +49,8 @@ struct Command {
     rejects: bool,
 }
 
-/// What the author of an event had seen.
-#[derive(Default)]
-struct SeenState {
-    status: Status,
-    /// Another agent than the one the event is for has it in progress, and has not abandoned it.
-    of_another: bool,
-    /// Set only for moves that depend on it: the author was granted the fence that it names, and had not released that lease.
-    granted: bool,
-    owner: Option<String>,
-    /// For a completion from another state than in progress: the task was completed once.
-    was_completed: bool,
-    /// For a completion or a review that passes: some criteria were not met.
-    unmet: bool,
-    archived_before: bool,
-    /// It was completed, and no other agent accepted that.
-    is_unreviewed: bool,
-    /// When it was completed, and when cancelled.
-    times: (Option<Time>, Option<Time>),
-    /// How it was closed, if it was.
-    end: Option<Status>,
-    /// What an agent needs to take it: a right, and the least precedence.
-    needs: Needs,
-    /// It was imported.
-    imported: bool,
-    /// Its blockers.
-    blockers: Vec<Id>,
-    /// For the resolution of a thread by another agent than its author: who decides.
-    resolving: Option<Resolving>,
-}
-
-/// What an agent needs to resolve a thread, besides the right.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolving {
-    /// The thread.
-    pub thread: Id,
-    /// The agent that decides, if it is another one: the lease holder, else the owner.
-    pub decider: Option<String>,
-    /// Whether the author decides: it holds the lease, or owns the task without a lease.
-    pub is_own: bool,
-    /// What the thread requires.
-    pub needs: Needs,
-    /// Whether the thread was past its time to live, when the settings may let any agent accept a proposal.
-    pub is_expired: bool,
-}
-
-/// What a task requires of an agent that takes it: a right, and the least precedence.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// The right.
-    pub perm: Option<String>,
-    /// The least precedence.
-    pub precedence: Option<i64>,
-}
-
 /// The events of another task of the same plan.
 pub type Other<'a> = &'a dyn Fn(Id) -> Vec<Entry>;
-
-/// The times by which leases are checked.
-#[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// The time of the check: an event with a later date bypasses no lease by its date.
-    pub now: Time,
-    /// The silence, in milliseconds, after which an agent counts as having abandoned a task without a lease.
-    pub silence: i64,
-}
 
 /// A log with the facts about which command wrote what.
 pub struct RightsCheck<'a> {
@@ -494,161 +430,10 @@ fn closed(from: Status) -> Status {
     if from == Status::Cancelled { Status::Cancelled } else { Status::Completed }
 }
 
-/// How a task was closed, by its times.
-fn end(completed_at: Option<Time>, cancelled_at: Option<Time>) -> Option<Status> {
-    let completed = completed_at.map(|_| Status::Completed);
-    completed.or(cancelled_at.map(|_| Status::Cancelled))
-}
-
-/// The events of a log that have an effect, and the one among them that sets the status.
-fn effective(entity: &Entity, log: &[Entry]) -> (BTreeSet<Id>, Option<Id>) {
-    let ordered = order(entity, log).events;
-    let Some(id) = entity.task() else { return (ordered.iter().map(|entry| entry.event.id).collect(), None) };
-    let folding = Folding::of(id, &ordered);
-    let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
-    let effective = counts.map(|one| one.event.id).collect();
-    (effective, folding.finish().stamps.get("status").map(|stamp| stamp.id))
-}
-
-/// What the authors of the new events had seen.
-fn states(
-    entity: &Entity,
-    log: &[Entry],
-    known: &BTreeSet<Id>,
-    effective: &BTreeSet<Id>,
-    times: Times,
-) -> BTreeMap<Id, SeenState> {
-    let ordered = order(entity, log).events;
-    let new = ordered.iter().map(|entry| &entry.event).filter(|event| !known.contains(&event.id));
-    let Some(id) = entity.task() else { return new.map(|event| (event.id, SeenState::default())).collect() };
-    // The known creation comes first, whatever an author claims.
-    let creates =
-        |entry: &&Entry| matches!(entry.event.payload, Payload::TaskCreated(_)) && known.contains(&entry.event.id);
-    let begins: Vec<Id> = log.iter().filter(creates).map(|entry| entry.event.id).collect();
-    let past = |event: &Event| among_below(log, &[&event.parents[..], &begins].concat());
-    let grants: Vec<&LeaseAcquired> = ordered.iter().filter_map(|entry| grant(&entry.event)).collect();
-    let archives = |entry: &&&Entry| matches!(entry.event.payload, Payload::TaskArchived(_));
-    let archived = ordered.iter().find(archives).map(|entry| entry.event.stamp());
-    let mut states = BTreeMap::new();
-    // The last event that was examined, with what its author saw. Most events follow it, or saw the same.
-    let mut last: Option<(&Event, Task)> = None;
-    for event in new {
-        let task = match last.take() {
-            Some((before, mut task)) if event.parents == [before.id] && fold::is_plain(&task, before) => {
-                apply(&mut task, before);
-                task
-            }
-            Some((before, task)) if event.parents == before.parents => task,
-            _ => fold(id, past(event)).0,
-        };
-        let holder = grant(event).map_or(&event.author.agent, |p| &p.holder);
-        let is_of_other = task.status == Status::InProgress && task.owner.as_ref().is_some_and(|owner| owner != holder);
-        let is_left = || {
-            let is_silent = event.at.min(times.now).since(task.updated_at) >= times.silence;
-            matches!(event.payload, Payload::LeaseAcquired(_)) && (is_silent || lapsed(&past(event)))
-        };
-        let is_granted = || {
-            let mut own = grants.iter().filter(|p| p.holder == event.author.agent && Some(p.fence) == event.fence);
-            own.any(|p| !is_given_back(&past(event), p))
-        };
-        let is_completed = |entry: &&Entry| {
-            let archived = matches!(&entry.event.payload, Payload::TaskArchived(p) if p.completed_at.is_some());
-            archived || status_of(&entry.event) == Some(Status::Completed)
-        };
-        let was_completed = |entry: &&Entry| effective.contains(&entry.event.id) && is_completed(entry);
-        let takes = matches!(&event.payload, Payload::TaskUpdated(p) if takes_over(event, p.set.iter()));
-        let completes = completes(event);
-        let passes = matches!(&event.payload, Payload::TaskVerified(p) if p.passed);
-        let before = SeenState {
-            status: task.status,
-            of_another: is_of_other && !is_left(),
-            granted: (is_of_other || takes) && is_granted(),
-            owner: task.owner.clone(),
-            was_completed: completes && task.status != Status::InProgress && past(event).iter().any(was_completed),
-            unmet: (completes || passes) && task.unmet().next().is_some(),
-            archived_before: archived.is_some_and(|archived| archived < event.stamp()),
-            is_unreviewed: task.is_unreviewed(),
-            times: (task.completed_at, task.cancelled_at),
-            end: end(task.completed_at, task.cancelled_at).or(Some(task.status).filter(|status| status.is_finished())),
-            needs: Needs { perm: task.fields.need_perm.clone(), precedence: task.fields.need_precedence },
-            imported: task.fields.metadata.contains_key("origin"),
-            blockers: task.blockers(),
-            resolving: resolving(event, &task, times.now, &past),
-        };
-        states.insert(event.id, before);
-        last = Some((event, task));
-    }
-    states
-}
-
-/// Who decides about the thread that an event resolves; `None` for other events, and for authors who withdraw their own.
-fn resolving<'e>(event: &Event, task: &Task, now: Time, past: &dyn Fn(&Event) -> Vec<&'e Entry>) -> Option<Resolving> {
-    let Payload::ThreadResolved(p) = &event.payload else { return None };
-    let (thread, author) = (task.threads.get(&p.thread)?, &event.author.agent);
-    if p.resolution == Resolution::Reject && thread.author == *author {
-        return None;
-    }
-    let past = past(event);
-    let last = past.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|p| p.fence);
-    let holder = last.filter(|p| !task.status.is_finished() && !is_given_back(&past, p)).map(|p| p.holder.clone());
-    let needs = Needs { perm: thread.need_perm.clone(), precedence: thread.need_precedence };
-    let decider = holder.or_else(|| task.owner.clone());
-    Some(Resolving {
-        thread: thread.id,
-        is_own: decider.as_ref() == Some(author),
-        decider: decider.filter(|decider| decider != author),
-        needs,
-        is_expired: thread.expires_at().is_some_and(|at| at <= event.at.min(now)),
-    })
-}
-
-fn grant(event: &Event) -> Option<&LeaseAcquired> {
-    let Payload::LeaseAcquired(p) = &event.payload else { return None };
-    Some(p)
-}
-
-fn completes(event: &Event) -> bool {
-    matches!(&event.payload, Payload::TaskStatusChanged(p) if p.to == Status::Completed)
-}
-
-fn is_given_back(past: &[&Entry], given: &LeaseAcquired) -> bool {
-    past.iter().any(|entry| lease::gives_back(&entry.event, given))
-}
-
-/// Whether the last lease that was granted was not released. A claim may follow once it expired, which `lease_bypasses` checks.
-fn lapsed(past: &[&Entry]) -> bool {
-    let last = past.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|p| p.fence);
-    last.is_some_and(|p| !is_given_back(past, p))
-}
-
-/// Whether an update only makes its author the owner.
-fn takes_over<'v>(event: &Event, mut set: impl Iterator<Item = (&'v String, &'v Value)>) -> bool {
-    let first = set.next();
-    first.is_some_and(|(name, value)| name == "owner" && value.as_str() == Some(&event.author.agent))
-        && set.next().is_none()
-}
-
 fn has_origin(metadata: &Value) -> bool {
     metadata.get("origin").is_some()
 }
 
 fn is_origin_alone<'v>(mut names: impl Iterator<Item = &'v String>) -> bool {
     names.next().is_some_and(|name| name == "metadata.origin") && names.next().is_none()
-}
-
-fn granted_again(log: &[Entry], effective: &BTreeSet<Id>) -> BTreeSet<Id> {
-    let mut leases: Vec<&Event> = log.iter().map(|entry| &entry.event).collect();
-    leases.retain(|event| effective.contains(&event.id));
-    leases.retain(|event| matches!(event.payload, Payload::LeaseAcquired(_) | Payload::LeaseReleased(_)));
-    leases.sort_by_key(|event| event.stamp());
-    let mut again = BTreeSet::new();
-    let mut holder: Option<&str> = None;
-    for event in leases {
-        let next = grant(event).map(|p| p.holder.as_str());
-        if next.is_some() && next == holder && next == Some(&event.author.agent) {
-            again.insert(event.id);
-        }
-        holder = next;
-    }
-    again
 }

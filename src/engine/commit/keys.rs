@@ -7,8 +7,9 @@
 
 use serde_json::json;
 
+use super::answer::Reply;
 use super::tokens;
-use super::write::{self, Reply};
+use super::write::{self};
 use crate::engine::context::Workspace;
 use crate::env::files::{self, Dir};
 use crate::error::{Error, Result};

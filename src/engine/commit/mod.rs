@@ -3,6 +3,7 @@
 //! Guarantees that every change of the plan goes through it, and happened whole or not at all.
 //! Leaves to others: what a command means (`rules::decide`).
 
+pub(crate) mod answer;
 pub(crate) mod application;
 pub(crate) mod compact;
 pub(crate) mod confirmation;

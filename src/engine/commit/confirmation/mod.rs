@@ -18,11 +18,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::needs::{Ask, Need};
+use super::answer::Reply;
 use super::hand_edits::record::HandEdit;
 use super::idempotency::Order;
 use super::remote::Remote;
 use super::transaction::Transaction;
-use super::write::{self, Reply};
+use super::write::{self};
 use crate::engine::context::Workspace;
 use crate::engine::view::{read, ref_logs};
 use crate::error::{Code, Error, Result};
