@@ -6,7 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the seam through which they come in")]
 
 use std::fs::{File, Metadata};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, BufRead as _, ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::net::UnixListener;
