@@ -6,7 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the seam through which they come in")]
 
 use std::fs::{File, Metadata};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, BufRead as _, ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::net::UnixListener;
@@ -455,14 +455,15 @@ pub fn read_line(reader: &mut impl io::BufRead, line: &mut Vec<u8>, most: usize)
         if available.is_empty() {
             return Ok((length, false));
         }
-        let end = available.iter().position(|b| *b == b'\n');
-        let part = &available[..end.unwrap_or(available.len())];
+        let mut behind = available;
+        let used = behind.skip_until(b'\n')?;
+        let is_ended = available[..used].ends_with(b"\n");
+        let part = &available[..used - usize::from(is_ended)];
         let room = most.saturating_sub(line.len());
         line.extend_from_slice(&part[..part.len().min(room)]);
         length += part.len() as u64;
-        let used = part.len() + usize::from(end.is_some());
         reader.consume(used);
-        if end.is_some() {
+        if is_ended {
             return Ok((length, true));
         }
     }

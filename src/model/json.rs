@@ -15,23 +15,35 @@ pub const MAX_DEPTH: usize = 32;
 
 /// Whether the nesting of a JSON text exceeds [`MAX_DEPTH`]. Counts only brackets outside strings.
 pub fn too_deep(text: &str) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                if depth > MAX_DEPTH {
-                    return true;
-                }
+    let (mut depth, mut rest) = (0usize, text);
+    while !rest.is_empty() {
+        let (outside, string) = rest.split_once('"').unwrap_or((rest, ""));
+        for byte in outside.bytes() {
+            match byte {
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth = depth.saturating_sub(1),
+                _ => {}
             }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
+            if depth > MAX_DEPTH {
+                return true;
+            }
         }
+        rest = after_string(string);
     }
     false
+}
+
+/// The rest of a text behind the quote that ends its string. A quote after an odd number of backslashes is part of the string.
+fn after_string(text: &str) -> &str {
+    let mut rest = text;
+    while let Some((string, behind)) = rest.split_once('"') {
+        let backslashes = string.bytes().rev().take_while(|byte| *byte == b'\\').count();
+        if backslashes % 2 == 0 {
+            return behind;
+        }
+        rest = behind;
+    }
+    ""
 }
 
 /// Parses one JSON document, refusing duplicate keys, nesting beyond [`MAX_DEPTH`] and numbers that would be rounded.
@@ -268,7 +280,14 @@ mod tests {
         assert!(parse(&nested(MAX_DEPTH)).is_ok());
         assert!(parse(&nested(MAX_DEPTH + 1)).is_err());
         assert!(parse(&nested(1_000_000)).is_err());
-        assert!(!too_deep(&format!("\"{}\"", "[".repeat(100))));
+        let brackets = "[".repeat(100);
+        for string in
+            [&brackets, &format!("\\\"{brackets}"), &format!("\\\\\\\"{brackets}"), &format!("{brackets}\\\\")]
+        {
+            assert!(!too_deep(&format!("\"{string}\"")), "{string}");
+            assert!(too_deep(&format!("\"{string}\"{brackets}")), "{string}");
+        }
+        assert!(too_deep(&format!("\"\\\\\"{brackets}\"")), "the string ended before");
     }
 
     #[test]

@@ -243,8 +243,8 @@ impl Story {
 
     fn meets_a_failing_disk_at_every_call(&self) {
         let calls = self.calls(REFUSED);
-        let cases: Vec<Case> =
-            some(calls.iter().flat_map(|call| [call.with("error=ENOSPC"), call.with("error=EIO")]).collect());
+        let all = |what| calls.iter().map(move |call| call.with(what));
+        let cases: Vec<Case> = some(all(FULL).chain(all("error=EIO")).collect());
         let refused = AtomicUsize::new(0);
         for_each(&cases, |case| {
             let room = self.copy();
@@ -253,8 +253,7 @@ impl Story {
             if answer.code == 0 {
                 assert!(answer.data() != Value::Null && happened, "acknowledged, and gone: {answer:?}");
             } else {
-                let error = answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned();
-                assert!(["ERR_IO", "ERR_NO_SPACE"].contains(&error.as_str()) && answer.code == 10, "{answer:?}");
+                answer.error(if case.what == FULL { "ERR_NO_SPACE" } else { "ERR_IO" }, 10);
                 assert!(!happened, "refused, and it happened: {answer:?}");
                 refused.fetch_add(1, Ordering::Relaxed);
             }
@@ -345,6 +344,9 @@ pub struct Call {
     pub nth: usize,
     pub line: String,
 }
+
+/// A disk without space.
+const FULL: &str = "error=ENOSPC";
 
 /// What is done to a call.
 #[derive(Debug)]

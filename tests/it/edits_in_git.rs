@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::sandbox::{Answer, Sandbox};
 use crate::sync::Clones;
@@ -511,9 +511,9 @@ fn a_mixture_is_reported_in_a_shallow_clone_as_in_a_whole_one() {
 #[test]
 fn a_step_by_hand_is_recorded_in_a_clone_that_lacks_its_history() {
     let (room, task) = plan_with_lists();
-    for n in 0..210 {
-        room.run(&["task", "update", &task, "--priority", &(1 + n % 5).to_string()]).data();
-    }
+    let update = |n| json!({ "op": "task.update", "args": { "task": task, "priority": 1 + n % 5 } });
+    let updates: Vec<Value> = (0..210).map(update).collect();
+    room.feed(&["batch", "--file", "-"], json!(updates).to_string().as_bytes()).data();
     add_step_by_hand(&room, &task, "by hand");
     commit(&room, "by hand");
     let clone = shallow_clone(&room);

@@ -585,7 +585,7 @@ impl Stage<'_> {
 
     /// The damaged repository, copied with all that is in it.
     fn copy(&self) -> tempfile::TempDir {
-        let copy = tempfile::tempdir().unwrap();
+        let copy = crate::machine::folder();
         let done = Command::new("cp").arg("-a").arg(self.room.repo()).arg(copy.path().join("repo")).status().unwrap();
         assert!(done.success());
         copy

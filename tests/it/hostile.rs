@@ -206,33 +206,37 @@ fn a_line_of_a_hundred_megabytes_takes_little_memory() {
     bounded(&room, 256, &["task", "update", &id, "--priority", "1"]).error("ERR_CORRUPT", 8);
 }
 
-#[test]
-fn a_log_that_is_too_large_is_never_rewritten() {
+cases! { a_log_that_is_too_large by is_never_rewritten {
+    many_lines_that_are_no_events: (200_000, &b"[]\n"[..]),
+    many_empty_lines: (600_000, b"\n"),
+    long_lines_that_are_no_events: (200, LONG_LINE),
+    more_than_is_read_of_a_log: (700, LONG_LINE),
+    many_markers: (200_000, b"=======\n"),
+} }
+
+const LONG_LINE: &[u8] = &{
+    let mut line = [b'x'; 200_001];
+    line[200_000] = b'\n';
+    line
+};
+
+fn is_never_rewritten(_: &str, (number, line): (usize, &[u8])) {
     crate::machine::needs!("prlimit");
-    let lines = |number: usize, line: &[u8]| [line, b"\n"].concat().repeat(number);
-    for (what, more) in [
-        ("many lines that are no events", lines(200_000, b"[]")),
-        ("many empty lines", lines(600_000, b"")),
-        ("long lines that are no events", lines(200, &vec![b'x'; 200_000])),
-        ("more than is read of a log", lines(700, &vec![b'x'; 200_000])),
-        ("many markers", lines(200_000, b"=======")),
-    ] {
-        let (room, id) = one_task();
-        append(&room, &id, more);
-        let before = fs::metadata(room.log_of(&id)).unwrap().len();
-        let lint = bounded(&room, 256, &["lint"]);
-        assert!(lint.json()["ok"] == true && !lint.json()["data"]["findings"][0].is_null(), "{what}: {lint:?}");
-        assert_eq!(bounded(&room, 256, &["task", "get", &id]).data()["priority"], 2, "{what}");
-        let changed = bounded(&room, 256, &["task", "update", &id, "--priority", "1"]);
-        if lint.code == 0 {
-            // Nothing but form: healed.
-            changed.data();
-            room.is_clean();
-        } else {
-            changed.error("ERR_CORRUPT", 8);
-            assert_eq!(bounded(&room, 256, &["lint", "--fix"]).code, 1, "{what}");
-            assert_eq!(fs::metadata(room.log_of(&id)).unwrap().len(), before, "{what}: nothing is deleted");
-        }
+    let (room, id) = one_task();
+    append(&room, &id, line.repeat(number));
+    let before = fs::metadata(room.log_of(&id)).unwrap().len();
+    let lint = bounded(&room, 256, &["lint"]);
+    assert!(lint.json()["ok"] == true && !lint.json()["data"]["findings"][0].is_null(), "{lint:?}");
+    assert_eq!(bounded(&room, 256, &["task", "get", &id]).data()["priority"], 2);
+    let changed = bounded(&room, 256, &["task", "update", &id, "--priority", "1"]);
+    if lint.code == 0 {
+        // Nothing but form: healed.
+        changed.data();
+        room.is_clean();
+    } else {
+        changed.error("ERR_CORRUPT", 8);
+        assert_eq!(bounded(&room, 256, &["lint", "--fix"]).code, 1);
+        assert_eq!(fs::metadata(room.log_of(&id)).unwrap().len(), before, "nothing is deleted");
     }
 }
 

@@ -1,5 +1,5 @@
-//! What the tests take from the machine: a PATH with nothing but the tools named here, ordinary signals and permissions, and a
-//! deadline for every story. Whatever else is installed or set makes no difference.
+//! What the tests take from the machine: a PATH with nothing but the tools named here, ordinary signals and permissions, a place
+//! for their files, and a deadline for every story. Whatever else is installed or set makes no difference.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -34,7 +34,14 @@ pub(crate) use needs;
 const PATIENCE: Duration = Duration::from_secs(300);
 const GRACE: Duration = Duration::from_secs(30);
 
+/// A file system in memory, where flushing costs nothing; and how much of it must be free. The stories of a whole run need a
+/// quarter of that.
+const MEMORY: &str = "/dev/shm";
+const ROOM: u64 = 4 << 30;
+
 struct Machine {
+    /// The folder that all sandboxes are made in.
+    place: PathBuf,
     /// The folder that PATH consists of; taken away when the tests are over.
     tools: Mutex<Option<tempfile::TempDir>>,
     path: OsString,
@@ -57,7 +64,8 @@ fn machine() -> &'static Machine {
     MACHINE.get_or_init(|| {
         default_signals();
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-        let tools = tempfile::tempdir().expect("a folder for the tools");
+        let place = place();
+        let tools = tempfile::tempdir_in(&place).expect("a folder for the tools");
         // Also for commands that a story runs as a user without privileges.
         std::fs::set_permissions(tools.path(), std::fs::Permissions::from_mode(0o755)).expect("an open folder");
         for name in TOOLS.split_whitespace() {
@@ -69,6 +77,7 @@ fn machine() -> &'static Machine {
         std::thread::spawn(watch);
         let path = tools.path().as_os_str().to_owned();
         Machine {
+            place,
             tools: Mutex::new(Some(tools)),
             path,
             skipped: Mutex::default(),
@@ -76,6 +85,20 @@ fn machine() -> &'static Machine {
             since: Mutex::new(Instant::now()),
         }
     })
+}
+
+/// Memory where there is enough, else the usual folder. One that the user names is used in any case.
+fn place() -> PathBuf {
+    let fits = rustix::fs::statvfs(MEMORY).is_ok_and(|disk| {
+        let closed = rustix::fs::StatVfsMountFlags::NOEXEC | rustix::fs::StatVfsMountFlags::RDONLY;
+        disk.f_bavail.saturating_mul(disk.f_frsize) >= ROOM && !disk.f_flag.intersects(closed)
+    });
+    if fits && std::env::var_os("TMPDIR").is_none() { MEMORY.into() } else { std::env::temp_dir() }
+}
+
+/// A new folder for the files of a story.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in(&machine().place).expect("a temporary folder")
 }
 
 /// A program on the machine's own PATH.

@@ -426,7 +426,7 @@ fn play_after(first: &Operation, from: &Path, tasks: &[String], only: Option<&st
     if seconds.is_empty() {
         return Vec::new();
     }
-    let folders = WAYS.map(|_| tempfile::tempdir().unwrap());
+    let folders = WAYS.map(|_| crate::machine::folder());
     let begun: Vec<Play> = WAYS
         .iter()
         .zip(&folders)
@@ -446,7 +446,7 @@ fn play_after(first: &Operation, from: &Path, tasks: &[String], only: Option<&st
                 .zip(&begun)
                 .map(|(way, before)| {
                     println!("{} then {} ({way:?})", first.name, second.name);
-                    let folder = tempfile::tempdir().unwrap();
+                    let folder = crate::machine::folder();
                     let play = copy(&before.repo, folder.path(), tasks, before.edits.get());
                     (second.play)(&play, "b");
                     play.end()

@@ -1,9 +1,11 @@
 //! A sealed room for a story: its own HOME, an empty environment, hermetic git settings, ids from a seed.
 
 use std::cell::Cell;
+use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -77,23 +79,37 @@ impl Answer {
 impl Sandbox {
     /// A repository without a store.
     pub fn bare_repo() -> Self {
+        static REPOSITORY: OnceLock<Template> = OnceLock::new();
+        let repository = REPOSITORY.get_or_init(|| {
+            let made = Self::nothing();
+            made.git(&["init", "-q", "-b", "main", "."]).text();
+            Template::of(&made.repo())
+        });
         let sandbox = Self::nothing();
-        sandbox.git(&["init", "-q", "-b", "main", "."]).text();
+        repository.write(&sandbox.repo());
         sandbox
     }
 
     /// A folder that is no repository.
     pub fn nothing() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::create_dir_all(folder.path().join("home")).expect("a home");
-        std::fs::create_dir_all(folder.path().join("repo")).expect("a folder for the repository");
+        let folder = crate::machine::folder();
+        fs::create_dir(folder.path().join("home")).expect("a home");
+        fs::create_dir(folder.path().join("repo")).expect("a folder for the repository");
         Sandbox { _deadline: Deadline::of(folder.path()), folder, seed: Cell::new(0), clock: Cell::new(None) }
     }
 
     /// A repository with an empty store, and without the merge driver: stories say themselves how git merges.
     pub fn new() -> Self {
-        let sandbox = Self::bare_repo();
-        sandbox.run(&["init", "--no-driver"]).data();
+        static STORE: OnceLock<Template> = OnceLock::new();
+        let store = STORE.get_or_init(|| {
+            let made = Self::bare_repo();
+            made.run(&["init", "--no-driver"]).data();
+            Template::of(&made.repo())
+        });
+        let sandbox = Self::nothing();
+        store.write(&sandbox.repo());
+        // The ids that follow are those after `init`.
+        sandbox.seed.set(1);
         sandbox
     }
 
@@ -248,6 +264,31 @@ impl Sandbox {
     pub fn is_clean(&self) {
         let report = self.run(&["lint"]).data();
         assert_eq!(report["findings"], serde_json::json!([]), "{report:#}");
+    }
+}
+
+/// What a new repository consists of: made once, and written for every story that begins with it.
+struct Template(Vec<(PathBuf, Option<Vec<u8>>)>);
+
+impl Template {
+    fn of(folder: &Path) -> Self {
+        let found = walkdir::WalkDir::new(folder).min_depth(1).into_iter().map(|entry| {
+            let entry = entry.expect("a file of the template");
+            let bytes = entry.file_type().is_file().then(|| fs::read(entry.path()).expect("its bytes"));
+            let place = entry.path().strip_prefix(folder).expect("a path in the template").to_owned();
+            (place, bytes)
+        });
+        Template(found.collect())
+    }
+
+    fn write(&self, folder: &Path) {
+        for (place, bytes) in &self.0 {
+            let path = folder.join(place);
+            match bytes {
+                Some(bytes) => fs::write(path, bytes).expect("a file"),
+                None => fs::create_dir(path).expect("a folder"),
+            }
+        }
     }
 }
 

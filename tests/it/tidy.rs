@@ -219,6 +219,14 @@ fn documents_are_there_and_speak_of_what_is_there() {
 }
 
 #[test]
+fn every_error_code_is_raised_by_a_test() {
+    let tests: String = files_below(&root().join("tests/it"), ".rs").iter().map(|file| read(file)).collect();
+    for code in agentpm::error::Code::ALL {
+        assert!(tests.contains(&format!("\"{}\"", code.as_str())), "no test expects {}", code.as_str());
+    }
+}
+
+#[test]
 fn every_event_type_is_described() {
     let map = read(&root().join("ARCHITECTURE.md"));
     for kind in agentpm::model::payload::KINDS {
