@@ -229,11 +229,11 @@ fn bus(ws: &Workspace) -> Result<Option<Check>> {
         next.push("agentpm sync brings the parents".to_owned());
     }
     if lag.missed > 0 {
-        let missed = count(usize::try_from(lag.missed).unwrap_or(usize::MAX), "message");
+        let missed = counted(usize::try_from(lag.missed).unwrap_or(usize::MAX), "message");
         found.push_str(&format!("; the stream dropped {missed} before they were read"));
     }
     if lag.too_large > 0 {
-        let large = count(usize::try_from(lag.too_large).unwrap_or(usize::MAX), "event");
+        let large = counted(usize::try_from(lag.too_large).unwrap_or(usize::MAX), "event");
         found.push_str(&format!("; {large} too large for the server"));
     }
     if lag.missed > 0 || lag.too_large > 0 {
