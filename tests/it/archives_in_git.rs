@@ -259,7 +259,7 @@ fn without_the_driver_no_value_of_a_removed_task_becomes_a_hand_edit_of_a_new_on
         if late_merges {
             switch(room, "late");
         }
-        room.git(&["merge", "-q", "--no-edit", if late_merges { "main" } else { "late" }]);
+        room.git(&["merge", "-q", "--no-edit", if late_merges { "main" } else { "late" }]).text();
         let merged = fs::read_to_string(room.yaml_of(&twin)).unwrap();
         assert!(
             merged.contains("9d") && merged.contains("- late"),

@@ -283,14 +283,11 @@ fn a_large_plan_arrives_in_parts() {
 }
 
 #[test]
-fn what_cannot_be_seen_is_no_label_and_a_refusal_names_the_issue() {
+fn what_cannot_be_seen_is_no_label() {
     let room = Sandbox::new();
-    let issues = "{\"id\":\"a\",\"title\":\"one\",\"priority\":2,\"labels\":[\"\u{200b}\",\"x\",\"\\u0007\"]}\n";
-    let report = room.feed(&["import", "--from", "beads", "-"], issues.as_bytes()).data();
+    let labels = json!(["\u{200b}", "x", "\u{7}"]);
+    let issue = json!({"id": "a", "title": "one", "priority": 2, "labels": labels});
+    let report = room.feed(&["import", "--from", "beads", "-"], format!("{issue}\n").as_bytes()).data();
     assert_eq!(room.get(report["items"][0]["id"].as_str().unwrap())["labels"], json!(["x"]));
-    let long =
-        format!("{{\"id\":\"b\",\"title\":\"two\",\"priority\":2,\"description\":\"{}\"}}\n", "x".repeat(200_000));
-    let error = room.feed(&["import", "--from", "beads", "-"], long.as_bytes()).error("ERR_VALIDATION", 2);
-    assert!(error["message"].as_str().unwrap().contains("\"b\" in the source"), "{error}");
     room.is_clean();
 }

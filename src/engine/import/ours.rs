@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 
 use super::broken_rules::BrokenRules;
 use super::{Count, ImportReport, PlacedTask};
+use crate::engine::commit::unblock;
 use crate::engine::context::Workspace;
 use crate::engine::feed::stream;
 use crate::engine::lint::TaskLinks;
@@ -77,6 +78,8 @@ pub(super) fn import(ws: &Workspace, source: &mut (impl Read + Seek), dry_run: b
         }
     })?;
     broken.record(ws)?;
+    // What an edge held that is left out is free.
+    unblock::record_unblocked(ws);
     pass.report.warnings = check.report.warnings;
     Ok(pass.report)
 }

@@ -45,7 +45,7 @@ pub(crate) use dropped::dropped_between;
 pub(crate) use lines::line_of;
 pub(crate) use readable::differences;
 pub(crate) use staged::Staging;
-pub(crate) use task::{completed_by_force, values};
+pub(crate) use task::{completed_by_force, redacted_texts, values};
 
 use std::collections::BTreeSet;
 

@@ -9,7 +9,7 @@ use super::source::{LintSource, Subject};
 use crate::error::Result;
 use crate::model::event::Entry;
 use crate::model::finding::{Finding, Rule, Spot};
-use crate::model::id::{check_agent_name, quoted};
+use crate::model::id::{Id, check_agent_name, quoted};
 use crate::model::payload::Payload;
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task, TaskType};
@@ -17,6 +17,7 @@ use crate::reports::event_words::describe_lost;
 use crate::rules::fields::faults;
 use crate::rules::lost::{Lost, Reason, is_forked, lost};
 use crate::store::layout::{shown, task_dir};
+use crate::store::log::Log;
 
 /// The findings about a log, its events, and the task. For the index only those that the commit introduces; `review` compares both sides
 /// of a branch itself.
@@ -38,13 +39,7 @@ pub(crate) fn check(source: LintSource<'_>, subject: &Subject<'_>, found: &mut V
 fn own_findings(source: LintSource<'_>, subject: &Subject<'_>) -> Result<Vec<Finding>> {
     let store = source.store();
     let mut findings = subject.of_log.clone();
-    findings.extend(subject.log.redacted_texts().into_iter().map(|entry| {
-        let lines = subject.log.entries.iter().zip(&subject.log.lines);
-        let line = lines.filter(|(e, _)| e.event.id == entry && !e.event.is_redacted()).map(|(_, line)| *line).next();
-        let place = if line.is_some() { "the log" } else { "an archive" };
-        let message = format!("{place} holds the text of entry {entry}, which was redacted");
-        Finding::new(Rule::TextRedacted, message).event(entry).at(&subject.log_path, line)
-    }));
+    findings.extend(redacted_texts(&subject.log, &subject.log_path));
     if let Some(task) = subject.task.as_ref().filter(|_| subject.has_log) {
         findings.extend(values(store, task));
         findings.extend(several_owners(store, task, &subject.log.entries));
@@ -58,6 +53,18 @@ fn own_findings(source: LintSource<'_>, subject: &Subject<'_>) -> Result<Vec<Fin
         findings.extend(overruled(store, task, &subject.log.entries));
     }
     Ok(findings)
+}
+
+/// The findings about texts that a redaction removed and the log at a path, or an archive, still holds.
+pub(crate) fn redacted_texts(log: &Log, path: &str) -> Vec<Finding> {
+    let finding = |entry: Id| {
+        let lines = log.entries.iter().zip(&log.lines);
+        let line = lines.filter(|(e, _)| e.event.id == entry && !e.event.is_redacted()).map(|(_, line)| *line).next();
+        let place = if line.is_some() { "the log" } else { "an archive" };
+        let message = format!("{place} holds the text of entry {entry}, which was redacted");
+        Finding::new(Rule::TextRedacted, message).event(entry).at(path, line)
+    };
+    log.redacted_texts().into_iter().map(finding).collect()
 }
 
 /// The agent that completed a task, if its review passed by the same agent.

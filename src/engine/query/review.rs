@@ -16,7 +16,7 @@ use super::lists::Page;
 use crate::engine::commit::hand_edits::record;
 use crate::engine::context::Workspace;
 use crate::engine::lint::{
-    TaskLinks, across, broken_between, differences, dropped_between, line_of, values, values_of,
+    TaskLinks, across, broken_between, differences, dropped_between, line_of, redacted_texts, values, values_of,
 };
 use crate::engine::view::history::{self, PlanAt, began_at, united};
 use crate::engine::view::messages::messages_between;
@@ -508,7 +508,8 @@ impl Side {
                 let line = f.line;
                 f.at(path.clone(), line)
             });
-            findings.extend(own.chain(placed(&log, folded, &path)).map(|f| f.task(*id)));
+            let texts = redacted_texts(&log, &path);
+            findings.extend(own.chain(placed(&log, folded, &path)).chain(texts).map(|f| f.task(*id)));
             let text = String::from_utf8_lossy(yaml.as_deref().unwrap_or_default()).into_owned();
             if let Some(task) = &task {
                 let at_line = |mut f: Finding| {

@@ -22,6 +22,7 @@ use crate::git::{CommitInfo, Item, Mode, Oid, words};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
 use crate::runtime::lock::Lock;
+use crate::store::dropped;
 use crate::store::entity::read_log;
 use crate::store::layout::{LOG, entity_below, home, is_in_archives};
 use crate::store::log::{Log, MAX_LOG, union};
@@ -74,6 +75,7 @@ impl Sync<'_> {
             }
         }
         entities.extend(self.preview.keys().cloned());
+        let dropped = dropped::tasks(&ws.store)?;
         for entity in entities {
             let Some((folder, _)) = home(&entity) else { continue };
             let path = |name: &str| ws.store.shown(folder.join(name));
@@ -88,7 +90,10 @@ impl Sync<'_> {
             let committed = Log::of(&committed).entries;
             log.entries.extend(self.preview.get(&entity).into_iter().flatten().cloned());
             if log.entries.is_empty() && log.foreign.is_empty() {
-                // Missing files are not a deletion: the committed ones stay.
+                // Missing files are not a deletion: the committed ones stay, unless the task was dropped.
+                if entity.task().is_some_and(|id| dropped.contains(&id)) {
+                    changes.extend([LOG, "task.yaml"].map(|name| (path(name), None)));
+                }
                 continue;
             }
             // No event that was read may be dropped.
