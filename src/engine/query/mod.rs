@@ -68,9 +68,11 @@ pub fn task(ws: &Workspace, q: &TaskGet) -> Result<TaskView> {
     let id = read::resolve(ws, &Ref(q.id.0.clone()))?;
     let task = read::load_task(ws, id)?.task;
     let mut elsewhere = OtherBranches::new(ws);
-    // A question about one task does not look at the files of all others. Its own are read whatever changed them.
+    // A question about one task does not look at the files of all others. Its own count whatever changed them.
     let index = read::index_for_write(ws)?;
-    index.overlay(&ws.store, &[id], &read::tasks_of(read::pending(ws)?), read::tick())?;
+    if index.task(id)?.is_none_or(|known| known.version != task.version) {
+        index.overlay(&ws.store, &[id], &read::tasks_of(read::pending(ws)?), read::tick())?;
+    }
     let shown = read::show_task_to(ws, &task, &index, &mut elsewhere, extent)?;
     let others = index.lines(shown.named().into_iter())?;
     let name = |other: Line| Ok(NamedTask::new(other.id, read::handle(ws, other.id)?, &other.title));
