@@ -1,6 +1,6 @@
 //! The tree of commands. The arguments of changes and queries come from `model`; those of the command line alone are here.
 //!
-//! Leaves to others: what a command does with its arguments (`run`).
+//! Leaves to others: the verbs that stand for more than a call (`run`).
 
 use std::path::PathBuf;
 
@@ -8,8 +8,12 @@ use clap::{Args, Parser, Subcommand};
 
 use super::deferred::Deferred;
 use super::options::{
-    Batch, Bus, Cancel, Completions, Export, Help, Import, Init, Lint, Mcp, NextArgs, PlanApply, Prime, RegisterArgs,
-    Schema, Search, Serve, SplitArgs, UndoArgs,
+    Batch, Bus, Cancel, Completions, Export, Help, Import, Init, Lint, Mcp, NextArgs, Prime, Schema, Search, Serve,
+    UndoArgs,
+};
+use super::verbs::{
+    AgentVerb, ConflictsArgs, ContextVerb, InboxArgs, LeaseVerb, PlanVerb, ProgressVerb, SessionVerb, TaskVerb,
+    ThreadVerb,
 };
 use crate::model::{command as c, query as q};
 
@@ -274,193 +278,4 @@ pub enum Verb {
     /// Find tasks, open and closed, that contain words
     #[command(after_help = "Examples:\n  agentpm search lock order\n  agentpm search '\"lock order\" label:storage'")]
     Search(Deferred<Search>),
-}
-
-#[derive(Subcommand, Debug)]
-pub enum TaskVerb {
-    /// Create a task
-    #[command(after_help = super::help::CREATE)]
-    Create(Deferred<Box<c::TaskCreate>>),
-    /// Show a task: every field, and the newest entries of its long lists
-    #[command(visible_alias = "show", after_help = super::help::GET)]
-    Get(Deferred<q::TaskGet>),
-    /// List unfinished tasks, most urgent first, in pages
-    #[command(visible_alias = "ls", after_help = super::help::LIST)]
-    List(Deferred<q::TaskList>),
-    /// Change fields of a task
-    #[command(
-        after_help = "Examples:\n  agentpm task update 7XK2Q1 --priority 3 --add-label urgent\n  agentpm task update 7XK2Q1 --intent @notes.md --expected-version 4"
-    )]
-    Update(Deferred<Box<c::TaskUpdate>>),
-    /// Move a task to another status
-    #[command(after_help = "Example:\n  agentpm task transition 7XK2Q1 --status cancelled --why 'not needed any more'")]
-    Transition(Deferred<c::TaskTransition>),
-    /// Make a task wait for another task
-    #[command(after_help = "Example:\n  agentpm task block 7XK2Q1 --by 3MZ8TT")]
-    Block(Deferred<c::TaskBlock>),
-    /// Stop a task from waiting for another task
-    #[command(after_help = "Example:\n  agentpm task unblock 7XK2Q1 --by 3MZ8TT")]
-    Unblock(Deferred<c::TaskUnblock>),
-    /// Relate a task to another task
-    #[command(after_help = "Example:\n  agentpm task relate 7XK2Q1 --to 3MZ8TT --type relates_to")]
-    Relate(Deferred<c::TaskRelate>),
-    /// Remove a relationship
-    #[command(after_help = "Example:\n  agentpm task unrelate 7XK2Q1 --relationship 3MZ8TT")]
-    Unrelate(Deferred<c::TaskUnrelate>),
-    /// Archive a completed or cancelled task
-    #[command(after_help = "Example:\n  agentpm task archive 7XK2Q1")]
-    Archive(Deferred<c::TaskArchive>),
-    /// Reopen a closed task
-    #[command(after_help = "Example:\n  agentpm task reopen 7XK2Q1 --reason 'the fix did not hold'")]
-    Reopen(Deferred<c::TaskReopen>),
-    /// Mark acceptance criteria as met, or review a completed task
-    #[command(
-        after_help = "Examples:\n  agentpm task verify 7XK2Q1 --criterion 1\n  agentpm task verify 7XK2Q1 --accept\n  agentpm task verify 7XK2Q1 --reject --why 'no test'"
-    )]
-    Verify(Deferred<c::TaskVerify>),
-    /// Split a task into parts, which become its children; the task goes back to open and its lease is released
-    #[command(
-        after_help = "Examples:\n  agentpm task split 7XK2Q1 --title 'Read the log' --title 'Write the log'\n  agentpm task split 7XK2Q1 --into parts.yaml"
-    )]
-    Split(Deferred<SplitArgs>),
-    /// Edit the YAML file of a task in $EDITOR; needs a terminal
-    #[command(after_help = "Example:\n  agentpm task edit 7XK2Q1")]
-    Edit(Deferred<q::TaskPath>),
-    /// Print the path of a task's YAML file
-    #[command(after_help = "Example:\n  git log -- \"$(agentpm task path 7XK2Q1 --quiet)\"")]
-    Path(Deferred<q::TaskPath>),
-}
-
-#[derive(Subcommand, Debug)]
-pub enum PlanVerb {
-    /// Create the tasks of a plan; applying it again changes only what changed in the file since
-    #[command(after_help = super::help::PLAN)]
-    Apply(PlanApply),
-    /// Print a plan as a file for plan apply
-    #[command(after_help = "Examples:\n  agentpm plan show storage\n  agentpm plan show > plan.yaml")]
-    Show(q::PlanShow),
-}
-
-#[derive(Subcommand, Debug)]
-pub enum ProgressVerb {
-    #[command(
-        after_help = "Examples:\n  agentpm progress add 'parser done'\n  agentpm progress add 7XK2Q1 'parser done' --done"
-    )]
-    Add(c::ProgressAdd),
-    #[command(after_help = "Examples:\n  agentpm progress complete 9Q0R4S\n  agentpm progress complete 9Q0R4S 3MZ8TT")]
-    Complete(c::ProgressComplete),
-    #[command(after_help = "Example:\n  agentpm progress reopen 9Q0R4S")]
-    Reopen(c::ProgressReopen),
-}
-
-#[derive(Subcommand, Debug)]
-pub enum ContextVerb {
-    #[command(
-        after_help = "Example:\n  agentpm context add 7XK2Q1 --type decision --content 'flock, not fcntl: fcntl locks die with any close'"
-    )]
-    Add(c::ContextAdd),
-    #[command(after_help = "Example:\n  agentpm context supersede 9Q0R4S --content 'fcntl after all'")]
-    Supersede(c::ContextSupersede),
-    #[command(after_help = "Example:\n  agentpm context redact 9Q0R4S --reason 'held a token'")]
-    Redact(c::ContextRedact),
-}
-
-#[derive(Subcommand, Debug)]
-pub enum ThreadVerb {
-    #[command(
-        after_help = "Examples:\n  agentpm thread open 7XK2Q1 --body 'Is this urgent?' --set priority=3\n  agentpm thread open 7XK2Q1 --body @question.md --patch change.json --no-hold"
-    )]
-    Open(c::ThreadOpen),
-    #[command(
-        after_help = "Examples:\n  agentpm thread reply 9Q0R4S --body 'no, it can wait'\n  agentpm thread reply 9Q0R4S --body 'rather 2' --set priority=2"
-    )]
-    Reply(c::ThreadReply),
-    #[command(
-        after_help = "Examples:\n  agentpm thread resolve 9Q0R4S --resolution accept\n  agentpm thread resolve 9Q0R4S --resolution reject --why 'not needed'"
-    )]
-    Resolve(c::ThreadResolve),
-    #[command(after_help = "Example:\n  agentpm thread escalate 9Q0R4S --to lead")]
-    Escalate(c::ThreadEscalate),
-    #[command(after_help = "Examples:\n  agentpm thread list --open\n  agentpm thread list --task 7XK2Q1")]
-    List(q::ThreadList),
-    #[command(after_help = "Examples:\n  agentpm thread show 9Q0R4S\n  agentpm thread show 9Q0R4S --format md")]
-    Show(q::ThreadShow),
-}
-
-#[derive(Subcommand, Debug)]
-pub enum AgentVerb {
-    /// Register an agent, or change its registration
-    #[command(
-        after_help = "Examples:\n  agentpm agent register --name codex-1 --role executor\n  agentpm agent register --name codex-1 --new-key"
-    )]
-    Register(RegisterArgs),
-    /// List the agents
-    #[command(after_help = "Example:\n  agentpm agent list")]
-    List,
-    /// Show an agent
-    #[command(after_help = "Example:\n  agentpm agent show codex-1")]
-    Show(q::AgentGet),
-    /// Issue a token with which an agent authenticates to agentpm serve; it replaces an earlier one
-    #[command(after_help = "Examples:\n  agentpm agent token codex-1 --quiet\n  agentpm agent token codex-1 --revoke")]
-    Token(crate::model::job::AgentToken),
-}
-
-#[derive(Subcommand, Debug)]
-pub enum SessionVerb {
-    #[command(after_help = "Example:\n  export AGENTPM_SESSION=$(agentpm session start --agent-id codex-1 --quiet)")]
-    Start(c::SessionStart),
-    #[command(after_help = "Examples:\n  agentpm session heartbeat\n  agentpm session heartbeat 7XK2Q1")]
-    Heartbeat(c::SessionHeartbeat),
-    #[command(after_help = "Examples:\n  agentpm session end\n  agentpm session end 7XK2Q1")]
-    End(c::SessionEnd),
-    #[command(after_help = "Examples:\n  agentpm session list\n  agentpm session list --all --format table")]
-    List(q::SessionList),
-}
-
-#[derive(Subcommand, Debug)]
-pub enum LeaseVerb {
-    #[command(after_help = "Example:\n  agentpm lease acquire 7XK2Q1 --ttl 30m")]
-    Acquire(c::LeaseAcquire),
-    #[command(after_help = "Example:\n  agentpm lease renew 7XK2Q1")]
-    Renew(c::LeaseRenew),
-    #[command(after_help = "Example:\n  agentpm lease release 7XK2Q1")]
-    Release(c::LeaseRelease),
-    #[command(after_help = "Examples:\n  agentpm lease list\n  agentpm lease list --remote")]
-    List(q::LeaseList),
-}
-
-#[derive(Args, Debug)]
-pub struct InboxArgs {
-    #[command(subcommand)]
-    pub verb: Option<InboxVerb>,
-    #[command(flatten)]
-    pub list: q::Inbox,
-    /// Maximum time to wait until something is unread: seconds, or 90s, 10m, 2h
-    #[arg(long, value_name = "DURATION")]
-    pub wait: Option<crate::model::args::Duration>,
-}
-
-#[derive(Subcommand, Debug)]
-pub enum InboxVerb {
-    /// Acknowledge items of your inbox: they are not shown again
-    #[command(
-        after_help = "Examples:\n  agentpm inbox ack 1f03-2a4c\n  agentpm inbox ack 8f0d1c2b3a49\n  agentpm inbox ack --all"
-    )]
-    Ack(crate::model::job::InboxAck),
-}
-
-#[derive(Args, Debug)]
-pub struct ConflictsArgs {
-    #[command(subcommand)]
-    pub verb: Option<ConflictsVerb>,
-    #[command(flatten)]
-    pub list: q::Conflicts,
-}
-
-#[derive(Subcommand, Debug)]
-pub enum ConflictsVerb {
-    #[command(after_help = super::help::RESTORE)]
-    Restore(c::ConflictsRestore),
-    #[command(after_help = super::help::KEEP)]
-    Keep(c::ConflictsKeep),
 }

@@ -33,6 +33,7 @@ mod task_words;
 mod text;
 mod threads;
 mod usage;
+mod verbs;
 mod words;
 mod work;
 

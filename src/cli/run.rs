@@ -8,10 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use serde_json::json;
 
-use super::args::{
-    AgentVerb, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, InboxArgs, InboxVerb, LeaseVerb, PlanVerb,
-    ProgressVerb, SessionVerb, TaskVerb, ThreadVerb, Verb,
-};
+use super::args::{Cli, Global, Verb};
 #[cfg(feature = "bus")]
 use super::bus;
 use super::deferred::Deferred;
@@ -19,23 +16,22 @@ use super::documents::{completions, document, help_on, man, openapi, schema};
 use super::input::{batch, read_input};
 #[cfg(feature = "mcp")]
 use super::options::Mcp;
-use super::options::{Cancel, Init, PlanApply, Search, SplitArgs, UndoArgs};
+use super::options::{Cancel, Init, PlanApply, Search, UndoArgs};
 use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
 use super::respond::{edit, next, respond, reviewed};
 #[cfg(feature = "server")]
 use super::serve;
 use super::usage::usage;
+use super::verbs::{PlanVerb, TaskVerb};
 use super::{diagnostics, exchange, export, help, import, lint, words, work};
 use crate::api::{self, Call};
-use crate::engine::commit::plan::read_tasks;
 use crate::engine::{self, Options, Request, Workspace};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
-use crate::model::args::{EventRef, OptionalTaskRef};
-use crate::model::command::{Command, ContextAdd, TaskTransition, Undo};
-use crate::model::context::ContextType;
-use crate::model::job::{self, Job, NewKey};
-use crate::model::query::{self, Query, TaskGet, TaskList};
+use crate::model::args::EventRef;
+use crate::model::command::{Command, TaskTransition, Undo};
+use crate::model::job::{self, Job};
+use crate::model::query::{Query, TaskGet, TaskList};
 use crate::model::task::Status;
 
 /// Runs the program.
@@ -61,15 +57,6 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
         Ok(answer) => print(&answer, &cli.global, form, out),
         Err(e) => print_error(&e, form, out),
     }
-}
-
-/// The type of a context entry may stand in the place of a task, whose id no type can be.
-fn typed(mut args: ContextAdd) -> ContextAdd {
-    let word = args.what.task_id.0.as_deref();
-    if let Some(kind) = ContextType::ALL.into_iter().find(|kind| Some(kind.as_str()) == word) {
-        (args.kind, args.what.task_id) = (kind, OptionalTaskRef(None));
-    }
-    args
 }
 
 /// Whether a person watches the log.
@@ -189,7 +176,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Export(Deferred(args)) => return export::export(ws, &args, global),
         Verb::Diagnostics(Deferred(verb)) => return diagnostics::diagnostics(ws, verb),
         Verb::Stats(_) if global.format.as_deref() == Some("prometheus") => return api::metrics(ws).map(document),
-        Verb::Task(Deferred(verb)) => task_call(verb, global)?,
+        Verb::Task(Deferred(verb)) => verb.call(global.full)?,
         Verb::Add(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
         Verb::Cancel(Deferred(Cancel { id, children, guard })) => {
             Call::Change(Command::TaskTransition(TaskTransition {
@@ -222,51 +209,20 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
             args.limit = args.limit.or(is_picture.then_some(u64::MAX));
             Call::Query(Query::Graph(args))
         }
-        Verb::Progress(Deferred(verb)) => Call::Change(match verb {
-            ProgressVerb::Add(args) => Command::ProgressAdd(args),
-            ProgressVerb::Complete(args) => Command::ProgressComplete(args),
-            ProgressVerb::Reopen(args) => Command::ProgressReopen(args),
-        }),
-        Verb::Context(Deferred(verb)) => Call::Change(match verb {
-            ContextVerb::Add(args) => Command::ContextAdd(typed(args)),
-            ContextVerb::Supersede(args) => Command::ContextSupersede(args),
-            ContextVerb::Redact(args) => Command::ContextRedact(args),
-        }),
-        Verb::Thread(Deferred(verb)) => match verb {
-            ThreadVerb::Open(args) => Call::Change(Command::ThreadOpen(args)),
-            ThreadVerb::Reply(args) => Call::Change(Command::ThreadReply(args)),
-            ThreadVerb::Resolve(args) => Call::Change(Command::ThreadResolve(args)),
-            ThreadVerb::Escalate(args) => Call::Change(Command::ThreadEscalate(args)),
-            ThreadVerb::List(args) => Call::Query(Query::ThreadList(args)),
-            ThreadVerb::Show(args) => Call::Query(Query::ThreadShow(query::ThreadShow { full: global.full, ..args })),
-        },
-        Verb::Inbox(Deferred(InboxArgs { verb, list, wait })) => match (verb, wait) {
-            (Some(InboxVerb::Ack(args)), _) => Call::Job(Job::InboxAck(args)),
-            (None, Some(wait)) => Call::Job(Job::InboxWait(job::InboxWait { wait, list })),
-            (None, None) => Call::Query(Query::Inbox(list)),
-        },
+        Verb::Progress(Deferred(verb)) => verb.call(),
+        Verb::Context(Deferred(verb)) => verb.call(),
+        Verb::Thread(Deferred(verb)) => verb.call(global.full),
+        Verb::Inbox(Deferred(args)) => args.call(),
         Verb::Ready(Deferred(args)) => Call::Query(Query::Ready(args)),
         Verb::Claim(Deferred(args)) => Call::Change(Command::Claim(args)),
         Verb::Brief(Deferred(args)) => Call::Query(Query::Brief(args)),
         Verb::Done(Deferred(args)) => Call::Change(Command::Done(args)),
         Verb::Release(Deferred(args)) => Call::Change(Command::Release(args)),
         Verb::Stale(Deferred(args)) => Call::Query(Query::Stale(args)),
-        Verb::Agent(Deferred(AgentVerb::Register(args))) if args.new_key => {
-            Call::Job(Job::NewKey(NewKey { agent: args.named() }))
-        }
-        Verb::Agent(Deferred(AgentVerb::Register(args))) => Call::Change(Command::AgentRegister(args.named())),
-        Verb::Agent(Deferred(AgentVerb::Show(args))) => Call::Query(Query::AgentGet(args)),
-        Verb::Agent(Deferred(AgentVerb::Token(args))) => Call::Job(Job::AgentToken(args)),
-        Verb::Agent(Deferred(AgentVerb::List)) => Call::Query(Query::AgentList(query::AgentList {})),
+        Verb::Agent(Deferred(verb)) => verb.call(),
         Verb::Broadcast(Deferred(args)) => Call::Change(Command::Broadcast(args)),
-        Verb::Session(Deferred(SessionVerb::List(args))) => Call::Query(Query::SessionList(args)),
-        Verb::Session(Deferred(SessionVerb::Start(args))) => Call::Change(Command::SessionStart(args)),
-        Verb::Session(Deferred(SessionVerb::Heartbeat(args))) => Call::Change(Command::SessionHeartbeat(args)),
-        Verb::Session(Deferred(SessionVerb::End(args))) => Call::Change(Command::SessionEnd(args)),
-        Verb::Lease(Deferred(LeaseVerb::List(args))) => Call::Query(Query::LeaseList(args)),
-        Verb::Lease(Deferred(LeaseVerb::Acquire(args))) => Call::Change(Command::LeaseAcquire(args)),
-        Verb::Lease(Deferred(LeaseVerb::Renew(args))) => Call::Change(Command::LeaseRenew(args)),
-        Verb::Lease(Deferred(LeaseVerb::Release(args))) => Call::Change(Command::LeaseRelease(args)),
+        Verb::Session(Deferred(verb)) => verb.call(),
+        Verb::Lease(Deferred(verb)) => verb.call(),
         Verb::Log(Deferred(mut args)) => {
             // A query of history has no actor: here --agent selects the author of the events.
             args.by = args.by.or_else(|| global.agent.clone());
@@ -275,11 +231,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
             Call::Query(Query::Log(args))
         }
         Verb::Blame(Deferred(args)) => Call::Query(Query::Blame(args)),
-        Verb::Conflicts(Deferred(ConflictsArgs { verb, list })) => match verb {
-            Some(ConflictsVerb::Restore(args)) => Call::Change(Command::ConflictsRestore(args)),
-            Some(ConflictsVerb::Keep(args)) => Call::Change(Command::ConflictsKeep(args)),
-            None => Call::Query(Query::Conflicts(list)),
-        },
+        Verb::Conflicts(Deferred(args)) => args.call(),
         Verb::Diff(Deferred(args)) => Call::Query(Query::Diff(args)),
         Verb::Undo(Deferred(args)) => undo_call(args, global)?,
         Verb::Lint(Deferred(args)) => lint::call(args),
@@ -335,31 +287,6 @@ fn undo_call(args: UndoArgs, global: &Global) -> Result<Call> {
             .hint("agentpm undo EVENT, agentpm undo --correlation-id ID, or agentpm undo --plan-id ID"));
     }
     Ok(Call::Job(Job::UndoRequest(job::UndoRequest { correlation_id, plan_id, partial, dry_run, why: guard.why })))
-}
-
-fn task_call(verb: TaskVerb, global: &Global) -> Result<Call> {
-    Ok(match verb {
-        TaskVerb::Get(Deferred(args)) => Call::Query(Query::TaskGet(TaskGet { full: global.full, ..args })),
-        TaskVerb::List(Deferred(args)) => Call::Query(Query::TaskList(args)),
-        TaskVerb::Path(Deferred(args)) => Call::Query(Query::TaskPath(args)),
-        TaskVerb::Create(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
-        TaskVerb::Update(Deferred(args)) => Call::Change(Command::TaskUpdate(*args)),
-        TaskVerb::Transition(Deferred(args)) => Call::Change(Command::TaskTransition(args)),
-        TaskVerb::Block(Deferred(args)) => Call::Change(Command::TaskBlock(args)),
-        TaskVerb::Unblock(Deferred(args)) => Call::Change(Command::TaskUnblock(args)),
-        TaskVerb::Relate(Deferred(args)) => Call::Change(Command::TaskRelate(args)),
-        TaskVerb::Unrelate(Deferred(args)) => Call::Change(Command::TaskUnrelate(args)),
-        TaskVerb::Archive(Deferred(args)) => Call::Change(Command::TaskArchive(args)),
-        TaskVerb::Reopen(Deferred(args)) => Call::Change(Command::TaskReopen(args)),
-        TaskVerb::Verify(Deferred(args)) => Call::Change(Command::TaskVerify(args)),
-        TaskVerb::Split(Deferred(SplitArgs { mut what, into })) => {
-            if let Some(file) = into {
-                what.into = read_tasks(&read_input(&file)?)?;
-            }
-            Call::Change(Command::TaskSplit(what))
-        }
-        TaskVerb::Edit(_) => return Err(Error::usage("answered before")),
-    })
 }
 
 fn init(env: &Env, options: &Options, args: &Init) -> Result<Output> {

@@ -63,11 +63,15 @@ pub fn task(ws: &Workspace, q: &TaskGet) -> Result<TaskView> {
     if let Some(point) = &q.at {
         return history::task_at(ws, &Ref(q.id.0.clone()), point, extent);
     }
-    let task = read::load_task(ws, read::resolve(ws, &Ref(q.id.0.clone()))?)?.task;
+    let id = read::resolve(ws, &Ref(q.id.0.clone()))?;
+    let task = read::load_task(ws, id)?.task;
     let mut elsewhere = OtherBranches::new(ws);
     sparse::warn_of_left_out(ws);
-    // A question about one task does not look at the files of all others.
+    // A question about one task does not look at the files of all others. Its own count whatever changed them.
     let index = read::index_for_write(ws)?;
+    if index.task(id)?.is_none_or(|known| known.version != task.version) {
+        index.overlay(&ws.store, &[id], &read::tasks_of(read::pending(ws)?), read::tick())?;
+    }
     let shown = read::show_task_to(ws, &task, &index, &mut elsewhere, extent)?;
     let mut names = Vec::new();
     for other in shown.named() {

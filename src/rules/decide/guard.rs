@@ -8,8 +8,9 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Subject;
+use super::refusals::refuse_finished;
 use super::threads::expire_threads;
-use super::work::{assert_again, refuse_finished};
+use super::work::assert_again;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, LeaseRecord};
 use crate::model::args::Ref;

@@ -10,6 +10,7 @@ mod guard;
 mod memory;
 mod parts;
 mod put;
+mod refusals;
 mod restore;
 mod runtime;
 mod saga;

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::guard::{
     Permit, move_to, open_blockers, permit, permit_id, refuse_unfit, unblock_if_free, unfinished_children, waits,
 };
-use super::work::still_waits;
+use super::refusals::still_waits;
 use super::{Needs, PlanNeed, Subject, decides, index};
 use crate::error::{Code, Error, Result};
 use crate::model::args::{Ref, Text};
@@ -98,9 +98,9 @@ pub fn no_way(task: &Task, from: Status, to: Status) -> Error {
 
 /// Open to in progress: the actor becomes the owner.
 fn start(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
-    super::work::refuse_elsewhere(stage, permit.id)?;
+    super::refusals::refuse_elsewhere(stage, permit.id)?;
     let task = stage.task(permit.id)?;
-    super::work::refuse_bound(stage, &task)?;
+    super::refusals::refuse_bound(stage, &task)?;
     let me = stage.me().agent.clone();
     refuse_unfit(stage, &task, &me)?;
     let owner = (task.owner.as_deref() != Some(&me)).then_some(Some(me));

@@ -4,29 +4,27 @@
 
 use serde_json::json;
 
-use super::guard::{move_to, permit_id, refuse_unfit, unblock_if_free, unready, waits};
+use super::guard::{move_to, permit_id, refuse_unfit, unblock_if_free};
 use super::parts::note;
+use super::refusals::{refuse_elsewhere, refuse_finished, refuse_owned, refuse_unready, refuse_withheld};
 use super::status::{chosen, complete, mark_criteria, return_to_open};
 use super::threads::expire_threads;
 use super::{Needs, PlanNeed, Subject, decides, index, nothing};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, MAX_FENCE, MAX_TTL, SessionStatus};
-use crate::model::args::{Duration, OptionalTaskRef, Ref, Text};
+use crate::model::args::{Duration, OptionalTaskRef, Ref};
 use crate::model::command::{Claim, Done, LeaseAcquire, LeaseRelease, LeaseRenew, Release};
 use crate::model::context::ContextType;
 use crate::model::event::{Author, Entity};
 use crate::model::id::{Id, check_agent_name};
-use crate::model::overlap::FileClaim;
 use crate::model::payload::{
-    ContextAdded, Fields, LeaseAcquired, LeaseOverride, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged,
-    TaskUpdated,
+    ContextAdded, Fields, LeaseAcquired, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged, TaskUpdated,
 };
 use crate::model::settings::Overlap;
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::held::{NamedTask, only_one};
 use crate::rules::lease::{self, Standing};
-use crate::rules::readiness::{self, Blocker, Reason, waits_words, withheld};
 use crate::rules::review::{is_worked_on_since, met_words, rejection};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Grant, Stage};
@@ -114,156 +112,6 @@ fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
         stage.emit(Draft { entity: Entity::Task(id), payload, why: None, fence: Some(fence) })?;
     }
     Ok(Subject::Claim(Some(id)))
-}
-
-/// Refuses to begin a task that is not ready: it waits for other tasks or for its time, has unfinished parts, or is
-/// parked. Files that overlap with work in progress refuse it too, unless that is overridden for a reason. The owner and the lease are
-/// checked afterwards.
-fn refuse_unready(stage: &mut dyn Stage, task: &Task, override_reason: Option<&Text>) -> Result<()> {
-    refuse_bound(stage, task)?;
-    let found = unready(stage, task)?;
-    let reason = found.iter().find(|reason| {
-        matches!(
-            reason,
-            Reason::Children { .. } | Reason::Deferred { .. } | Reason::Parked { .. } | Reason::Parent { .. }
-        )
-    });
-    for overlap in &found {
-        let Reason::Overlaps { with } = overlap else { continue };
-        let Some(reason) = override_reason else {
-            return Err(Error::new(Code::Conflict, format!("task {} is withheld: {}", task.id, overlap.words()))
-                .with(json!({ "task": task.id, "reasons": found }))
-                .hint_override(
-                    "take other work with agentpm next --claim, or wait until that task is done",
-                    "--override",
-                ));
-        };
-        override_overlaps(stage, task.id, with, reason)?;
-    }
-    refuse_withheld(stage, task)?;
-    let Some(reason) = reason else { return Ok(()) };
-    let hint = match reason {
-        Reason::Children { .. } => "take one of its children: agentpm next --claim".to_owned(),
-        Reason::Parked { .. } => format!(
-            "take other work with agentpm next --claim; a clearer intent or agentpm task update {} --unpark offers it again",
-            task.id
-        ),
-        Reason::Parent { parent, .. } => {
-            format!("take other work with agentpm next --claim, or see what keeps the parent: agentpm show {parent}")
-        }
-        _ => format!(
-            "take other work with agentpm next --claim, or change it: agentpm task update {} --defer-until TIME",
-            task.id
-        ),
-    };
-    Err(Error::state(format!("task {} is not ready: {}", task.id, reason.words()))
-        .with(json!({ "task": task.id, "reasons": found }))
-        .hint(hint))
-}
-
-/// Records that a task is claimed although its files overlap with these tasks in progress.
-fn override_overlaps(stage: &mut dyn Stage, task: Id, with: &[FileClaim], reason: &Text) -> Result<()> {
-    if reason.0.trim().is_empty() {
-        return Err(Error::validation("--override needs a reason"));
-    }
-    stage.require(Verb::Override)?;
-    for claim in with {
-        stage.warn(claim.warning());
-        let event = LeaseOverride { lease: None, holder: claim.holder.clone(), task: Some(claim.task) };
-        let payload = Payload::LeaseOverride(event);
-        stage.emit(Draft { entity: Entity::Task(task), payload, why: Some(reason.0.clone()), fence: None })?;
-    }
-    Ok(())
-}
-
-/// Refuses a task that an open thread withholds from new holders.
-fn refuse_withheld(stage: &mut dyn Stage, task: &Task) -> Result<()> {
-    let Some(thread) = withheld(&task.brief(), &stage.viewer()?) else { return Ok(()) };
-    let reason = Reason::Thread { thread };
-    Err(Error::state(format!("task {} is not ready: {}", task.id, reason.words()))
-        .with(json!({ "task": task.id, "thread": thread, "reasons": [reason] }))
-        .hint("take other work with agentpm next --claim, or wait until the thread is resolved"))
-}
-
-/// Refuses to begin a task that waits for other tasks.
-pub fn refuse_bound(stage: &mut dyn Stage, task: &Task) -> Result<()> {
-    let blockers = waits(stage, task)?;
-    if blockers.is_empty() {
-        return Ok(());
-    }
-    Err(still_waits(task, &blockers).hint("take other work with agentpm next --claim"))
-}
-
-/// The refusal of a task that waits for other tasks.
-pub fn still_waits(task: &Task, blockers: &[Blocker]) -> Error {
-    let ids: Vec<Id> = blockers.iter().map(|blocker| blocker.id).collect();
-    Error::state(format!("task {} still {}", task.id, waits_words(blockers)))
-        .with(json!({ "task": task.id, "blockers": ids, "reasons": readiness::waits(blockers) }))
-}
-
-/// Refuses a task that was finished in another clone, by events that are not here yet.
-pub fn refuse_finished(stage: &mut dyn Stage, task: Id) -> Result<()> {
-    let Some((end, is_ours)) = stage.finished_elsewhere(task)? else { return Ok(()) };
-    let hint = match is_ours {
-        true => format!(
-            "agentpm recover restores what this clone wrote and no branch contains any more; or agentpm claim {task} --here claims it again"
-        ),
-        false => format!(
-            "agentpm sync fetches it after {} has pushed it; if that never happens, agentpm claim {task} --here claims it again",
-            end.agent
-        ),
-    };
-    Err(Error::state(format!("{} finished task {task}, by an event that is not here", end.agent))
-        .with(json!({ "task": task, "holder": end.agent, "fence": end.fence, "at": end.updated_at,
-            "finished_elsewhere": true }))
-        .hint_command(hint))
-}
-
-/// Refuses a task that is taken or finished in another worktree or on another branch, by events that are not here yet.
-pub fn refuse_elsewhere(stage: &mut dyn Stage, task: Id) -> Result<()> {
-    match stage.taken_elsewhere(task)? {
-        None => Ok(()),
-        Some(taken) => Err(Error::state(format!("task {task} is not free: {}", taken.words))
-            .with(json!({ "task": task, "elsewhere": taken.words, "why": taken.facts }))
-            .hint(
-                "merge that branch, or take other work with agentpm next --claim; agentpm claim ID --here considers only this branch",
-            )),
-    }
-}
-
-fn is_abandoned(stage: &dyn Stage, task: &Task) -> bool {
-    stage.now().since(task.updated_at) >= stage.settings().session.limit_ms()
-}
-
-/// Refuses a task of another owner who has no lease that could expire.
-fn refuse_owned(stage: &mut dyn Stage, task: &Task, agent: &str) -> Result<()> {
-    match task.owner.as_ref().filter(|owner| *owner != agent) {
-        // The task has had no event for as long as a session may be silent before it is closed.
-        Some(owner)
-            if task.status == Status::InProgress
-                && stage.lease(task.id)?.lease.is_none()
-                && is_abandoned(stage, task) =>
-        {
-            stage.warn(format!(
-                "task {} was in progress by {owner}, who holds no lease; it has had no event since {}",
-                task.id, task.updated_at
-            ));
-            Ok(())
-        }
-        Some(owner) if stage.lease(task.id)?.lease.is_none() => Err(Error::new(
-            Code::LeaseHeld,
-            format!("task {} belongs to {owner}", task.id),
-        )
-        .with(json!({ "task": task.id, "holder": owner }))
-        .hint(match task.status {
-            Status::InProgress => "take other work with agentpm next --claim, or let its owner release it".into(),
-            _ => format!(
-                "take other work with agentpm next --claim, or ask {owner}: agentpm thread open {} --no-hold TEXT",
-                task.id
-            ),
-        })),
-        _ => Ok(()),
-    }
 }
 
 /// Acquires the lease of a task, or renews the actor's own; returns its fence.
