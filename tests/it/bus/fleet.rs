@@ -118,7 +118,11 @@ fn a_fleet_loses_nothing_and_confirms_no_task_twice_whatever_breaks() {
     std::fs::write(&file, Value::from(ops).to_string()).unwrap();
     clones.run(names[0], &["batch", "--file", &file.display().to_string()]).data();
     clones.run(names[0], &["sync"]).data();
-    names[1..].iter().for_each(|name| drop(clones.git(name, &["pull", "-q"]).text().to_owned()));
+    for name in &names[1..] {
+        // The same settings come with the plan.
+        clones.git(name, &["checkout", "-q", "--", "."]).text();
+        clones.git(name, &["pull", "-q"]).text();
+    }
     let proxies: Vec<Proxy> = names.iter().map(|_| Proxy::to(nats.port)).collect();
     let bridge = |n: usize| Bridge::start_at(&clones, names[n], &proxies[n].url(), &[]);
     let mut bridges: Vec<Option<Bridge>> = (0..names.len()).map(|n| Some(bridge(n))).collect();
