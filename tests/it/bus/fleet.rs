@@ -51,6 +51,16 @@ impl Agent {
     }
 }
 
+impl Agent {
+    /// A task that the agent holds.
+    fn own_task(&mut self) -> Option<String> {
+        let list = self.run(&["task", "list", "--status", "in_progress", "--all", "--json"])?;
+        let list = Some(list).filter(|list| list.code == 0)?.json();
+        let mut mine = list["data"]["items"].as_array()?.iter().filter(|task| task["owner"] == json!(self.name));
+        Some(mine.next()?["id"].as_str()?.to_owned())
+    }
+}
+
 /// What agents were told.
 #[derive(Default)]
 struct Told {
@@ -73,14 +83,16 @@ fn work(mut agent: Agent, told: &Told, is_over: &AtomicBool) {
             continue;
         }
         let got = next.json()["data"].clone();
-        let Some(task) = got["task"]["id"].as_str().map(str::to_owned) else {
+        // A claim that was killed may have happened: then the agent goes on with its own task.
+        let task = got["task"]["id"].as_str().map(str::to_owned).or_else(|| agent.own_task());
+        let Some(task) = task else {
             std::thread::sleep(Duration::from_millis(200));
             continue;
         };
-        if got["lease"]["confirmed"] == true {
-            told.confirmed.lock().unwrap().push((task.clone(), agent.name.clone()));
-        } else {
-            told.unconfirmed.fetch_add(1, Ordering::SeqCst);
+        match &got["lease"]["confirmed"] {
+            Value::Bool(true) => told.confirmed.lock().unwrap().push((task.clone(), agent.name.clone())),
+            Value::Bool(false) => drop(told.unconfirmed.fetch_add(1, Ordering::SeqCst)),
+            _ => {}
         }
         match agent.run(&["done", &task, "--force", "tried"]) {
             None => drop(told.killed.fetch_add(1, Ordering::SeqCst)),
@@ -118,7 +130,11 @@ fn a_fleet_loses_nothing_and_confirms_no_task_twice_whatever_breaks() {
     std::fs::write(&file, Value::from(ops).to_string()).unwrap();
     clones.run(names[0], &["batch", "--file", &file.display().to_string()]).data();
     clones.run(names[0], &["sync"]).data();
-    names[1..].iter().for_each(|name| drop(clones.git(name, &["pull", "-q"]).text().to_owned()));
+    for name in &names[1..] {
+        // The same settings come with the plan.
+        clones.git(name, &["checkout", "-q", "--", "."]).text();
+        clones.git(name, &["pull", "-q"]).text();
+    }
     let proxies: Vec<Proxy> = names.iter().map(|_| Proxy::to(nats.port)).collect();
     let bridge = |n: usize| Bridge::start_at(&clones, names[n], &proxies[n].url(), &[]);
     let mut bridges: Vec<Option<Bridge>> = (0..names.len()).map(|n| Some(bridge(n))).collect();
@@ -208,5 +224,8 @@ fn a_fleet_loses_nothing_and_confirms_no_task_twice_whatever_breaks() {
     for name in &names {
         assert_eq!(statuses(&clones, name)["completed"], json!(tasks), "SEED={seed}: {name}, beginning with {first}");
     }
-    assert_eq!(clones.run(names[0], &["lint"]).data()["findings"], json!([]), "SEED={seed}");
+    // What a holder in a partition wrote after another clone had the lease confirmed is reported, and is no error.
+    let findings = clones.run(names[0], &["lint"]).json()["data"]["findings"].clone();
+    let is_fenced = |finding: &Value| finding["code"] == "event-fenced";
+    assert!(findings.as_array().unwrap().iter().all(is_fenced), "SEED={seed}: {findings}");
 }

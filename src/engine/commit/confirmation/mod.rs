@@ -62,7 +62,10 @@ pub(crate) fn execute_asking<'a>(
         asking: &asking,
         remote: None,
         replies: RemoteReplies::at(ws.env.now()),
-        turn: None,
+        // A claim asks in any case. One that has its turn before it decides need not decide once more for it.
+        turn: matches!(command, Command::Claim(_))
+            .then(|| turn_within(ws, &author.agent, Duration::ZERO).ok())
+            .flatten(),
         took_back: false,
     };
     let ask = Ask {
@@ -277,6 +280,10 @@ pub(crate) fn take_back_unwritten<'s>(
 pub(crate) fn alone_at_remote(ws: &Workspace, who: &str) -> Result<Lock> {
     let each = Duration::from_secs(ws.settings.lease.remote_seconds.max(1).into());
     let wait = each.saturating_mul(2) + Duration::from_millis(ws.settings.lock.wait_ms.into());
+    turn_within(ws, who, wait)
+}
+
+fn turn_within(ws: &Workspace, who: &str, wait: Duration) -> Result<Lock> {
     Lock::take_named(&ws.runtime_to_write()?, "leases", wait, &format!("{who}, asking the remote for a lease"))
 }
 
