@@ -159,6 +159,7 @@ mod tests {
         let first = Lock::take(&dir, Duration::ZERO, "ada").unwrap();
         std::fs::remove_file(folder.path().join(STORE)).unwrap();
         let second = Lock::take(&dir, Duration::ZERO, "bob").unwrap();
-        assert!(first.file.metadata().unwrap().len() > 0 && second.file.metadata().unwrap().len() > 0);
+        assert_eq!(first.check(&dir).unwrap_err().code, Code::Busy);
+        second.check(&dir).unwrap();
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::sandbox::Sandbox;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -223,6 +225,15 @@ fn every_error_code_is_raised_by_a_test() {
     let tests: String = files_below(&root().join("tests/it"), ".rs").iter().map(|file| read(file)).collect();
     for code in agentpm::error::Code::ALL {
         assert!(tests.contains(&format!("\"{}\"", code.as_str())), "no test expects {}", code.as_str());
+    }
+}
+
+#[test]
+fn every_planted_bug_can_be_planted() {
+    let sandbox = Sandbox::nothing();
+    for patch in files_below(&root().join("tests/planted"), ".patch") {
+        assert!(read(&patch).contains("\nFound by: "), "{} names no test", patch.display());
+        sandbox.git_in(root(), &["apply", "--check", &patch.display().to_string()]).text();
     }
 }
 

@@ -126,6 +126,7 @@ mod claims {
         let update = |version: u64| json!({ "id": task, "priority": 1, "expected_version": version });
         assert_eq!(plan.refusal("ada", "task.update", update(2)), Code::Conflict);
         plan.accept("ada", "task.update", update(1));
+        assert_eq!(plan.refusal("ada", "task.update", update(1)), Code::Conflict);
     }
 }
 
