@@ -69,9 +69,6 @@ pub enum UndoRule {
 /// Name prefixes of the registers of a task's parts. A field of a newer version with such a name is not a register.
 const PARTS: [&str; 3] = ["progress.", "context.", "met."];
 
-/// The rights that may lead back from a closed state: reopening, moving, and undoing what closed it.
-pub const REOPEN: &[Verb] = &[Verb::Update, Verb::Claim, Verb::Relate];
-
 /// The rights of which one suffices to escalate a thread.
 pub const ESCALATE: &[Verb] = &[Verb::Discuss, Verb::Reply, Verb::Resolve];
 
@@ -95,8 +92,7 @@ impl EventRules {
             P::TaskStatusChanged(p) if p.to == Status::Completed => row(rights_to(p.to), Finished, true, from(p.from)),
             P::TaskStatusChanged(p) => row(rights_to(p.to), Fenced, true, from(p.from)),
             P::TaskArchived(p) => row(&[Archive], Fenced, false, from(p.from)),
-            P::TaskReopened(p) if p.to == Status::Open => row(&[Update, Claim], Fenced, false, from(p.from)),
-            P::TaskReopened(p) => row(REOPEN, Fenced, false, from(p.from)),
+            P::TaskReopened(p) => row(&[Update], Fenced, false, from(p.from)),
             P::RelationshipAdded(p) if p.kind == RelationType::ParentOf => {
                 row(&[Update, Relate], Required, true, With(Relate))
             }

@@ -34,6 +34,7 @@ use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::job;
 use crate::reports::inbox::SentMessage;
+use crate::reports::view::ConflictEnd;
 use crate::runtime::lock::Lock;
 
 pub use edits::{EditRecorded, EditRefused};
@@ -120,8 +121,9 @@ pub struct LosingEdit {
     pub by: String,
     /// The event that loses.
     pub event: Id,
-    /// The command that restores the value.
-    pub restore: String,
+    /// What ends the conflict.
+    #[serde(flatten)]
+    pub end: ConflictEnd,
 }
 
 fn is_unchanged(news: &LeaseNews) -> bool {

@@ -4,14 +4,14 @@
 
 use serde_json::json;
 
-use super::guard::{move_to, permit_id, refuse_unfit, unblock_if_free, unready, waits};
+use super::guard::{held_task, move_to, permit_id, refuse_unfit, unblock_if_free, unready, waits};
 use super::parts::note;
 use super::status::{chosen, complete, mark_criteria, return_to_open};
 use super::threads::expire_threads;
 use super::{Subject, decides};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, MAX_FENCE, MAX_TTL, SessionStatus};
-use crate::model::args::{Duration, OptionalTaskRef, Ref, Text};
+use crate::model::args::{Duration, Ref, Text};
 use crate::model::command::{Claim, Done, LeaseAcquire, LeaseRelease, LeaseRenew, Release};
 use crate::model::context::ContextType;
 use crate::model::event::{Author, Entity};
@@ -23,7 +23,6 @@ use crate::model::payload::{
 use crate::model::settings::Overlap;
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
-use crate::rules::held::{NamedTask, only_one};
 use crate::rules::lease::{self, Standing};
 use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::{self, Blocker, Reason, waits_words, withheld};
@@ -134,6 +133,10 @@ fn refuse_unready(stage: &mut dyn Stage, task: &Task, override_reason: Option<&T
     refuse_withheld(stage, task)?;
     let Some(reason) = reason else { return Ok(()) };
     let hint = match reason {
+        Reason::Children { unfinished: 0, .. } => format!(
+            "another agent judges them first: agentpm ls --parent {} --query is:unreviewed lists them; take other work with agentpm next --claim",
+            task.id
+        ),
         Reason::Children { .. } => "take one of its children: agentpm next --claim".to_owned(),
         Reason::Parked { .. } => format!(
             "take other work with agentpm next --claim; a clearer intent or agentpm task update {} --unpark offers it again",
@@ -426,24 +429,6 @@ fn ttl_ms(stage: &dyn Stage, ttl: Option<Duration>) -> Result<i64> {
             .hint("renew it from time to time; each change that you make in its second half does so too"));
     }
     Ok(millis)
-}
-
-/// The task that a command means: the one named, or the only one that the actor holds.
-///
-/// Errors: `ERR_AMBIGUOUS_ID` where it holds several; where it holds none, `ERR_LEASE_LOST` if it lost one, else
-/// `ERR_NOT_FOUND`.
-pub fn held_task(stage: &mut dyn Stage, named: &OptionalTaskRef) -> Result<Id> {
-    if let Some(reference) = &named.0 {
-        return stage.task_id(&Ref(reference.clone()));
-    }
-    let held = stage.held()?;
-    if held.is_empty()
-        && let Some(lost) = stage.lost()?
-    {
-        return Err(lost);
-    }
-    let agent = stage.me().agent.clone();
-    only_one(&agent, &held, |id| Ok(NamedTask::new(id, stage.handle(id)?, &stage.task(id)?.fields.title)))
 }
 
 /// `done`

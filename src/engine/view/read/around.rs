@@ -23,7 +23,7 @@ use crate::reports::ready::{Score, Scored};
 use crate::reports::view::{Around, TaskView};
 use crate::rules::graph::{void_edges, void_pairs};
 use crate::rules::readiness::{
-    self, Blocker, BlockerRules, BlockerState, Facts, Missing, Reason, Surroundings, holding_parent,
+    self, Blocker, BlockerRules, BlockerState, Facts, Missing, OpenChildren, Reason, Surroundings, holding_parent,
 };
 use crate::store::index::Index;
 
@@ -144,7 +144,10 @@ fn reasons(
         (Some(_), Some(index)) => holding_parent(&mut Indexed { ws, index }, task.id, ws.env.now())?,
         (Some(_), None) => holding_parent(&mut AboveNew(ws), task.id, ws.env.now())?,
     };
-    let children = around.children - around.children_done;
+    let children = match index {
+        Some(index) if around.children > around.children_done => open_children(ws, task.id, index)?,
+        _ => OpenChildren::default(),
+    };
     let facts = Facts { blockers: &around.blocked_by, children, lease, parent, overlaps: &around.overlaps };
     let mut reasons = readiness::reasons(&task.brief(), facts, &viewer, ws.env.now());
     readiness::add_notes(&mut reasons, task);
@@ -193,6 +196,17 @@ pub(crate) fn blockers_of_new(
 /// Whether a child counts as unfinished for its parent.
 pub(crate) fn is_open_child(ws: &Workspace, index: &Index, child: Id) -> Result<bool> {
     Ok(readiness::is_open_child(index.blocker(child)?, BlockerRules::of(&ws.settings)))
+}
+
+/// The numbers of the children of a task that count as unfinished, by edges that count.
+fn open_children(ws: &Workspace, id: Id, index: &Index) -> Result<OpenChildren> {
+    let mut finished = Vec::new();
+    for child in counting_children(id, index)? {
+        if is_open_child(ws, index, child)? {
+            finished.push(index.status(child)?.is_some_and(Status::is_finished));
+        }
+    }
+    Ok(OpenChildren::count(finished))
 }
 
 /// The children of a task, by edges that count.
