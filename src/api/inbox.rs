@@ -43,7 +43,16 @@ pub fn wait(ws: &Workspace, asked: &InboxWait) -> Result<Answered> {
 
 /// The answer with the number of unread items. A count that cannot be made is left out: the answer is about something else.
 pub fn counted(ws: &Workspace, answered: Answered) -> Answered {
-    let unread = engine::inbox::count_since_last_look(ws).unwrap_or_else(|e| {
+    with_count(answered, engine::inbox::count_since_last_look(ws))
+}
+
+/// As [`counted`], with what git brought.
+pub fn counted_with_arrivals(ws: &Workspace, answered: Answered) -> Answered {
+    with_count(answered, engine::inbox::count_with_arrivals(ws))
+}
+
+fn with_count(answered: Answered, counted: Result<Option<u64>>) -> Answered {
+    let unread = counted.unwrap_or_else(|e| {
         tracing::debug!(error = %e, "unread items were not counted");
         None
     });

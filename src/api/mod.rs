@@ -355,7 +355,10 @@ fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
         Job::Sync(options) => {
             let report = sync::sync(ws, options)?;
             let warnings = report.warnings.clone();
-            return Ok(Answered { warnings, ..Answered::of(Answer::Sync(Box::new(report))) });
+            return Ok(inbox::counted_with_arrivals(
+                ws,
+                Answered { warnings, ..Answered::of(Answer::Sync(Box::new(report))) },
+            ));
         }
         Job::SyncPull(q) => {
             let mut items = Vec::new();

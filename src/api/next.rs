@@ -13,11 +13,13 @@ use crate::engine::commit::{confirmation, expiry, write};
 #[cfg(feature = "bus")]
 use crate::engine::feed::offers::{Turn, Turns};
 use crate::engine::feed::wakeup;
-use crate::engine::query::{lists, retry_on_damaged_index, reviews};
+use crate::engine::query::{lists, liveness, retry_on_damaged_index, reviews};
+use crate::engine::view::read;
 use crate::error::Result;
 use crate::model::command::{Claim, Command};
 use crate::model::job::NextWait;
 use crate::model::query::Next;
+use crate::reports::changed::Changed;
 
 /// How often a request that waits looks at the remote that confirms leases.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -29,14 +31,31 @@ pub fn show(ws: &Workspace, asked: &Next) -> Result<Answered> {
     if !asked.no_reviews
         && let Some(review) = retry_on_damaged_index(ws, || reviews::next_review(ws))?
     {
-        return Ok(inbox::counted(ws, Answered::of(Answer::Next(Some(Box::new(review))))));
+        return with_other_sessions(ws, inbox::counted(ws, Answered::of(Answer::Next(Some(Box::new(review))))));
     }
     let (found, warnings, unread) = retry_on_damaged_index(ws, || lists::next(ws, asked))?;
     let (data, reasons) = match found {
         Ok(next) => (Answer::Next(Some(Box::new(next))), None),
         Err(reasons) => (Answer::Next(None), Some(reasons)),
     };
-    Ok(Answered { warnings, reasons, unread, ..Answered::of(data) })
+    with_other_sessions(ws, Answered { warnings, reasons, unread, ..Answered::of(data) })
+}
+
+/// The answer with the tasks that the caller has in progress in other sessions.
+fn with_other_sessions(ws: &Workspace, mut answered: Answered) -> Result<Answered> {
+    let others = retry_on_damaged_index(ws, || liveness::other_sessions(ws, &read::index(ws)?))?;
+    let next = match &mut answered.data {
+        Answer::Next(next) => next.as_mut(),
+        Answer::Changed(Changed::Claimed(next)) => Some(next),
+        _ => None,
+    };
+    if let Some(next) = next {
+        next.reasons.other_sessions = others;
+    } else if let Some(reasons) = &mut answered.reasons {
+        reasons.abandoned.retain(|task| others.iter().all(|other| other.task.id != task.task));
+        reasons.other_sessions = others;
+    }
+    Ok(answered)
 }
 
 /// Claims a task; or shows the review that comes first, where no task is named. If nothing is ready, the data is null and the reasons are given, with `explain` those of each task.
@@ -52,7 +71,7 @@ pub(super) fn claim_keyed(ws: &Workspace, claim: &Claim, explain: bool, key: Opt
         && !claim.no_reviews
         && let Some(review) = retry_on_damaged_index(ws, || reviews::next_review(ws))?
     {
-        return Ok(inbox::counted(ws, Answered::of(Answer::Next(Some(Box::new(review))))));
+        return with_other_sessions(ws, inbox::counted(ws, Answered::of(Answer::Next(Some(Box::new(review))))));
     }
     // As sync and serve do: a thread that is past its time to live may withhold a task from the choice.
     if claim.id.0.is_none() {
@@ -65,7 +84,8 @@ pub(super) fn claim_keyed(ws: &Workspace, claim: &Claim, explain: bool, key: Opt
     let answered = inbox::counted(ws, Answered::from(reply));
     let reasons =
         answered.data.is_nothing().then(|| lists::nothing_claimed(ws, &passed, explain, claim.another)).transpose()?;
-    Ok(Answered { reasons, ..answered })
+    let answered = Answered { reasons, ..answered };
+    if claim.id.0.is_none() { with_other_sessions(ws, answered) } else { Ok(answered) }
 }
 
 /// Shows or claims the best task as soon as there is one. When the time is over, the data is null.

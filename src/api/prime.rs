@@ -152,9 +152,11 @@ pub fn prime(ws: &Workspace, asked: Option<Loop>) -> Result<String> {
     let role = asked.or_else(|| Loop::from_str(registered.as_deref()?, false).ok());
     let me = name.unwrap_or_else(|| "not known; set AGENTPM_AGENT".into());
     let as_what = registered.map(|role| format!(", registered as {}", escape(&role))).unwrap_or_default();
-    let Overview { mine, unread, .. } = status::status(ws)?;
+    let Overview { mine, other_sessions, unread, ready_total, .. } = status::status(ws)?;
     let unread = unread.map(|n| format!("Unread in your inbox: {n} (agentpm inbox)\n")).unwrap_or_default();
-    let held: String = mine.iter().map(|task| format!("You hold: {} {}\n", task.handle, escape(&task.title))).collect();
+    let mut held: String =
+        mine.iter().map(|task| format!("You hold: {} {}\n", task.handle, escape(&task.title))).collect();
+    held.extend(other_sessions.iter().map(|other| format!("{}\n", escape(&other.words()))));
     let counts: Vec<String> = stats.by_status.iter().map(|(status, n)| format!("{n} {status}")).collect();
     Ok(format!(
         "{}{}{}\n## Now\n\nYou are: {me}{as_what}\n{held}{unread}Tasks: {} ({}); {} ready.\n{}{}",
@@ -168,7 +170,7 @@ pub fn prime(ws: &Workspace, asked: Option<Loop>) -> Result<String> {
         PRIME_END,
         stats.tasks,
         if counts.is_empty() { "none yet".into() } else { counts.join(", ") },
-        stats.ready,
+        ready_total,
         if ws.settings.review.required { REVIEWS } else { "" },
         if hooks::driver(ws) == Some(Driver::Unset) { NO_DRIVER } else { "" }
     ))

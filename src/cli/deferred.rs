@@ -28,6 +28,24 @@ fn may_repeat(arg: Arg) -> Arg {
     if matches!(arg.get_action(), ArgAction::SetTrue) { arg.overrides_with(id) } else { arg }
 }
 
+/// Words that agents use for one another: where a command has one as an option, the other means the same.
+const SAME: [(&str, &str); 4] = [("why", "reason"), ("reason", "why"), ("content", "body"), ("body", "content")];
+
+fn with_other_words(mut command: Command) -> Command {
+    for (word, other) in SAME {
+        let takes = |command: &Command, long: &str| {
+            let is_it = |arg: &Arg| {
+                arg.get_long() == Some(long) || arg.get_all_aliases().is_some_and(|all| all.contains(&long))
+            };
+            command.get_arguments().find(|arg| is_it(arg)).map(|arg| arg.get_id().clone())
+        };
+        if let (Some(id), None) = (takes(&command, word), takes(&command, other)) {
+            command = command.mut_arg(id, |arg| arg.alias(other));
+        }
+    }
+    command
+}
+
 /// Adds the options of every command.
 ///
 /// The parser itself would copy global options into each of its commands, used or not.
@@ -42,7 +60,7 @@ fn with_global(command: Command) -> Command {
 /// Describes the arguments of a command, which keeps its own summary.
 fn keep_about(command: Command, augment: impl FnOnce(Command) -> Command) -> Command {
     let (about, long) = (command.get_about().cloned(), command.get_long_about().cloned());
-    let once = |command: Command| command.help_template(TEMPLATE).mut_args(may_repeat);
+    let once = |command: Command| with_other_words(command.help_template(TEMPLATE).mut_args(may_repeat));
     let command = with_global(once(augment(command))).mut_subcommands(once);
     match about {
         Some(about) => command.about(about).long_about(long.map_or(Resettable::Reset, Resettable::Value)),

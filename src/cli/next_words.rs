@@ -12,7 +12,7 @@ use crate::engine::query::lists::ReadyList;
 use crate::engine::query::names::name_tasks_in;
 use crate::model::agent::Lease;
 use crate::model::plain::escape;
-use crate::reports::next::{AbandonedTask, Explained, NextTask, NotReady, PassedOver};
+use crate::reports::next::{AbandonedTask, Explained, NextTask, NotReady, OtherSessionTask, PassedOver};
 
 const READY: &[&str] = &["handle", "score", "priority", "title", "blocking_count"];
 
@@ -28,7 +28,11 @@ pub fn ready(ws: &Workspace, ready: &ReadyList, md: bool) -> String {
 }
 
 fn counts(reasons: &NotReady) -> String {
-    let words = reasons.counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " ")));
+    let name = |kind: &str, n: u64| match (kind, n) {
+        ("planning_units", 1) => "planning unit".to_owned(),
+        _ => kind.replace('_', " "),
+    };
+    let words = reasons.counts.iter().map(|(kind, n)| format!("{n} {}", name(kind, *n)));
     words.collect::<Vec<_>>().join(", ")
 }
 
@@ -46,6 +50,7 @@ fn explained_lines(explained: &Explained) -> String {
 
 pub fn next_words(next: &NextTask) -> String {
     let mut out = task_words(&next.task);
+    out.push_str(&other_session_lines(&next.reasons.other_sessions));
     if let Some(review) = &next.review {
         let by = review.completed_by.as_deref().unwrap_or("an agent");
         out.push_str(&format!(
@@ -75,13 +80,21 @@ pub fn next_words(next: &NextTask) -> String {
 }
 
 pub fn claimed(ws: &Workspace, next: &NextTask) -> String {
-    let Some(Lease { id, expires_at, fence, confirmed, .. }) = &next.lease else { return task_words(&next.task) };
+    let others = other_session_lines(&next.reasons.other_sessions);
+    let Some(Lease { id, expires_at, fence, confirmed, .. }) = &next.lease else {
+        return task_words(&next.task) + &others;
+    };
     let confirmed = match (confirmed, ws.lease_remote()) {
         (true, _) => "confirmed by the remote",
         (false, Some(_)) => "not confirmed: agentpm sync asks the remote again",
         (false, None) => "not confirmed: no remote is asked",
     };
-    format!("{}\nlease {id} until {expires_at} (fence {fence}), {confirmed}\n", task_words(&next.task))
+    format!("{}\nlease {id} until {expires_at} (fence {fence}), {confirmed}\n{others}", task_words(&next.task))
+}
+
+/// A line for each task that the caller has in progress in another session.
+pub fn other_session_lines(items: &[OtherSessionTask]) -> String {
+    items.iter().map(|item| format!("{}\n", escape(&item.words()))).collect()
 }
 
 /// A line for each task that is taken or finished somewhere else.
@@ -122,7 +135,8 @@ pub fn nothing_ready(ws: &Workspace, reasons: &NotReady) -> Output {
         (None, true) => format!("nothing is ready: {words}\n"),
     };
     let human = format!(
-        "{begin}{}{}{}",
+        "{begin}{}{}{}{}",
+        other_session_lines(&reasons.other_sessions),
         elsewhere_lines(ws, &reasons.elsewhere),
         abandoned_lines(&reasons.abandoned),
         reasons.explained.as_ref().map(explained_lines).unwrap_or_default()

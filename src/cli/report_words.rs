@@ -255,12 +255,12 @@ pub fn sync(report: &SyncReport) -> String {
     let (loses, gives_way) = if report.dry_run { ("would lose", "would give way") } else { ("lost", "gave way") };
     for edit in &report.lost {
         out.push_str(&format!(
-            "  {loses} {}  {}: {}'s {gives_way} to {}'s; restore it: {}\n",
+            "  {loses} {}  {}: {}'s {gives_way} to {}'s; {}\n",
             edit.handle,
             escape(&edit.field),
             escape(&edit.agent),
             escape(&edit.by),
-            escape(&edit.restore)
+            escape(&edit.end.words())
         ));
     }
     for message in report.messages.iter().take(MAX_LINES) {

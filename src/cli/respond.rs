@@ -15,7 +15,6 @@ use crate::api::{self, Answer, Call, Item};
 use crate::engine::{self, Workspace};
 use crate::env::files;
 use crate::error::{Code, Error, Result};
-use crate::model::args::Ref;
 use crate::model::command::Claim;
 use crate::model::job::{Job, NextWait};
 use crate::model::query::{self, Query, TaskGet, TaskPath};
@@ -103,7 +102,7 @@ pub fn edit(ws: &Workspace, args: &TaskPath, global: &Global) -> Result<Output> 
             "use agentpm task update, or edit the file that agentpm task path names and run agentpm lint --fix",
         ));
     }
-    let id = engine::view::read::resolve(ws, &Ref(args.id.0.clone()))?;
+    let id = engine::view::held_task::named_or_held(ws, &args.id)?;
     let editor = ws.env.var("VISUAL").or_else(|| ws.env.var("EDITOR")).unwrap_or("vi").to_owned();
     let path = engine::query::path(ws, args)?.path;
     let before = files::read_outside(path.as_ref(), MAX_INPUT).map_err(|e| Error::io("read", path.as_ref(), &e))?;

@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::args::Global;
-use super::next_words::{claimed, next_words, nothing_ready, ready};
+use super::next_words::{claimed, next_words, nothing_ready, other_session_lines, ready};
 use super::output::{Form, Output, form};
 use super::report_words::{
     compacted_words, imported, migrated_words, planned, repaired, request_undone, restored_words, sync, undo_line,
@@ -31,7 +31,8 @@ use crate::reports::view::LostView;
 
 /// Columns of lists.
 const TASKS: &[&str] = &["handle", "status", "priority", "title", "owner", "labels", "progress", "child_progress"];
-const STALE: &[&str] = &["handle", "title", "owner", "session", "session_status", "last_sign_at", "lease_expired_at"];
+const STALE: &[&str] =
+    &["handle", "title", "owner", "session", "session_status", "last_sign_at", "lease_expired_at", "go_on"];
 const THREADS: &[&str] =
     &["handle", "status", "title", "author", "body", "messages", "proposals", "expires_at", "escalated_to"];
 const INBOX: &[&str] = &["at", "kind", "handle", "title", "summary", "command", "id"];
@@ -229,7 +230,7 @@ fn blame(blamed: &BlameList, md: bool) -> String {
 fn conflicts(list: &List<LostView>, md: bool) -> String {
     let mut out = table(list, &["handle", "title", "what", "rule"], md);
     for item in list.items.iter().filter(|_| !md) {
-        out.push_str(&format!("restore it: {}\n", escape(&item.restore)));
+        out.push_str(&format!("{}\n", escape(&item.end.words())));
     }
     out
 }
@@ -246,7 +247,8 @@ fn inbox(page: &InboxPage, md: bool) -> String {
 
 /// The claims on files, one line each.
 fn claimed_paths(check: &FileCheck) -> String {
-    let lines = check.claimed.iter().map(|one| format!("{}: {}\n", escape(&one.path), escape(&one.claim.words())));
+    let lines =
+        check.claimed.iter().map(|one| format!("{}: {}\n", escape(&one.claim.path), escape(&one.claim.claim.words())));
     lines.collect()
 }
 
@@ -284,6 +286,7 @@ fn status(overview: &Overview) -> String {
     section("To review", &overview.reviews, overview.reviews_total);
     section("Ready", &overview.ready, overview.ready_total);
     section("In progress", &overview.others, overview.others_total);
+    out.push_str(&other_session_lines(&overview.other_sessions));
     let rest = [
         (overview.blocked, "blocked"),
         (overview.awaiting_review, "awaiting review"),

@@ -8,12 +8,12 @@ use serde_json::json;
 use super::output::{Output, escape};
 use crate::engine::{self, WorkOrder, Workspace};
 use crate::error::Result;
-use crate::model::args::{Duration, Ref, TaskRef, Text};
+use crate::model::args::{Duration, OptionalTaskRef, Text};
 
 #[derive(Args, Debug)]
 pub struct Work {
     #[command(flatten)]
-    pub id: TaskRef,
+    pub id: OptionalTaskRef,
     /// Time to live of the lease, renewed after each third of it: seconds, or 90s, 10m, 2h (default: [lease] ttl_seconds)
     #[arg(long, value_name = "DURATION")]
     pub ttl: Option<Duration>,
@@ -33,7 +33,7 @@ pub struct Work {
 
 pub fn work(ws: &Workspace, args: Work) -> Result<Output> {
     let Work { id, ttl, grace, done, outcome, command } = args;
-    let order = WorkOrder { task: Ref(id.0), ttl, grace, done, outcome, command };
+    let order = WorkOrder { task: id, ttl, grace, done, outcome, command };
     let end = engine::exec::work(ws, &order)?;
     Ok(Output {
         data: json!(end),

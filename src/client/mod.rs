@@ -272,7 +272,10 @@ impl Client {
     ///
     /// Errors: as [`Client::call`].
     pub fn get_task(&self, task: &str) -> Result<Task> {
-        self.call("task.get", &q::TaskGet { id: TaskRef(task.to_owned()), full: true, ..q::TaskGet::default() })
+        self.call(
+            "task.get",
+            &q::TaskGet { id: OptionalTaskRef(Some(task.to_owned())), full: true, ..q::TaskGet::default() },
+        )
     }
 
     /// Acquires the lease of a task.

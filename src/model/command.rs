@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::args::{EventRef, Object, OptionalTaskRef, Ref, TaskRef, Text, one_or_many};
 pub use crate::model::batch::{Batch, BatchOp};
 pub use crate::model::field_args::{FieldArgs, TaskCreate, TaskUpdate};
+use crate::model::message_args::ReopenReason;
 use crate::model::operation::operations;
 pub use crate::model::part_args::{
     ContextAdd, ContextRedact, ContextSupersede, ProgressAdd, ProgressComplete, ProgressReopen, Proposal,
@@ -46,9 +47,10 @@ pub struct Guard {
 /// Split a task into parts, which become its children; the task goes back to open and its lease is released
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskSplit {
-    /// Task to split
+    /// Task to split (default: the one you hold)
     #[command(flatten)]
-    pub id: TaskRef,
+    #[serde(default)]
+    pub id: OptionalTaskRef,
     /// Title of a part (repeatable)
     #[arg(long, value_name = "TITLE", allow_hyphen_values = true)]
     #[serde(default, deserialize_with = "one_or_many")]
@@ -99,9 +101,10 @@ pub enum ChildrenOfCancelled {
 /// Make a task wait for another task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskBlock {
-    /// Task that waits
+    /// Task that waits (default: the one you hold)
     #[command(flatten)]
-    pub id: TaskRef,
+    #[serde(default)]
+    pub id: OptionalTaskRef,
     /// Task to wait for (repeatable)
     #[arg(long, value_name = "ID", required = true)]
     #[serde(deserialize_with = "one_or_many")]
@@ -186,8 +189,8 @@ pub struct TaskReopen {
     #[command(flatten)]
     pub id: TaskRef,
     /// Reason why the task is not done
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub reason: Text,
+    #[command(flatten)]
+    pub reason: ReopenReason,
     #[command(flatten)]
     #[serde(flatten)]
     #[expect(missing_docs, reason = "flattened; its own fields are documented")]
@@ -198,9 +201,9 @@ pub struct TaskReopen {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TaskVerify {
-    /// Task
+    /// Task (default: the one you hold)
     #[command(flatten)]
-    pub id: TaskRef,
+    pub id: OptionalTaskRef,
     /// Criterion that is met: its number from 1, or its text (repeatable)
     #[arg(long, value_name = "N|TEXT", allow_hyphen_values = true)]
     pub criterion: Vec<String>,

@@ -7,7 +7,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::args::{Object, Ref, TaskRef, Text, Title};
+use crate::model::args::{Object, OptionalTaskRef, Ref, Text, Title};
 use crate::model::command::Guard;
 use crate::model::time::When;
 
@@ -87,9 +87,9 @@ pub struct TaskCreate {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TaskUpdate {
-    /// Task
+    /// Task (default: the one you hold)
     #[command(flatten)]
-    pub id: TaskRef,
+    pub id: OptionalTaskRef,
     /// Title, on one line
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub title: Option<Text>,

@@ -65,10 +65,26 @@ pub struct ThreadMessage {
 #[serde(transparent)]
 pub struct ResolutionChoice(pub Resolution);
 
+/// Why a closed task is opened again: `--reason`; `--why` alone means the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ReopenReason(pub Text);
+
+args!(ReopenReason, reason_args, read_reason);
 args!(Body, body_args, read_body);
 args!(TaskMessage, task_message_args, read_task_message);
 args!(ThreadMessage, thread_message_args, read_thread_message);
 args!(ResolutionChoice, resolution_args, read_resolution);
+
+fn reason_args(cmd: clap::Command) -> clap::Command {
+    let reason = Arg::new("reason").long("reason").value_name("TEXT").allow_hyphen_values(true);
+    let reason = reason.help("Reason why the task is not done").value_parser(clap::value_parser!(Text));
+    cmd.arg(reason.required_unless_present("why"))
+}
+
+fn read_reason(matches: &ArgMatches) -> Result<ReopenReason, clap::Error> {
+    Ok(ReopenReason(text(matches, "reason").or_else(|| text(matches, "why")).unwrap_or_default()))
+}
 
 fn body_flag() -> Arg {
     let flag = Arg::new("body").long("body").value_name("TEXT").allow_hyphen_values(true);

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::args::{OptionalTaskRef, Ref, TaskRef, ThreadRef};
+use crate::model::args::{OptionalTaskRef, Ref, ThreadRef};
 use crate::model::operation::operations;
 use crate::model::point::Point;
 use crate::model::task::Status;
@@ -16,9 +16,10 @@ use crate::model::time::Time;
 /// Show a task: every field, and the newest entries of its long lists
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskGet {
-    /// Task
+    /// Task (default: the one you hold)
     #[command(flatten)]
-    pub id: TaskRef,
+    #[serde(default)]
+    pub id: OptionalTaskRef,
     /// Show the task as of a Lamport time, a time or date, or a git revision
     #[arg(long, value_name = "POINT")]
     #[serde(default)]
@@ -32,9 +33,10 @@ pub struct TaskGet {
 /// Print the path of a task's YAML file
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskPath {
-    /// Task
+    /// Task (default: the one you hold)
     #[command(flatten)]
-    pub id: TaskRef,
+    #[serde(default)]
+    pub id: OptionalTaskRef,
 }
 
 /// List unfinished tasks, most urgent first, in pages
@@ -168,9 +170,10 @@ pub struct Log {
 /// Show for each field of a task which event set it
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Blame {
-    /// Task
+    /// Task (default: the one you hold)
     #[command(flatten)]
-    pub id: TaskRef,
+    #[serde(default)]
+    pub id: OptionalTaskRef,
     /// Maximum number of fields
     #[arg(long, value_name = "N")]
     #[serde(default)]

@@ -56,9 +56,19 @@ pub struct NextReasons {
     /// Tasks that the caller holds already.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<NamedTask>,
+    /// Tasks that the caller has in progress in other sessions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_sessions: Vec<OtherSessionTask>,
     /// Warnings, such as branches that were not looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+impl NextReasons {
+    /// The terms of the score alone.
+    pub fn new(terms: Score) -> Self {
+        NextReasons { terms, others: None, held: Vec::new(), other_sessions: Vec::new(), warnings: Vec::new() }
+    }
 }
 
 /// An agent whose expired lease passed to another one.
@@ -95,6 +105,9 @@ pub struct NotReady {
     /// What to do, where nothing was claimed because the caller holds a task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Tasks that the caller has in progress in other sessions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_sessions: Vec<OtherSessionTask>,
     /// Work in progress whose agent has fallen silent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub abandoned: Vec<AbandonedTask>,
@@ -151,6 +164,30 @@ pub struct ExplainedTask {
     pub reasons: Vec<Reason>,
     /// The same in words.
     pub words: Vec<String>,
+}
+
+/// A task that the caller has in progress in another session.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct OtherSessionTask {
+    /// The task.
+    #[serde(flatten)]
+    pub task: NamedTask,
+    /// The session of its lease.
+    pub session: Option<Id>,
+    /// Whether that is `active`, `silent` or `closed`.
+    pub session_status: Option<&'static str>,
+    /// The command that goes on with it in the caller's session; for an active session: once that is over.
+    pub take_over: String,
+}
+
+impl OtherSessionTask {
+    /// The task and how to go on with it, as text.
+    pub fn words(&self) -> String {
+        let session = self.session.map(|id| format!(" {id}")).unwrap_or_default();
+        let status = self.session_status.map(|status| format!(" ({status})")).unwrap_or_default();
+        let if_over = if self.session_status == Some("active") { ", if that session is over" } else { "" };
+        format!("{}: yours in session{session}{status}; go on{if_over}: {}", self.task.words(), self.take_over)
+    }
 }
 
 /// Work in progress whose lease expired and whose session is silent.

@@ -20,7 +20,7 @@ use crate::model::task::{Brief, Status};
 use crate::model::time::{DAY_MS, HOUR_MS, Time};
 use crate::reports::next::{LeasedTask, NotReady};
 use crate::rules::graph::{Edge, void_edges, void_pairs};
-use crate::rules::readiness::{Blocker, Facts, Missing, Reason, Viewer, counting_status, reasons};
+use crate::rules::readiness::{Blocker, Facts, Missing, OpenChildren, Reason, Viewer, counting_status, reasons};
 use crate::rules::surroundings::{Surroundings, awaited_by_blockers, holding_parent};
 
 /// The unfinished part of the plan.
@@ -238,7 +238,9 @@ impl Plan {
     pub fn reasons(&self, task: &Brief, viewer: &Viewer, now: Time) -> Vec<Reason> {
         let facts = Facts {
             blockers: &self.waits(task.id),
-            children: self.children.get(&task.id).map_or(0, |children| children.len() as u64),
+            children: OpenChildren::count(
+                self.children.get(&task.id).into_iter().flatten().map(|child| !self.tasks.contains_key(child)),
+            ),
             lease: self.leases.get(&task.id),
             // Nothing in memory can fail.
             parent: holding_parent(&mut &*self, task.id, now).unwrap_or_default(),

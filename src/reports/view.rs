@@ -526,8 +526,9 @@ pub struct LostView {
     pub rule: Reason,
     /// The same in words.
     pub words: String,
-    /// The command that restores it.
-    pub restore: String,
+    /// What ends the conflict.
+    #[serde(flatten)]
+    pub end: ConflictEnd,
     /// The handle of the task.
     pub handle: String,
     /// The title of the task.
@@ -545,20 +546,44 @@ impl LostView {
             won: (*lost.won).clone(),
             rule: lost.rule,
             words: lost.rule.words().to_owned(),
-            restore: restore_command(lost, alone),
+            end: ConflictEnd::of(task, lost, alone),
             handle,
             title,
         }
     }
 }
 
-/// The command that restores a lost value.
-pub fn restore_command(lost: &Lost, alone: bool) -> String {
-    let event = lost.lost.event;
-    if alone {
-        return format!("agentpm conflicts restore {event}");
+/// The command that ends a conflict.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ConflictEnd {
+    /// The command that restores the value that lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore: Option<String>,
+    /// The command that confirms the value that counts, where the other one cannot be restored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<String>,
+}
+
+impl ConflictEnd {
+    /// The command for a lost value of a task. `alone` if its event lost nothing else.
+    pub fn of(task: &Task, lost: &Lost, alone: bool) -> Self {
+        let command = |verb: &str| {
+            let field = if alone { String::new() } else { format!(" --field {}", shell_word(&lost.field)) };
+            Some(format!("agentpm conflicts {verb} {}{field}", lost.lost.event))
+        };
+        match lost.is_restorable(task) {
+            true => ConflictEnd { restore: command("restore"), keep: None },
+            false => ConflictEnd { restore: None, keep: command("keep") },
+        }
     }
-    format!("agentpm conflicts restore {event} --field {}", shell_word(&lost.field))
+
+    /// The command with what it does, as text.
+    pub fn words(&self) -> String {
+        match (&self.restore, &self.keep) {
+            (Some(restore), _) => format!("restore it: {restore}"),
+            (None, keep) => format!("confirm what counts: {}", keep.as_deref().unwrap_or_default()),
+        }
+    }
 }
 
 /// A word as a shell takes it.

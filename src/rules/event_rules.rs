@@ -133,9 +133,6 @@ pub enum UndoRule {
 /// Name prefixes of the registers of a task's parts. A field of a newer version with such a name is not a register.
 const PARTS: [&str; 3] = ["progress.", "context.", "met."];
 
-/// The rights that may lead back from a closed state: reopening, moving, and undoing what closed it.
-pub const REOPEN: &[Verb] = &[Verb::Update, Verb::Claim, Verb::Relate];
-
 /// The rights of which one suffices to escalate a thread.
 pub const ESCALATE: &[Verb] = &[Verb::Discuss, Verb::Reply, Verb::Resolve];
 
@@ -195,8 +192,7 @@ impl<'a> EventRules<'a> {
                 EventRules { status: Some(Status::Archived), ..row(&[Archive], Fenced, false, from(p.from)) }
             }
             P::TaskReopened(p) => {
-                let rights = if p.to == Status::Open { &[Update, Claim] } else { REOPEN };
-                EventRules { status: Some(p.to), wakes: Around, ..row(rights, Fenced, false, from(p.from)) }
+                EventRules { status: Some(p.to), wakes: Around, ..row(&[Update], Fenced, false, from(p.from)) }
             }
             P::RelationshipAdded(p) if p.kind == RelationType::ParentOf => {
                 row(&[Update, Relate], Required, true, With(Relate))

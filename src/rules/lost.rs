@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
-use crate::model::task::Status;
+use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::event_rules::status_of;
 pub use crate::rules::writers::Reason;
@@ -55,6 +55,21 @@ pub struct Lost {
 
 fn as_written<S: serde::Serializer>(won: &Arc<AuthoredValue>, serializer: S) -> Result<S::Ok, S::Error> {
     won.as_ref().serialize(serializer)
+}
+
+impl Lost {
+    /// Whether the value may be written again. A claim that lost is none of those: it is made again by a claim, and no value from before
+    /// the end of a task leads back from it.
+    pub fn is_restorable(&self, task: &Task) -> bool {
+        let to = self.lost.value.as_str().and_then(Status::from_word);
+        match self.field.as_str() {
+            "status" => {
+                to != Some(Status::InProgress) && (!task.status.is_finished() || to.is_some_and(Status::is_finished))
+            }
+            "owner" => !task.status.is_finished() && task.status != Status::InProgress,
+            _ => true,
+        }
+    }
 }
 
 /// Whether some event of a log had not seen all earlier ones: only then can a value have lost. Cheap; returns true if in

@@ -11,7 +11,6 @@ use crate::model::agent::Lease;
 use crate::model::event::Author;
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::overlap::FileClaim;
-use crate::model::plain::counted;
 use crate::model::settings::{BlockerEnd, Settings};
 use crate::model::task::{Brief, Status, Task};
 use crate::model::time::Time;
@@ -47,14 +46,49 @@ const MAX_NAMED: usize = 20;
 pub struct Facts<'a> {
     /// The tasks that it waits for, by edges that count.
     pub blockers: &'a [Blocker],
-    /// The number of its unfinished children, by edges that count.
-    pub children: u64,
+    /// Its children that count as unfinished, by edges that count.
+    pub children: OpenChildren,
     /// The lease on it, live or expired.
     pub lease: Option<&'a Lease>,
     /// The work in progress of others that its files overlap with, where that withholds it.
     pub overlaps: &'a [FileClaim],
     /// The task above it that keeps it from beginning; see [`holding_parent`](crate::rules::surroundings::holding_parent).
     pub parent: Option<HoldingParent>,
+}
+
+/// The numbers of those children of a task that count as unfinished for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenChildren {
+    /// Those that are unfinished.
+    pub unfinished: u64,
+    /// Those whose completion awaits a review.
+    pub unreviewed: u64,
+}
+
+impl OpenChildren {
+    /// Counts children that count as unfinished, by whether each is finished.
+    pub fn count(finished: impl IntoIterator<Item = bool>) -> Self {
+        let mut counts = OpenChildren::default();
+        for is_finished in finished {
+            *(if is_finished { &mut counts.unreviewed } else { &mut counts.unfinished }) += 1;
+        }
+        counts
+    }
+
+    /// The numbers as text, with the words for one child and for several.
+    pub fn words(self, one: &str, several: &str) -> String {
+        let unfinished = match self.unfinished {
+            0 => None,
+            1 => Some(format!("1 unfinished {one}")),
+            n => Some(format!("{n} unfinished {several}")),
+        };
+        let unreviewed = match self.unreviewed {
+            0 => None,
+            1 => Some(format!("1 {one} that awaits review")),
+            n => Some(format!("{n} {several} that await review")),
+        };
+        unfinished.into_iter().chain(unreviewed).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// A task that another one waits for, and what is missing of it.
@@ -67,7 +101,8 @@ pub struct Blocker {
 }
 
 /// What is missing of a blocker before the tasks that wait for it may begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Missing {
     /// It is not finished.
     End,
@@ -205,8 +240,11 @@ pub enum Reason {
     },
     /// It is a planning unit with unfinished parts.
     Children {
-        /// Their number.
+        /// The number of the unfinished ones.
         unfinished: u64,
+        /// The number of the completed ones that await a review.
+        #[serde(skip_serializing_if = "is_zero")]
+        unreviewed: u64,
     },
     /// An open thread withholds it from new holders.
     Thread {
@@ -279,6 +317,10 @@ pub enum Reason {
     },
 }
 
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 impl Reason {
     /// The reason as text.
     pub fn words(&self) -> String {
@@ -291,8 +333,9 @@ impl Reason {
             Reason::Blocked { by, total } | Reason::AwaitingReview { by, total } | Reason::NotLanded { by, total } => {
                 self.words_with(&first_of(by, *total, |id| id.handle(HANDLE_MIN)))
             }
-            Reason::Children { unfinished: n } => {
-                format!("a planning unit with {}", counted(*n as usize, "unfinished part"))
+            Reason::Children { unfinished, unreviewed } => {
+                let open = OpenChildren { unfinished: *unfinished, unreviewed: *unreviewed };
+                format!("a planning unit with {}", open.words("part", "parts"))
             }
             Reason::Thread { thread } => {
                 format!("withheld by the open thread {0}; agentpm thread show {0} shows it", thread.handle(HANDLE_MIN))
@@ -383,8 +426,9 @@ pub fn reasons(task: &Brief, facts: Facts<'_>, viewer: &Viewer, now: Time) -> Ve
     if status != Status::Open && status != Status::Blocked {
         reasons.push(Reason::Status { status, owner: task.owner.clone(), lease_expired_at: None });
     }
-    if facts.children > 0 {
-        reasons.push(Reason::Children { unfinished: facts.children });
+    if facts.children != OpenChildren::default() {
+        let OpenChildren { unfinished, unreviewed } = facts.children;
+        reasons.push(Reason::Children { unfinished, unreviewed });
     }
     reasons.extend(withheld(task, viewer).map(|thread| Reason::Thread { thread }));
     if let Some(until) = task.defer_until.filter(|until| *until > now) {

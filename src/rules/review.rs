@@ -69,6 +69,11 @@ pub fn met_words(task: &Task) -> Option<String> {
     })
 }
 
+/// The number of unmet criteria, as text.
+pub fn unmet_criteria(n: usize) -> String {
+    format!("{n} unmet {}", if n == 1 { "criterion" } else { "criteria" })
+}
+
 /// Whether a log completes its task and nothing in it lets those that wait for the task begin: another agent's acceptance of a
 /// completion, a cancellation, or the archive. `counts` says which events have an effect.
 pub fn was_never_accepted(log: &[Entry], counts: impl Fn(Id) -> bool) -> bool {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::event_rules::{EventRules, REOPEN, is_fenced, rights_to, status_of, verb_for};
+use super::event_rules::{EventRules, is_fenced, rights_to, status_of, verb_for};
 use super::fold::fold;
 use super::lease_bypasses::{lease_bypasses, needs_lease};
 use super::register::parent_edges;
@@ -418,7 +418,7 @@ fn moved(p: &TaskStatusChanged, command: Command, before: Option<&SeenState>) ->
         // Archiving again what was archived goes through the state before it.
         (_, Status::Completed) if archives_again => vec![vec![Verb::Complete, Verb::Archive]],
         (_, Status::Cancelled) if archives_again => vec![vec![Verb::Cancel, Verb::Archive]],
-        (from, Status::Open) if from.is_finished() => vec![REOPEN.to_vec()],
+        (from, Status::Open) if from.is_finished() => vec![vec![Verb::Update]],
         (Status::InProgress, Status::Blocked) if p.owner.is_some() => vec![vec![Verb::Claim, Verb::Relate]],
         (Status::InProgress, Status::Blocked) => vec![vec![Verb::Relate, Verb::Claim]],
         (_, to) => vec![rights_to(to).to_vec()],

@@ -165,7 +165,12 @@ pub fn read_count(runtime: &Dir, agent: &str) -> Option<UnreadCount> {
 /// Errors: those of the disk.
 pub fn write_count(runtime: &Dir, agent: &str, count: &UnreadCount) -> std::io::Result<()> {
     let bytes = serde_json::to_vec(count).map_err(std::io::Error::other)?;
-    runtime.replace(count_path(agent), &bytes, 0o600)
+    match runtime.replace(count_path(agent), &bytes, 0o600) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            runtime.make_dir(FOLDER).and_then(|_| runtime.replace(count_path(agent), &bytes, 0o600))
+        }
+        other => other,
+    }
 }
 
 /// Removes what was noted. A file that stays is replaced at the next look.

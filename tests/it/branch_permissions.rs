@@ -514,8 +514,15 @@ forgeries! {
         fence: None,
         missed: "may not override",
     },
-    reopening_of_a_held_task: Forged {
+    reopening_with_the_right_to_claim_alone: Forged {
         may: "claim",
+        log: Which::Finished,
+        events: &[("TaskReopened", r#"{"from":"completed","to":"open"}"#)],
+        fence: None,
+        missed: "may not update",
+    },
+    reopening_of_a_held_task: Forged {
+        may: "update",
         log: Which::OfAda,
         events: &[("TaskReopened", r#"{"from":"completed","to":"open"}"#)],
         fence: None,

@@ -95,6 +95,8 @@ fn a_page_goes_from_what_to_do_to_the_next_commands() {
     let text = page(&room, &[&task, "--max-tokens", "220"]);
     in_order(&text, &["# Order the locks", "no deadlock", "1000 rounds", "one writer at a time", "left out"]);
     assert!(!text.contains("## History") && !text.contains("the files are described"), "{text}");
+    // The criteria stay on the shortest.
+    in_order(&page(&room, &[&task, "--max-tokens", "150"]), &["# Order the locks", "1000 rounds"]);
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn each_call_has_a_typed_answer() {
     let one = client.create_task(&titled("one")).unwrap();
     let other = client.create_task(&titled("other")).unwrap();
     let id = one.id.to_string();
-    let change = TaskUpdate { id: TaskRef(id.clone()), priority: Some(3), ..TaskUpdate::default() };
+    let change = TaskUpdate { id: OptionalTaskRef(Some(id.clone())), priority: Some(3), ..TaskUpdate::default() };
     assert_eq!(client.update_task(&change).unwrap().more["changed"]["priority"]["to"], 3);
     let edge = TaskRelate {
         id: TaskRef(id.clone()),

@@ -129,7 +129,7 @@ fn errors_of_the_argument_parser_have_the_same_shape() {
         &["task"],
         &["task", "nonsense"],
         &["task", "list", "--nonsense"],
-        &["task", "get"],
+        &["task", "archive"],
         &["task", "create"],
         &["next", "--ttl", "5m"],
         &["task", "list", "--limit", "-1"],

@@ -172,6 +172,25 @@ fn the_help_of_a_command_has_one_line_about_the_options_of_every_command() {
     }
 }
 
+#[test]
+fn a_closed_task_is_reopened_with_either_word_for_the_reason() {
+    let (room, _, open) = plan();
+    for word in ["--reason", "--why"] {
+        room.run_short(&["cancel", &open, word, "not needed"]).data();
+        room.run_short(&["task", "reopen", &open]).error("ERR_USAGE", 2);
+        room.run_short(&["task", "reopen", &open, word, "needed after all"]).data();
+        let log = room.run_short(&["log", &open]).stdout;
+        assert_eq!(log.matches("needed after all").count(), 1 + usize::from(word == "--why"), "{log}");
+    }
+}
+
+#[test]
+fn a_receipt_names_the_criteria_that_were_marked() {
+    let (room, held, _) = plan();
+    let marked = room.run_short(&["task", "verify", &held, "--criterion", "1"]).data();
+    assert_eq!(marked["changed"], json!({ "met.it works": { "from": false, "to": true } }));
+}
+
 /// What a first command must come to.
 enum End {
     Works,
@@ -246,6 +265,15 @@ const INTENTIONS: &[(&str, &[&str], End)] = &[
     ("check the plan", &["lint"], End::Works),
     ("check the plan by a word", &["validate"], End::Names("agentpm lint")),
     ("see the totals", &["stats"], End::Works),
+    ("look at my task", &["show"], End::Works),
+    ("raise the priority of my task", &["task", "update", "--priority", "3"], End::Works),
+    ("make my task wait", &["task", "block", "--by", "OPEN"], End::Works),
+    ("split my task", &["task", "split", "--title", "one", "--title", "two"], End::Works),
+    ("mark a criterion of my task", &["task", "verify", "--criterion", "1"], End::Works),
+    ("judge my own work", &["task", "verify", "--accept"], End::Names("is:unreviewed")),
+    ("note something by another word", &["note", "--body", "found the cause"], End::Works),
+    ("tell the others by another word", &["broadcast", "--content", "main is frozen"], End::Works),
+    ("give it back by another word", &["release", "--reason", "needs a decision"], End::Works),
     ("see lost edits", &["conflicts"], End::Works),
     ("wait for work", &["wait"], End::Names("--wait")),
 ];

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::lost::{Twins, last_event};
 use crate::sandbox::{Answer, Sandbox, rounds};
+use crate::sync::Clones;
 
 const CLOCK: &str = "2026-11-20T10:00:00Z";
 const LATER: &str = "2026-11-20T11:00:00Z";
@@ -200,6 +201,46 @@ fn a_lease_that_another_agent_took_reaches_its_holder() {
     assert_eq!((&lost[0]["task"], &lost[0]["summary"]), (&json!(task), &json!("bob took over your lease")));
     room.run_as("eve", &["task", "update", &task, "--priority", "2", "--override", "urgent"]).data();
     assert_eq!(only(&room, "bob", "lease_overridden")["summary"], "eve changed it over your lease: urgent");
+}
+
+#[test]
+fn an_agent_that_never_looked_is_told_what_it_missed() {
+    let room = Sandbox::new();
+    room.at(CLOCK);
+    room.run_as("bob", &["broadcast", "--body", "before ada came"]).data();
+    let task = room.task("x", &[]);
+    room.run(&["claim", &task]).data();
+    room.at(LATER);
+    room.run_as("bob", &["claim", &task]).data();
+    let unread = |args: &[&str]| room.run(args).json()["unread"].clone();
+    assert_eq!(unread(&["note", &task, "as far as I got"]), 1);
+    assert!(room.run(&["prime"]).text().contains("Unread in your inbox: 1"));
+    assert_eq!((room.run(&["status"]).data()["unread"].clone(), unread(&["next"])), (json!(1), json!(1)));
+    assert_eq!(only(&room, "ada", "lease_lost")["task"], json!(task));
+    assert_eq!(unread(&["note", &task, "seen"]), Value::Null);
+}
+
+#[test]
+fn a_rejection_from_another_clone_is_counted_as_soon_as_it_is_here() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    let sync = |who: &str| clones.run(who, &["sync"]).json();
+    let config = clones.dir("ann").join(".agentpm/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(config, text + "\n[review]\nrequired = true\n").unwrap();
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    assert_eq!(sync("ann").get("unread"), None, "what the clone began with is no news");
+    sync("bob");
+    clones.run("bob", &["task", "verify", &task, "--reject", "--why", "no test"]).data();
+    sync("bob");
+    let unread = sync("ann")["unread"].as_u64().unwrap();
+    let noted = clones.run("ann", &["note", &task, "why?"]).json()["unread"].as_u64();
+    assert_eq!(noted, Some(unread), "a receipt counts what the sync brought");
+    assert!(clones.run("ann", &["prime"]).text().contains(&format!("Unread in your inbox: {unread}")));
+    let listed = clones.run("ann", &["inbox"]).data();
+    let listed = listed["items"].as_array().unwrap();
+    assert_eq!(listed.len() as u64, unread, "{listed:#?}");
+    assert!(listed.iter().any(|item| item["summary"] == "bob rejected your work: no test"), "{listed:#?}");
 }
 
 #[test]

@@ -183,6 +183,29 @@ fn a_lost_status_comes_back_only_where_the_task_may_go() {
 }
 
 #[test]
+fn a_claim_that_lost_is_confirmed_as_lost_and_never_restored() {
+    let mut id = String::new();
+    let twins = Twins::new(|room| id = room.task("claimed twice", &[]));
+    twins.ada(&["claim", &id]).data();
+    twins.bob(&["claim", &id]).data();
+    twins.bob(&["done", &id, "--outcome", "it holds"]).data();
+    twins.merge();
+    let edits = items(&twins.ada(&["conflicts", "--by", "ada"]));
+    let edit = edits.iter().find(|edit| edit["field"] == "status").unwrap_or_else(|| panic!("{edits:#?}"));
+    let event = edit["lost"]["event"].as_str().unwrap();
+    assert_eq!((&edit["lost"]["value"], edit.get("restore")), (&json!("in_progress"), None), "{edit:#}");
+    assert!(edit["keep"].as_str().unwrap().starts_with(&format!("agentpm conflicts keep {event}")), "{edit:#}");
+    for field in [&[][..], &["--field", "owner"]] {
+        let refused = twins.ada(&[&["conflicts", "restore", event], field].concat()).error("ERR_INVALID_STATE", 4);
+        assert!(refused["hint"].as_str().unwrap().contains("agentpm conflicts keep"), "{refused}");
+    }
+    let now = twins.room.get(&id);
+    assert_eq!((&now["status"], &now["owner"]), (&json!("completed"), &json!("bob")));
+    twins.ada(&["conflicts", "keep", event]).data();
+    assert_eq!(items(&twins.ada(&["conflicts"])), [] as [Value; 0]);
+}
+
+#[test]
 fn a_restored_value_asks_for_the_lease_like_every_change() {
     let mut id = String::new();
     let twins = Twins::new(|room| id = room.task("x", &[]));

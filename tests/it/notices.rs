@@ -122,7 +122,21 @@ fn commands_without_a_task_use_the_one_of_their_session() {
     for (session, task) in [(&first, &one), (&second, &two)] {
         assert_eq!(within(&room, "ada", session, &["brief"]).data()["task"]["id"], task.as_str());
     }
-    room.run(&["brief"]).error("ERR_AMBIGUOUS_ID", 3);
+    for words in [&["brief"][..], &["show"], &["task", "update", "--priority", "1"]] {
+        room.run(words).error("ERR_AMBIGUOUS_ID", 3);
+        room.run_as("bob", words).error("ERR_NOT_FOUND", 3);
+    }
+    let held = |words: &[&str]| within(&room, "ada", &first, words);
+    assert_eq!(held(&["show"]).data()["id"], json!(one));
+    assert_eq!(held(&["task", "path"]).data()["id"], json!(one));
+    assert_eq!(held(&["task", "update", "--priority", "1", "--acceptance", "it works"]).data()["id"], json!(one));
+    assert!(held(&["blame"]).data()["items"].as_array().unwrap().iter().any(|item| item["value"] == 1));
+    assert_eq!(held(&["task", "verify", "--criterion", "1"]).data()["id"], json!(one));
+    assert_eq!(room.run_as("ada", &["work", "--session", &first, "--", "true"]).code, 0);
+    // What it holds is its own work, which another agent judges.
+    let refused = held(&["task", "verify", "--accept"]).error("ERR_USAGE", 2);
+    says(refused["message"].as_str().unwrap(), &[&one[20..], "(one)", "agentpm done"]);
+    says(refused["hint"].as_str().unwrap(), &["is:unreviewed"]);
 
     let listed = room.run(&["session", "list"]).data();
     let listed = listed["items"].as_array().unwrap().iter().find(|item| item["id"] == first.as_str()).unwrap();

@@ -55,6 +55,11 @@ fn a_claim_is_refused_where_the_settings_say_so() {
     assert_eq!(room.get(&near)["ready"], json!(false));
     let ready = room.run(&["ready", "--explain"]).data();
     assert_eq!((&ready["total"], &ready["not_ready"]["counts"]["overlaps"]), (&json!(1), &json!(1)));
+    // Every number of ready tasks is that of `next`.
+    assert_eq!(room.run(&["status"]).data()["ready_total"], json!(1));
+    assert_eq!(room.run(&["stats"]).data()["ready"], json!(1));
+    assert_eq!(room.run(&["ls", "--ready"]).data()["total"], json!(1));
+    assert!(room.run(&["prime"]).text().contains("; 1 ready."));
     assert_eq!(room.run(&["next", "--claim"]).data()["task"]["id"], json!(apart));
     assert!(room.run_as("eve", &["next", "--claim"]).data().is_null());
 }
@@ -74,8 +79,8 @@ fn check_says_who_claims_a_path() {
     let claimed = &answer.json()["data"]["claimed"];
     assert_eq!(claimed.as_array().unwrap().len(), 1, "{answer:?}");
     assert_eq!(
-        (&claimed[0]["path"], &claimed[0]["holder"], &claimed[0]["task"]),
-        (&json!("src/git/mod.rs"), &json!("bob"), &json!(taken))
+        (&claimed[0]["path"], &claimed[0]["holder"], &claimed[0]["task"], &claimed[0]["handle"]),
+        (&json!("src/git/mod.rs"), &json!("bob"), &json!(taken), &json!(&taken[20..]))
     );
     std::fs::create_dir_all(room.repo().join("src/git")).unwrap();
     assert_eq!(

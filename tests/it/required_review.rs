@@ -269,10 +269,21 @@ fn a_child_that_awaits_review_is_unfinished_for_its_parent() {
     assert_eq!(room.get(&parent)["child_progress"], json!({ "done": 0, "total": 1 }));
     assert_eq!(room.run(&["ls"]).data()["items"][0]["child_progress"], json!({ "done": 0, "total": 1 }));
     assert!(room.run(&["brief", &parent]).stdout.contains("(completed, awaits review)"));
-    room.run(&["claim", &parent]).error("ERR_INVALID_STATE", 4);
+    let refused = room.run(&["claim", &parent]).error("ERR_INVALID_STATE", 4);
+    assert!(
+        refused["message"].as_str().unwrap().contains("a planning unit with 1 part that awaits review"),
+        "{refused}"
+    );
+    assert!(refused["hint"].as_str().unwrap().contains("another agent judges them first"), "{refused}");
+    let graph = room.run(&["graph", "--format", "tree"]);
+    let line = format!("[x] {} a part  (completed, awaits review)", &child[20..]);
+    assert!(graph.text().contains(&line), "{graph:?}");
     room.run(&["task", "transition", &parent, "--status", "in_progress", "--force", "I look at it"]).data();
     let error = room.run(&["done", &parent]).error("ERR_INVALID_STATE", 4);
     assert!(error["message"].as_str().unwrap().contains("1 child that awaits review"), "{error}");
+    let hint = error["hint"].as_str().unwrap();
+    let judges = format!("an agent other than ada accepts {0} first: agentpm task verify {0} --accept", &child[20..]);
+    assert!(hint.starts_with(&judges) && !hint.contains("--force") && !hint.contains("--all-met"), "{hint}");
     room.run_as("bob", &["task", "verify", &child, "--accept"]).data();
     room.run(&["done", &parent]).data();
     room.run_as("bob", &["task", "verify", &parent, "--accept"]).data();
@@ -398,6 +409,32 @@ fn an_override_goes_on_without_a_review() {
 }
 
 #[test]
+fn a_branch_from_before_the_setting_breaks_no_rule() {
+    let room = Sandbox::new();
+    let first = room.task("lay the ground", &[]);
+    let second = room.task("build on it", &["--blocked-by", &first]);
+    commit(&room, "before");
+    room.git(&["switch", "-q", "-c", "work"]).text();
+    for task in [&first, &second] {
+        room.run(&["claim", task]).data();
+        room.run(&["done", task]).data();
+    }
+    commit(&room, "work");
+    room.git(&["switch", "-q", "main"]).text();
+    configure(&room, "");
+    commit(&room, "reviews are required from now on");
+    room.git(&["tag", "base"]).text();
+    room.git(&["switch", "-q", "work"]).text();
+    assert_eq!(refused(&room), [] as [&str; 0]);
+    // With the setting merged, it counts for the branch too.
+    room.git(&["merge", "-q", "--no-edit", "main"]).text();
+    let third = room.task("build on that", &["--blocked-by", &second]);
+    let dir = room.task_dir(&third);
+    assert!(dir.exists());
+    assert_eq!(refused(&room).len(), 1, "the second task was completed on top of one that awaits review");
+}
+
+#[test]
 fn the_review_of_a_branch_says_what_awaits_review() {
     let (room, first, _) = begun();
     room.git(&["switch", "-q", "-c", "feature"]).text();
@@ -410,4 +447,18 @@ fn the_review_of_a_branch_says_what_awaits_review() {
     );
     let page = room.run(&["review", "base..feature", "--format", "md"]).stdout;
     assert!(page.contains("1 awaiting review") && page.contains("; awaits review"), "{page}");
+}
+
+#[test]
+fn a_reviewer_that_lost_the_task_before_judges_it_at_once() {
+    let room = Sandbox::new();
+    configure(&room, "");
+    let task = room.task("lay the ground", &[]);
+    let run = |who: &str, clock: &'static str, args: &[&str]| room.at(clock).run_as(who, args);
+    run("bob", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    run("ada", "2026-11-20T11:00:00Z", &["claim", &task]).data();
+    run("ada", "2026-11-20T11:00:00Z", &["done", &task]).data();
+    run("bob", "2026-11-20T11:01:00Z", &["task", "verify", &task, "--accept"]).data();
+    let update = ["task", "update", &task, "--title", "still mine?"];
+    run("bob", "2026-11-20T11:02:00Z", &update).error("ERR_LEASE_LOST", 5);
 }

@@ -319,3 +319,44 @@ fn the_session_of_another_agent_is_kept_alive_and_ended_with_the_right_to_overri
         room.run_as("bob", &["session", verb, &id]).data();
     }
 }
+
+#[test]
+fn a_new_session_hears_of_the_work_of_the_old_one() {
+    let room = Sandbox::new();
+    room.at(TEN);
+    let (old, task) = (start(&room, "ada"), room.task("half done", &[]));
+    let other = room.task("something else", &[]);
+    within(&room, "ada", &old, &["claim", &task]).data();
+    let new = start(&room, "ada");
+    let claim = format!("agentpm claim {}", &task[20..]);
+    // While the old session may still work, the new one is told to end it first.
+    let status = within(&room, "ada", &new, &["status"]).data();
+    let found = &status["other_sessions"][0];
+    assert_eq!(
+        (&found["id"], &found["session"], &found["session_status"]),
+        (&json!(task), &json!(old), &json!("active"))
+    );
+    assert_eq!(found["take_over"], format!("agentpm session end {old} && {claim}"));
+    assert_eq!((&status["mine"], &status["others"]), (&json!([]), &json!([])));
+
+    room.at("2026-11-20T10:20:00Z");
+    let words = format!("{} (half done): yours in session {old} (silent); go on: {claim}", &task[20..]);
+    for args in [&["prime"][..], &["status", "--format", "table"], &["next", "--format", "table"]] {
+        let answer = within(&room, "ada", &new, args);
+        assert!(answer.text().contains(&words), "{args:?}: {answer:?}");
+    }
+    let stale = within(&room, "ada", &new, &["stale"]).data();
+    assert_eq!((&stale["items"][0]["id"], &stale["items"][0]["go_on"]), (&json!(task), &json!(claim)));
+    let next = within(&room, "ada", &new, &["next", "--claim"]).data();
+    assert_eq!(
+        (&next["task"]["id"], &next["reasons"]["other_sessions"][0]["take_over"]),
+        (&json!(other), &json!(claim))
+    );
+    within(&room, "ada", &new, &["claim", &task]).data();
+    let status = within(&room, "ada", &new, &["status"]).data();
+    assert_eq!((status["mine"].as_array().unwrap().len(), status.get("other_sessions")), (2, None));
+    // Another agent's session is its own affair, and without a session the agent holds its tasks in all of them.
+    let eve = start(&room, "eve");
+    assert_eq!(within(&room, "eve", &eve, &["status"]).data().get("other_sessions"), None);
+    assert_eq!(room.run(&["status"]).data()["mine"].as_array().unwrap().len(), 2);
+}

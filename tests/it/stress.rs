@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use agentpm::client::{Client, entry};
 use agentpm::error::Code;
-use agentpm::model::args::{TaskRef, Text, Title};
+use agentpm::model::args::{OptionalTaskRef, Text, Title};
 use agentpm::model::command::{Guard, TaskCreate, TaskUpdate};
 use agentpm::model::context::ContextType;
 use agentpm::model::query::TaskList;
@@ -59,7 +59,7 @@ fn read(client: &Client, register: &Register) -> u64 {
 /// Changes a shared task that is at a version; who else did so at the same version must be refused.
 fn change(client: &Client, register: &Register, version: u64, word: &str, kept: &mut Acknowledged) {
     let change = TaskUpdate {
-        id: TaskRef(register.id.clone()),
+        id: OptionalTaskRef(Some(register.id.clone())),
         add_labels: vec![word.to_owned()],
         guard: Guard { expected_version: Some(version), ..Guard::default() },
         ..TaskUpdate::default()

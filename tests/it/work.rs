@@ -172,7 +172,15 @@ fn work_done_completes_and_reports_a_refusal() {
 
     let refused = work(&room, &[&two, "--done", "--", "true"]);
     assert_eq!((refused.code, &said(&refused)["error"]["code"]), (4, &json!("ERR_INVALID_STATE")), "{refused:?}");
-    let task = room.get(&two);
+    // That was known before: nothing was run, nothing was taken.
+    assert!(said(&refused)["error"]["message"].as_str().unwrap().ends_with("nothing was run"), "{refused:?}");
+    assert_eq!((&room.get(&two)["status"], room.get(&two).get("owner")), (&json!("open"), Some(&Value::Null)));
+    // What is in the way only afterwards leaves the task to its owner.
+    let three = room.task("three", &[]);
+    let add = format!("{} task update {three} --acceptance 'it works'", env!("CARGO_BIN_EXE_agentpm"));
+    let refused = work(&room, &[&three, "--done", "--", "sh", "-c", &add]);
+    assert_eq!((refused.code, &said(&refused)["error"]["code"]), (4, &json!("ERR_INVALID_STATE")), "{refused:?}");
+    let task = room.get(&three);
     assert_eq!(
         (&task["status"], &task["owner"], &task["lease_holder"]),
         (&json!("in_progress"), &json!("ada"), &Value::Null)

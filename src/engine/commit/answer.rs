@@ -199,7 +199,7 @@ impl Show<'_, '_> {
                 let lease = self.lease(*id)?;
                 let task = self.task(*id)?;
                 let terms = read::score_terms(self.ws, &*self.stage_task(*id)?, self.index.as_ref())?;
-                let reasons = NextReasons { terms, others: None, held: Vec::new(), warnings: Vec::new() };
+                let reasons = NextReasons::new(terms);
                 let taken_over = self.taken_over(*id)?;
                 Changed::Claimed(Box::new(NextTask { task, lease, reasons, taken_over, review: None }))
             }
@@ -286,7 +286,10 @@ impl Show<'_, '_> {
             let (from, to) = (register::value(before, name), register::value(task, name));
             (from != to).then(|| (name.to_owned(), ValueChange { from, to }))
         };
-        before.map(|before| names.filter_map(|name| change(before, name)).collect()).unwrap_or_default()
+        let criteria = task.fields.acceptance.iter().map(|criterion| format!("met.{criterion}"));
+        let Some(before) = before else { return BTreeMap::new() };
+        let marked = criteria.filter_map(|name| change(before, &name));
+        names.filter_map(|name| change(before, name)).chain(marked).collect()
     }
 
     /// The tasks that became ready by the end of a task: those it blocked, and its parent.

@@ -12,7 +12,7 @@ use super::plan::{FieldChange, KeptBecause, PlanChange, PlanConflict};
 use super::plan_base::{Base, base_of};
 use super::transaction::Transaction;
 use crate::error::{Error, Result};
-use crate::model::args::{Ref, TaskRef, TaskTexts, Text};
+use crate::model::args::{OptionalTaskRef, Ref, TaskRef, TaskTexts, Text};
 use crate::model::command::{ChildrenOfCancelled, Command, Guard, ProgressAdd, TaskBlock, TaskTransition, TaskUnblock};
 use crate::model::event::Entity;
 use crate::model::id::{Id, quoted};
@@ -393,7 +393,7 @@ impl<'a> Application<'a> {
                 self.keep(one, &task, ("blocked_by", json!(key), Value::Null), reason);
                 continue;
             }
-            let block = TaskBlock { id: TaskRef(id.to_string()), by: by(blocker), guard: guard() };
+            let block = TaskBlock { id: OptionalTaskRef(Some(id.to_string())), by: by(blocker), guard: guard() };
             match self.change(tx, &Command::TaskBlock(block))? {
                 None => self.changes.push(PlanChange::Block { key: one.key.clone(), by: (*key).clone() }),
                 Some(reason) => {

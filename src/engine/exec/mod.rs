@@ -12,20 +12,22 @@ use serde_json::{Value, json};
 
 use crate::engine::commit::write;
 use crate::engine::context::{Request, Workspace};
+use crate::engine::view::held_task::named_or_held;
 use crate::engine::view::read;
 use crate::env::child::{Exit, ForegroundChild};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::Lease;
-use crate::model::args::{self, Object, OptionalSessionRef, OptionalTaskRef, Ref, TaskRef, TaskTexts, Text};
+use crate::model::args::{self, Object, OptionalSessionRef, OptionalTaskRef, TaskRef, TaskTexts, Text};
 use crate::model::command::{
     Claim, Command, ContextAdd, Done, Guard, LeaseRelease, LeaseRenew, Release, SessionEnd, SessionHeartbeat,
     SessionStart,
 };
 use crate::model::context::ContextType;
 use crate::model::id::Id;
-use crate::model::task::Status;
+use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::lease::{self, Standing};
+use crate::rules::review::unmet_criteria;
 use crate::rules::session::is_its_own;
 
 /// The longest time until a lease that another agent took is noticed.
@@ -39,7 +41,7 @@ const MAX_WORDS: usize = 200;
 #[derive(Debug)]
 pub struct WorkOrder {
     /// The task.
-    pub task: Ref,
+    pub task: OptionalTaskRef,
     /// Time to live of the lease; the usual one where absent.
     pub ttl: Option<args::Duration>,
     /// How long the command may take to end once the lease is lost; the usual time where absent.
@@ -111,7 +113,7 @@ struct Hold {
 /// [`WorkEnd::failure`].
 pub fn work(ws: &Workspace, order: &WorkOrder) -> Result<WorkEnd> {
     ws.choose_runtime_place();
-    let task = read::resolve(ws, &order.task)?;
+    let task = named_or_held(ws, &order.task)?;
     let (ws, begun) = enter_session(ws, task)?;
     let mut end = work_on(&ws, task, order);
     if let Some(session) = begun {
@@ -153,6 +155,7 @@ fn work_on(ws: &Workspace, task: Id, order: &WorkOrder) -> Result<WorkEnd> {
     let me = ws.author()?;
     let loaded = read::load_task(ws, task)?;
     let before = &loaded.task;
+    refuse_unmet(order, before)?;
     let held = matches!(read::standing(ws, &read::lease_record_by_log(ws, &loaded)?), Some(Standing::Mine(_)));
     let claim = Claim { id: OptionalTaskRef(Some(task.to_string())), ttl: order.ttl, ..Claim::default() };
     let claimed = write::execute(ws, &Command::Claim(claim))?;
@@ -234,6 +237,20 @@ fn work_on(ws: &Workspace, task: Id, order: &WorkOrder) -> Result<WorkEnd> {
     }
     finish_work(ws, order, &taken, ended, &mut end);
     Ok(end)
+}
+
+/// Refuses to begin what could not be completed afterwards.
+fn refuse_unmet(order: &WorkOrder, task: &Task) -> Result<()> {
+    let unmet: Vec<&str> = task.unmet().collect();
+    if !order.done || unmet.is_empty() {
+        return Ok(());
+    }
+    let (id, words) = (task.id, unmet_criteria(unmet.len()));
+    Err(Error::state(format!("task {id} has {words}, so --done could not complete it; nothing was run"))
+        .with(json!({ "task": id, "unmet": unmet }))
+        .hint_command(format!(
+            "mark them first: agentpm task verify {id} --criterion N; or leave out --done and run agentpm done {id} --all-met afterwards"
+        )))
 }
 
 /// Completes, releases or leaves the task, and records the outcome that the caller gave for a command that ends well.

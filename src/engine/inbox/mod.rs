@@ -183,11 +183,12 @@ pub(crate) fn item(ws: &Workspace, one: &Unread) -> Result<InboxItem> {
 /// that an agent which never acknowledges anything does not pay for it.
 const READ_AGAIN: u64 = 1 << 20;
 
-/// The number of unread items of the caller; `None` where its inbox has not begun, or where it is not known who asks.
+/// The number of unread items of the caller, of an inbox that has not begun what the journal alone says; `None` where it is not known
+/// who asks.
 ///
 /// Errors: as [`look`].
 pub(crate) fn count(ws: &Workspace, view: &PlanInView<'_>) -> Result<Option<u64>> {
-    let Some(record) = known_record(ws) else { return Ok(None) };
+    let Some(record) = known_record(ws) else { return count_since_last_look(ws) };
     let journals = journals(ws)?;
     let begin = record.read_to.and_then(|read| journals.rank(read));
     let is_far = |end: Position| match (begin, journals.rank(end)) {
@@ -202,19 +203,47 @@ pub(crate) fn count(ws: &Workspace, view: &PlanInView<'_>) -> Result<Option<u64>
     Ok(some(unread))
 }
 
+/// As [`count`], after git brought something. The inbox of an agent that is registered, or wrote something here, begins.
+///
+/// Errors: as [`look`].
+pub(crate) fn count_with_arrivals(ws: &Workspace) -> Result<Option<u64>> {
+    let Some(name) = ws.agent_name() else { return Ok(None) };
+    if record::noted_count(ws).is_some() || read::agent_names(ws)?.contains(&name) {
+        begin(ws)?;
+    }
+    with_view(ws, |view| count(ws, view))
+}
+
 /// As [`count`], from the last look and what arrived in the journal since: for answers about single tasks. What became ready since
-/// is not counted.
+/// is not counted. Where there was no look, what the journal has since the first event of the caller is counted.
 pub(crate) fn count_since_last_look(ws: &Workspace) -> Result<Option<u64>> {
-    let Some(UnreadCount { unread, end, .. }) = record::noted_count(ws) else { return Ok(None) };
+    let known = match (record::noted_count(ws), ws.runtime(), ws.agent_name()) {
+        (Some(known), _, _) => known,
+        (None, Some(runtime), Some(agent)) => {
+            let Some(first) = record::first_sign(ws, runtime, &agent)? else { return Ok(None) };
+            UnreadCount { unread: 0, placed: 0, end: Some(first.end) }
+        }
+        (None, _, _) => return Ok(None),
+    };
     let (me, journals) = (receiver(ws)?, journals(ws)?);
     let mut arrived = Arrived::default();
-    arrived.read(ws, &me, &journals, end)?;
-    if arrived.entries.is_empty() {
-        return Ok(some(unread));
+    arrived.read(ws, &me, &journals, known.end)?;
+    if arrived.brought_by_git && known_record(ws).is_some() {
+        // The last look counted some of it by its logs.
+        return with_view(ws, |view| count(ws, view));
     }
-    let others = arrived.of_other_worktrees(ws, &me, &journals, false)?;
-    let more = arrived.notices_of_events(ws, &me, &journals, &others)?.len() as u64;
-    Ok(some(unread + more))
+    let more = match arrived.entries.is_empty() {
+        true => 0,
+        false => {
+            let others = arrived.of_other_worktrees(ws, &me, &journals, false)?;
+            arrived.notices_of_events(ws, &me, &journals, &others)?.len() as u64
+        }
+    };
+    let unread = known.unread + more;
+    if known_record(ws).is_none() {
+        record::note(ws, &UnreadCount { unread, placed: unread, end: arrived.end });
+    }
+    Ok(some(unread))
 }
 
 fn some(count: u64) -> Option<u64> {
@@ -253,6 +282,8 @@ struct Arrived {
     /// The end of the record before each of these, by the end of the record.
     begins: Vec<(Position, Option<Position>)>,
     end: Option<Position>,
+    /// Whether some of it was noted after git had brought it.
+    brought_by_git: bool,
 }
 
 impl Arrived {
@@ -263,6 +294,7 @@ impl Arrived {
         self.end = journals.each_from(last, keep, |entries, commit, end| {
             if commit.store.store == ws.store.name {
                 let is_here = Some(&commit.store) == own;
+                self.brought_by_git |= commit.arrived;
                 for entry in entries {
                     self.elsewhere.extend(entry.event.entity.task().filter(|_| !is_here));
                     self.put(entry, Some(end), me);

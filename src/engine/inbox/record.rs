@@ -10,11 +10,12 @@ use std::time::Duration;
 use super::{Look, PlanInView, Unread, look};
 use crate::engine::context::Workspace;
 use crate::engine::feed::stream::note_news;
+use crate::engine::view::claimed_files;
 use crate::engine::view::messages::receiver;
 use crate::engine::view::read;
 use crate::env::files::Dir;
 use crate::error::Result;
-use crate::model::event::{Entity, Entry};
+use crate::model::event::{Entity, Entry, Stamp};
 use crate::model::payload::Payload;
 use crate::runtime::inbox::{self, Found, InboxRecord, UnreadCount};
 use crate::runtime::journals::{Journals, Position};
@@ -32,7 +33,7 @@ pub(crate) fn known_record(ws: &Workspace) -> Option<InboxRecord> {
 }
 
 /// The record of the caller. An inbox that has not begun begins now: with the registration of the agent in this clone, or else with
-/// what arrives from now on. A damaged record is kept aside, and the inbox begins again with the registration, or else with the
+/// its first event here, or else with what arrives from now on. A damaged record is kept aside, and the inbox begins again with the registration, or else with the
 /// first event.
 ///
 /// Errors: `ERR_USAGE` where it is not known who asks; `ERR_IO` where the journal or the plan cannot be read.
@@ -54,7 +55,8 @@ pub(crate) fn begin(ws: &Workspace) -> Result<InboxRecord> {
             }
             Found::Damaged(why) => {
                 let kept = inbox::set_aside(&runtime, &agent)?;
-                let record = InboxRecord { read_to: registered_at(ws, &runtime, &agent)?, ..InboxRecord::default() };
+                let read_to = first_sign(ws, &runtime, &agent)?.map(|first| first.end);
+                let record = InboxRecord { read_to, ..InboxRecord::default() };
                 inbox::forget_count(&runtime, &agent);
                 inbox::write(&runtime, &agent, &record)?;
                 let kept = runtime.path().join(kept);
@@ -68,14 +70,15 @@ pub(crate) fn begin(ws: &Workspace) -> Result<InboxRecord> {
     });
     begun.or_else(|e| {
         tracing::debug!(error = %e, "the inbox cannot be begun; nothing is unread");
-        with_view(ws, |view| all_read(ws, &InboxRecord { read_to: end(ws)?, ..InboxRecord::default() }, view))
+        with_view(ws, |view| all_read(ws, &InboxRecord { read_to: end(ws)?, ..InboxRecord::default() }, view, None))
     })
 }
 
 /// Calls `act` with the plan as it is.
 pub(crate) fn with_view<T>(ws: &Workspace, act: impl FnOnce(&PlanInView<'_>) -> Result<T>) -> Result<T> {
     let index = read::index(ws)?;
-    let plan = read::plan(ws, &index)?;
+    let mut plan = read::plan(ws, &index)?;
+    claimed_files::add_overlaps(ws, &index, &mut plan)?;
     act(&PlanInView { index: &index, plan: &plan, viewer: &read::viewer_with_rights(ws)? })
 }
 
@@ -89,12 +92,35 @@ fn end(ws: &Workspace) -> Result<Option<Position>> {
 
 /// The record of an agent that begins.
 fn first_record(ws: &Workspace, runtime: &Dir, agent: &str) -> Result<InboxRecord> {
-    let Some(registered) = registered_at(ws, runtime, agent)? else {
+    let Some(first) = first_sign(ws, runtime, agent)? else {
         let read_to = end(ws)?;
-        return with_view(ws, |view| all_read(ws, &InboxRecord { read_to, ..InboxRecord::default() }, view));
+        return with_view(ws, |view| all_read(ws, &InboxRecord { read_to, ..InboxRecord::default() }, view, None));
     };
-    let record = InboxRecord { read_to: Some(registered), ..InboxRecord::default() };
-    with_view(ws, |view| with_earlier_calls(ws, all_read(ws, &record, view)?, view))
+    let record = InboxRecord { read_to: Some(first.end), ..InboxRecord::default() };
+    with_view(ws, |view| {
+        let record = without_older(ws, all_read(ws, &record, view, Some(first.stamp))?, view, first.stamp)?;
+        with_earlier_calls(ws, record, view)
+    })
+}
+
+/// The record with what git brought of the time before the first sign of the agent as acknowledged: a clone notes the plan that it
+/// began with when the inbox begins.
+fn without_older(ws: &Workspace, record: InboxRecord, view: &PlanInView<'_>, first: Stamp) -> Result<InboxRecord> {
+    let me = receiver(ws)?;
+    let mut older = BTreeSet::new();
+    super::journals(ws)?.each_from(
+        record.read_to,
+        |entry: Entry, _| (entry.event.stamp() < first && !me.is_called_by(&entry.event)).then_some(entry.event.id),
+        |ids, _, _| older.extend(ids),
+    )?;
+    if older.is_empty() {
+        return Ok(record);
+    }
+    let is_older = |one: &&Unread| one.notice.event.is_some_and(|event| older.contains(&event));
+    let known: Vec<String> = look(ws, &record, view)?.items.iter().filter(is_older).map(|one| one.id.clone()).collect();
+    let mut record = record;
+    record.acknowledge(known, |_| true);
+    Ok(record)
 }
 
 /// The record of an agent that was called by its name before it registered: it begins before the first such event, with all else
@@ -116,7 +142,7 @@ fn with_earlier_calls(ws: &Workspace, record: InboxRecord, view: &PlanInView<'_>
         },
     )?;
     let Some(read_to) = begin else { return Ok(record) };
-    let mut earlier = InboxRecord { read_to, ..record.clone() };
+    let mut earlier = InboxRecord { read_to, ..record };
     let is_call = |one: &Unread| one.notice.event.is_some_and(|event| calls.contains(&event));
     let is_known = |one: &&Unread| one.place.is_some_and(|place| journals.rank(place) <= registered) && !is_call(one);
     let known: Vec<String> =
@@ -125,13 +151,13 @@ fn with_earlier_calls(ws: &Workspace, record: InboxRecord, view: &PlanInView<'_>
     Ok(earlier)
 }
 
-/// The record with everything as known that was so before its position.
-fn all_read(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>) -> Result<InboxRecord> {
+/// The record with everything as known that was so before its position, or before the first event of the agent.
+fn all_read(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>, first: Option<Stamp>) -> Result<InboxRecord> {
     let look = look(ws, record, view)?;
     let mut arrived = BTreeSet::new();
     super::journals(ws)?.each_from(
         record.read_to,
-        |entry: Entry, _| Some(entry.event.id),
+        |entry: Entry, _| (Some(entry.event.stamp()) >= first).then_some(entry.event.id),
         |ids, _, _| arrived.extend(ids),
     )?;
     let is_news = |id: &String| {
@@ -141,19 +167,33 @@ fn all_read(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>) -> Resu
     Ok(InboxRecord { ready, settings: look.settings, ..record.clone() })
 }
 
-/// The end of the record by which the agent registered in this clone.
-fn registered_at(ws: &Workspace, runtime: &Dir, agent: &str) -> Result<Option<Position>> {
-    let mut found = None;
+/// The event by which an agent became known in this clone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FirstSign {
+    /// The end of its record.
+    pub end: Position,
+    stamp: Stamp,
+}
+
+/// The registration of an agent in this clone, or else the first event that it wrote here.
+pub(super) fn first_sign(ws: &Workspace, runtime: &Dir, agent: &str) -> Result<Option<FirstSign>> {
+    let (mut registered, mut wrote) = (None, None);
     let own = Entity::Agent(agent.to_owned());
-    let registers = |entry: Entry, _| {
-        (entry.event.entity == own && matches!(entry.event.payload, Payload::AgentRegistered(_))).then_some(())
+    let sign = |entry: Entry, _| {
+        let event = entry.event;
+        let registers = event.entity == own && matches!(event.payload, Payload::AgentRegistered(_));
+        (registers || event.author.agent == agent).then(|| (registers, event.stamp()))
     };
-    Journals::open(runtime)?.each_from(None, registers, |events, commit, end| {
-        if !events.is_empty() && !commit.arrived && commit.store.store == ws.store.name {
-            found.get_or_insert(end);
+    Journals::open(runtime)?.each_from(None, sign, |signs, commit, end| {
+        if commit.arrived || commit.store.store != ws.store.name {
+            return;
+        }
+        for (registers, stamp) in signs {
+            let first = if registers { &mut registered } else { &mut wrote };
+            first.get_or_insert(FirstSign { end, stamp });
         }
     })?;
-    Ok(found)
+    Ok(registered.or(wrote))
 }
 
 /// What the caller acknowledges.

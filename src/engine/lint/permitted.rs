@@ -144,10 +144,13 @@ impl<'a> RolesAt<'a> {
             let tree = self.objects.commit(commit)?.tree;
             let file = self.objects.item(tree, &shown(&self.store, "roles.yml"))?.map(|item| item.oid);
             let agents = self.objects.item(tree, &shown(&self.store, AGENTS))?.map(|item| item.oid);
-            if seen.insert((file, agents)) {
+            let settings = self.objects.item(tree, &shown(&self.store, "config.toml"))?.map(|item| item.oid);
+            if seen.insert((file, agents, settings)) {
                 began.push(Self::rights_at(self.objects, Some(tree), &self.store, "", self.times.now)?);
             }
         }
+        // A branch that was written before the base began to require reviews broke no rule.
+        self.review.required &= began.is_empty() || began.iter().any(|began| began.review.required);
         self.fork = Some(Fork { began, brings });
         Ok(())
     }

@@ -17,7 +17,17 @@ use crate::model::query::Check;
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct FileCheck {
     /// Each path that is claimed, with each task that claims it.
-    pub claimed: Vec<ClaimedPath>,
+    pub claimed: Vec<ClaimedFile>,
+}
+
+/// A path that another agent's task in progress claims.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ClaimedFile {
+    /// The path and the claim on it.
+    #[serde(flatten)]
+    pub claim: ClaimedPath,
+    /// The handle of the task.
+    pub handle: String,
 }
 
 /// `check`
@@ -35,7 +45,11 @@ pub fn check(ws: &Workspace, q: &Check) -> Result<FileCheck> {
         let is_folder = given.ends_with('/') || there.is_ok_and(|there| there.is_dir());
         claimed.extend(claims_on(&claims, &path, is_folder));
     }
-    Ok(FileCheck { claimed })
+    let named = claimed.into_iter().map(|claim: ClaimedPath| {
+        let handle = read::handle(ws, claim.claim.task)?;
+        Ok(ClaimedFile { claim, handle })
+    });
+    Ok(FileCheck { claimed: named.collect::<Result<_>>()? })
 }
 
 /// A path as it is from the top of the work tree. The file need not exist.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::lists;
 use super::liveness::silence;
 use crate::engine::bus::lag::lag;
 use crate::engine::context::Workspace;
@@ -86,8 +87,8 @@ pub fn stats(ws: &Workspace) -> Result<Stats> {
     for (owner, count) in sums.completed_by {
         *completed_by.entry(owner.unwrap_or_else(|| "nobody".into())).or_default() += count;
     }
-    let plan = read::plan(ws, &index)?;
-    let ready = plan.rank(&read::viewer_with_rights(ws)?, &ws.settings.score, ws.env.now()).len();
+    let mut plan = read::plan(ws, &index)?;
+    let ready = lists::offered(ws, &index, &mut plan, &read::viewer_with_rights(ws)?)?.len();
     Ok(Stats {
         tasks: total,
         by_status,

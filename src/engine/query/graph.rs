@@ -22,6 +22,9 @@ use crate::model::relationship::RelationType;
 use crate::model::task::{Line, Status};
 use crate::reports::board::graph::{self, Place};
 use crate::reports::list::{List, Rest};
+use crate::reports::ready::Plan;
+use crate::rules::readiness::Missing;
+use crate::store::index::Index;
 
 /// The plan as tasks and edges: a large one fits into memory so, and not as a JSON document.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -47,6 +50,17 @@ struct Node {
     /// Whether it has an open thread.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     discussed: bool,
+    /// What is missing of a completed task before those that wait for it may begin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<Missing>,
+}
+
+impl Node {
+    /// What else there is to say about it, each with its separator.
+    fn notes(&self, before: &str, after: &str) -> String {
+        let notes = [self.missing.and_then(Missing::words), self.discussed.then_some("discussed")];
+        notes.into_iter().flatten().map(|note| format!("{before}{note}{after}")).collect()
+    }
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -65,7 +79,9 @@ pub fn graph(ws: &Workspace, q: &Graph) -> Result<Drawing> {
     let ids = index.all_ids()?;
     let mut handles = handles(&ids);
     let mut lines = index.lines(ids.into_iter())?;
-    lines.retain(|line| line.version > 0 && (q.all || !line.status.is_finished()));
+    let missing = missing(ws, &index, &plan)?;
+    let is_open = |line: &Line| !line.status.is_finished() || missing.contains_key(&line.id);
+    lines.retain(|line| line.version > 0 && (q.all || is_open(line)));
     if let Some(reference) = &q.id.0 {
         let shown = descendants(&lines, read::resolve(ws, &Ref(reference.clone()))?);
         lines.retain(|line| shown.contains(&line.id));
@@ -81,6 +97,7 @@ pub fn graph(ws: &Workspace, q: &Graph) -> Result<Drawing> {
         owner: line.owner,
         priority: line.priority,
         discussed: discussed.contains(&line.id),
+        missing: missing.get(&line.id).copied(),
     };
     let nodes: Vec<Node> = in_tree_order(lines.into_iter().map(node).collect());
     let mut edges: HashMap<Id, Vec<Link>> = HashMap::new();
@@ -89,6 +106,16 @@ pub fn graph(ws: &Workspace, q: &Graph) -> Result<Drawing> {
         edges.entry(edge.to).or_default().push(Link { from: edge.from, to: edge.to, kind: edge.kind, void });
     }
     page(ws, q, nodes, edges)
+}
+
+/// What is missing of completed tasks before those that wait for them may begin.
+fn missing(ws: &Workspace, index: &Index, plan: &Plan) -> Result<HashMap<Id, Missing>> {
+    let waits = plan.tasks.keys().flat_map(|id| plan.waits(*id)).filter(|blocker| blocker.missing != Missing::End);
+    let mut missing: HashMap<Id, Missing> = waits.map(|blocker| (blocker.id, blocker.missing)).collect();
+    if ws.settings.review.required {
+        missing.extend(index.unreviewed()?.into_iter().map(|task| (task.id, Missing::Review)));
+    }
+    Ok(missing)
 }
 
 /// As many of the tasks as fit, each with the edges that lead to it.
@@ -199,7 +226,7 @@ impl Drawing {
                 node.handle.as_deref().unwrap_or_default(),
                 escape(&node.title),
                 waiting.unwrap_or_default(),
-                if node.discussed { "  (discussed)" } else { "" }
+                node.notes("  (", ")")
             );
         }
         out.extend(self.more().map(|more| format!("{more}\n")));
@@ -217,8 +244,8 @@ impl Drawing {
         let mut out = String::from("graph TD\n");
         for node in &self.nodes {
             let handle = node.handle.as_deref().unwrap_or_default();
-            let talk = if node.discussed { " (discussed)" } else { "" };
-            let _ = writeln!(out, "  {}[\"{handle} {}{talk}\"]:::{}", node.id, label(&node.title), node.status);
+            let notes = node.notes(" (", ")");
+            let _ = writeln!(out, "  {}[\"{handle} {}{notes}\"]:::{}", node.id, label(&node.title), node.status);
         }
         for edge in &self.edges {
             let arrow = match edge.kind {
@@ -254,9 +281,8 @@ impl Drawing {
         let mut out = String::from("digraph plan {\n  rankdir=LR;\n  node [shape=box];\n");
         for node in &self.nodes {
             let handle = node.handle.as_deref().unwrap_or_default();
-            let talk = if node.discussed { ", discussed" } else { "" };
-            let (title, status) = (label(&node.title), node.status);
-            let _ = writeln!(out, "  \"{}\" [label=\"{handle} {title}\\n{status}{talk}\"];", node.id);
+            let (title, status, notes) = (label(&node.title), node.status, node.notes(", ", ""));
+            let _ = writeln!(out, "  \"{}\" [label=\"{handle} {title}\\n{status}{notes}\"];", node.id);
         }
         for edge in &self.edges {
             let style = if edge.kind == RelationType::Blocks { "" } else { " [style=dashed]" };

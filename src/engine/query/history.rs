@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::lists::Page;
 use crate::engine::context::Workspace;
+use crate::engine::view::held_task::named_or_held;
 use crate::engine::view::{history, read};
 use crate::error::{Error, Result};
 use crate::model::args::Ref;
@@ -17,10 +18,11 @@ use crate::model::event::{Entity, Entry};
 use crate::model::id::{Id, quoted};
 use crate::model::point::Point;
 use crate::model::query::Blame;
+use crate::model::task::Task;
 use crate::model::time::Time;
 use crate::reports::extent::Extent;
 use crate::reports::list::List;
-use crate::reports::view::{TaskView, restore_command};
+use crate::reports::view::{ConflictEnd, TaskView};
 use crate::rules::lost::{AuthoredValue, Counts, Lost, Reason, lost};
 use crate::rules::{fields, fold, register};
 
@@ -90,13 +92,14 @@ pub struct BeatenValue {
     pub event: Id,
     /// Why it lost.
     pub rule: Reason,
-    /// The command that restores it.
-    pub restore: String,
+    /// What ends the conflict.
+    #[serde(flatten)]
+    pub end: ConflictEnd,
 }
 
 /// `blame`
 pub fn blame(ws: &Workspace, q: &Blame) -> Result<BlameList> {
-    let loaded = read::load_task(ws, read::resolve(ws, &Ref(q.id.0.clone()))?)?;
+    let loaded = read::load_task(ws, named_or_held(ws, &q.id)?)?;
     let task = &loaded.task;
     let ordered = fold::order(&Entity::Task(task.id), &loaded.log.entries).events;
     let creation = ordered.iter().find(|e| e.event.payload.kind() == "TaskCreated");
@@ -147,7 +150,7 @@ pub fn blame(ws: &Workspace, q: &Blame) -> Result<BlameList> {
                 agent: event.author.agent.clone(),
                 at: event.at,
                 why: event.why.clone(),
-                beat: newest.map(|edit| beaten(&counts, edit)).collect(),
+                beat: newest.map(|edit| beaten(task, &counts, edit)).collect(),
                 beat_total: (beat.len() > MAX_BEAT).then_some(beat.len()),
             };
             if !page.push(item) {
@@ -163,9 +166,9 @@ pub fn blame(ws: &Workspace, q: &Blame) -> Result<BlameList> {
 }
 
 /// A value that a field's present one beat, in few words.
-fn beaten(counts: &Counts, edit: &Lost) -> BeatenValue {
+fn beaten(task: &Task, counts: &Counts, edit: &Lost) -> BeatenValue {
     let AuthoredValue { value, event, agent, at, .. } = edit.lost.clone();
-    BeatenValue { value, agent, at, event, rule: edit.rule, restore: restore_command(edit, counts.is_alone(edit)) }
+    BeatenValue { value, agent, at, event, rule: edit.rule, end: ConflictEnd::of(task, edit, counts.is_alone(edit)) }
 }
 
 fn is_default(value: &Value) -> bool {

@@ -112,7 +112,8 @@ pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Summary, String))
 fn list_once(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Summary, String)) -> Result<Rest> {
     let search = search::read(q.query.as_deref().unwrap_or_default(), &ws.settings.query, ws.env.now())?;
     let index = read::index(ws)?;
-    let plan = read::plan(ws, &index)?;
+    let mut plan = read::plan(ws, &index)?;
+    claimed_files::add_overlaps(ws, &index, &mut plan)?;
     let viewer = read::viewer_with_rights(ws)?;
     let mut room = Room::new(ws, q.limit, q.all);
     let finder = Finder { ws, index: &index, plan: &plan, viewer: &viewer };
@@ -352,7 +353,7 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<ReadyList> {
 }
 
 /// Splits off what is taken or finished in another worktree or on another branch.
-pub(crate) fn here_only(
+pub(super) fn here_only(
     ranked: Vec<RankedTask>,
     elsewhere: &mut OtherBranches,
 ) -> Result<(Vec<RankedTask>, Vec<PassedOver>)> {
@@ -364,6 +365,15 @@ pub(crate) fn here_only(
         }
     }
     Ok((here, there))
+}
+
+/// The tasks that `next` would offer the caller, best first. Adds to the plan what overlaps with work in progress of others.
+///
+/// Errors: `ERR_IO` if the index, a lease or another branch cannot be read.
+pub(super) fn offered(ws: &Workspace, index: &Index, plan: &mut Plan, viewer: &Viewer) -> Result<Vec<RankedTask>> {
+    claimed_files::add_overlaps(ws, index, plan)?;
+    let ranked = plan.rank(viewer, &ws.settings.score, ws.env.now());
+    Ok(here_only(ranked, &mut OtherBranches::new(ws))?.0)
 }
 
 /// For what is not ready, each reason; at most a hundred tasks, with the number of the rest.
@@ -507,7 +517,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<FoundNext> {
                     let card = card.ok_or_else(|| Error::not_found(format!("task {} is gone", task.id)))?;
                     TaskAnswer::Card(Box::new(view::summary(&card, read::around(ws, &task, &index, &mut others)?)))
                 },
-                reasons: NextReasons { terms: ranked.score, others: others_why, held, warnings: Vec::new() },
+                reasons: NextReasons { others: others_why, held, ..NextReasons::new(ranked.score) },
                 taken_over: None,
                 review: None,
             })

@@ -19,8 +19,10 @@ use crate::model::query::{SessionList, Stale};
 use crate::model::task::{Brief, Status};
 use crate::model::time::Time;
 use crate::reports::list::List;
-use crate::reports::next::AbandonedTask;
+use crate::reports::next::{AbandonedTask, OtherSessionTask};
 use crate::reports::ready::Plan;
+use crate::rules::held::NamedTask;
+use crate::rules::lease::is_holder;
 use crate::rules::readiness::Viewer;
 use crate::rules::session::word;
 use crate::runtime::records;
@@ -47,6 +49,9 @@ pub struct StaleTask {
     pub silent_seconds: i64,
     /// When its lease expired.
     pub lease_expired_at: Option<Time>,
+    /// The command that goes on with it, where it is the caller's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub go_on: Option<String>,
 }
 
 /// A session, and the tasks it holds.
@@ -98,6 +103,10 @@ pub fn stale(ws: &Workspace, q: &Stale) -> Result<List<StaleTask>> {
     let index = read::index(ws)?;
     let now = ws.env.now();
     let span = q.span.map_or(ws.settings.session.limit_ms(), |span| span.millis);
+    let own = match ws.author() {
+        Ok(_) => own_work(ws, &index)?,
+        Err(_) => BTreeMap::new(),
+    };
     let mut items = Vec::new();
     for brief in index.briefs()?.into_iter().filter(|b| b.status == Status::InProgress) {
         let lease = read::lease_record(ws, brief.id, &index)?.lease;
@@ -120,9 +129,43 @@ pub fn stale(ws: &Workspace, q: &Stale) -> Result<List<StaleTask>> {
             last_sign_at: last,
             silent_seconds: now.since(last) / 1_000,
             lease_expired_at: lease.map(|lease| lease.expires_at),
+            go_on: own.get(&brief.id).cloned(),
         });
     }
     Ok(List::whole(items))
+}
+
+/// The caller's own work in progress, with the command that goes on with it: what it holds, and what it has in other sessions.
+fn own_work(ws: &Workspace, index: &Index) -> Result<BTreeMap<Id, String>> {
+    let held = read::held(ws, index)?;
+    let brief = |id: Id| Ok((id, format!("agentpm brief {}", read::handle(ws, id)?)));
+    let mut own = held.into_iter().map(brief).collect::<Result<BTreeMap<_, _>>>()?;
+    own.extend(other_sessions(ws, index)?.into_iter().map(|other| (other.task.id, other.take_over)));
+    Ok(own)
+}
+
+/// The tasks that the caller has in progress in other sessions. Without a session it holds them all.
+pub fn other_sessions(ws: &Workspace, index: &Index) -> Result<Vec<OtherSessionTask>> {
+    let Some(me) = ws.author().ok().filter(|me| me.session.is_some()) else { return Ok(Vec::new()) };
+    let leased = ws.runtime().map(records::leased_tasks).transpose()?.unwrap_or_default();
+    let mut others = Vec::new();
+    for id in leased {
+        let lease = read::lease_record(ws, id, index)?.lease;
+        let is_own = |lease: &Lease| lease.agent == me.agent && !lease.elsewhere && !is_holder(lease, &me);
+        let Some(lease) = lease.filter(is_own) else { continue };
+        let Some(task) = index.task(id)?.filter(|task| !task.status.is_finished()) else { continue };
+        let session = session_of(ws, Some(&lease))?;
+        let session_status = status_word(ws, session.as_ref());
+        let handle = read::handle(ws, id)?;
+        let claim = format!("agentpm claim {handle}");
+        let take_over = match (lease.session, session_status) {
+            (Some(session), Some("active")) => format!("agentpm session end {session} && {claim}"),
+            _ => claim,
+        };
+        let task = NamedTask::new(id, handle, &task.fields.title);
+        others.push(OtherSessionTask { task, session: lease.session, session_status, take_over });
+    }
+    Ok(others)
 }
 
 /// `session list`

@@ -35,6 +35,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::engine::context::Workspace;
+use crate::engine::view::held_task::named_or_held;
 use crate::engine::view::landed;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::{read, sparse};
@@ -61,9 +62,11 @@ pub struct TaskFile {
 pub fn task(ws: &Workspace, q: &TaskGet) -> Result<TaskView> {
     let extent = Extent::of(q.full);
     if let Some(point) = &q.at {
-        return history::task_at(ws, &Ref(q.id.0.clone()), point, extent);
+        // A task that is named may be gone by now.
+        let named = q.id.0.clone().map_or_else(|| named_or_held(ws, &q.id).map(|id| id.to_string()), Ok)?;
+        return history::task_at(ws, &Ref(named), point, extent);
     }
-    let id = read::resolve(ws, &Ref(q.id.0.clone()))?;
+    let id = named_or_held(ws, &q.id)?;
     let task = read::load_task(ws, id)?.task;
     let mut elsewhere = OtherBranches::new(ws);
     sparse::warn_of_left_out(ws);
@@ -87,7 +90,7 @@ pub fn task(ws: &Workspace, q: &TaskGet) -> Result<TaskView> {
 
 /// `task path`
 pub fn path(ws: &Workspace, q: &TaskPath) -> Result<TaskFile> {
-    let id = read::resolve(ws, &Ref(q.id.0.clone()))?;
+    let id = named_or_held(ws, &q.id)?;
     Ok(TaskFile { id, path: ws.store.path().join(task_dir(id)).join("task.yaml").display().to_string() })
 }
 

@@ -63,6 +63,6 @@ pub fn next_review(ws: &Workspace) -> Result<Option<NextTask>> {
         }
     };
     let terms = read::score_terms(ws, &task, Some(&index))?;
-    let reasons = NextReasons { terms, others: None, held: Vec::new(), warnings: Vec::new() };
+    let reasons = NextReasons::new(terms);
     Ok(Some(NextTask { task: answer, lease: None, reasons, taken_over: None, review: Some(review) }))
 }

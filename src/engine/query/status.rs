@@ -10,12 +10,13 @@ use super::{lists, liveness, reviews};
 use crate::engine::bus::lag::{BusLag, lag};
 use crate::engine::context::Workspace;
 use crate::engine::inbox::{self, PlanInView};
-use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::read::{self, handles};
 use crate::error::Result;
+use crate::model::id::Id;
 use crate::model::query::Stale;
 use crate::model::task::{Brief, Status};
 use crate::model::time::Time;
+use crate::reports::next::OtherSessionTask;
 
 /// Most tasks that are named of each kind; the counts include all.
 const NAMED: usize = 5;
@@ -28,6 +29,9 @@ pub struct Overview {
     pub agent: Option<String>,
     /// The tasks that the caller holds.
     pub mine: Vec<OverviewTask>,
+    /// Tasks that the caller has in progress in other sessions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_sessions: Vec<OtherSessionTask>,
     /// The best of the tasks that the caller could take.
     pub ready: Vec<OverviewTask>,
     /// The number of all tasks that the caller could take.
@@ -83,9 +87,10 @@ pub struct OverviewTask {
 /// `status`
 pub fn status(ws: &Workspace) -> Result<Overview> {
     let index = read::index(ws)?;
-    let plan = read::plan(ws, &index)?;
+    let mut plan = read::plan(ws, &index)?;
     let viewer = read::viewer_with_rights(ws)?;
     let now = ws.env.now();
+    let offered = lists::offered(ws, &index, &mut plan, &viewer)?;
     let handles = handles(&index.all_ids()?);
     let view = |task: &Brief| OverviewTask {
         handle: handles.get(&task.id).cloned().unwrap_or_else(|| task.id.to_string()),
@@ -96,11 +101,11 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
     let me = viewer.name();
     let held = if me.is_some() { read::held(ws, &index)? } else { Vec::new() };
     let mine: Vec<&Brief> = held.iter().filter_map(|id| plan.tasks.get(id)).collect();
-    let is_others = |task: &&Brief| task.status == Status::InProgress && !held.contains(&task.id);
+    let other_sessions = liveness::other_sessions(ws, &index)?;
+    let is_own = |id: &Id| held.contains(id) || other_sessions.iter().any(|other| other.task.id == *id);
+    let is_others = |task: &&Brief| task.status == Status::InProgress && !is_own(&task.id);
     let others: Vec<&Brief> = plan.tasks.values().filter(is_others).collect();
-    let ranked = plan.rank(&viewer, &ws.settings.score, now);
-    let (ranked, _) = lists::here_only(ranked, &mut OtherBranches::new(ws))?;
-    let ready = ranked.iter().take(NAMED).filter_map(|one| plan.tasks.get(&one.id));
+    let ready = offered.iter().take(NAMED).filter_map(|one| plan.tasks.get(&one.id));
     let reviews = reviews::open_reviews(ws, &index, &plan, &viewer)?;
     let awaiting_review = if ws.settings.review.required { index.unreviewed()?.len() } else { 0 };
     let to_review = index.lines(reviews.iter().take(NAMED).copied())?.into_iter().map(|line| OverviewTask {
@@ -115,8 +120,9 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
         awaiting_review,
         agent: me.map(str::to_owned),
         mine: mine.iter().map(|task| view(task)).collect(),
+        other_sessions,
         ready: ready.map(view).collect(),
-        ready_total: ranked.len(),
+        ready_total: offered.len(),
         others: others.iter().take(NAMED).map(|task| view(task)).collect(),
         others_total: others.len(),
         blocked: plan.tasks.values().filter(|task| plan.status(task) == Status::Blocked).count(),

@@ -35,6 +35,7 @@ use crate::model::id::Id;
 use crate::model::job;
 use crate::model::plain::counted;
 use crate::reports::inbox::SentMessage;
+use crate::reports::view::ConflictEnd;
 use crate::runtime::lock::Lock;
 
 pub use edits::{EditRecorded, EditRefused};
@@ -121,8 +122,9 @@ pub struct LosingEdit {
     pub by: String,
     /// The event that loses.
     pub event: Id,
-    /// The command that restores the value.
-    pub restore: String,
+    /// What ends the conflict.
+    #[serde(flatten)]
+    pub end: ConflictEnd,
 }
 
 fn is_unchanged(news: &LeaseNews) -> bool {

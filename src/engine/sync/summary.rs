@@ -16,7 +16,7 @@ use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::plain::inert_in_commit;
 use crate::model::task::{Status, Task};
-use crate::reports::view;
+use crate::reports::view::ConflictEnd;
 use crate::rules::fold::fold;
 use crate::rules::lost::{Counts, lost};
 use crate::store::layout::{entity_below, is_in_archives};
@@ -90,7 +90,8 @@ impl Sync<'_> {
             let before = self.entries(change.task, own)?;
             let known: BTreeSet<Id> = lost(change.task, &before).iter().map(|edit| edit.lost.event).collect();
             let local: BTreeSet<Id> = before.iter().map(|entry| entry.event.id).collect();
-            let all = lost(change.task, &self.entries(change.task, new)?);
+            let after = self.entries(change.task, new)?;
+            let (all, task) = (lost(change.task, &after), fold(change.task, &after).0);
             let counts = Counts::of(&all);
             for edit in all.iter().filter(|edit| local.contains(&edit.lost.event) && !known.contains(&edit.lost.event))
             {
@@ -103,7 +104,7 @@ impl Sync<'_> {
                     now: edit.won.value.clone(),
                     by: edit.won.agent.clone(),
                     event: edit.lost.event,
-                    restore: view::restore_command(edit, counts.is_alone(edit)),
+                    end: ConflictEnd::of(&task, edit, counts.is_alone(edit)),
                 });
             }
         }

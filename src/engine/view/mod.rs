@@ -9,6 +9,7 @@ pub(crate) mod branch_archives;
 pub(crate) mod branches;
 pub(crate) mod claimed_files;
 pub(crate) mod events;
+pub(crate) mod held_task;
 pub(crate) mod history;
 pub(crate) mod landed;
 pub(crate) mod last_scan;

@@ -13,7 +13,7 @@ use super::threads::expire_threads;
 use super::work::assert_again;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, LeaseRecord};
-use crate::model::args::Ref;
+use crate::model::args::{OptionalTaskRef, Ref};
 use crate::model::command::Guard;
 use crate::model::event::{Author, Entity};
 use crate::model::id::Id;
@@ -22,9 +22,10 @@ use crate::model::relationship::RelationType;
 use crate::model::settings::Overlap;
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
+use crate::rules::held::{NamedTask, only_one};
 use crate::rules::lease::{self, Standing};
 use crate::rules::readiness::{
-    Blocker, BlockerRules, BlockerState, Facts, Missing, Reason, add_notes, not_permitted, reasons,
+    Blocker, BlockerRules, BlockerState, Facts, Missing, OpenChildren, Reason, add_notes, not_permitted, reasons,
 };
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
@@ -71,6 +72,15 @@ pub fn permit(stage: &mut dyn Stage, reference: &Ref, guard: &Guard, verb: Verb)
 
 /// As [`permit`], for a task whose id is known.
 pub fn permit_id(stage: &mut dyn Stage, id: Id, guard: &Guard, verb: Verb) -> Result<Permit> {
+    permit_with(stage, id, guard, verb, verb == Verb::Verify)
+}
+
+/// As [`permit_id`], for a change that confirms how the task stands.
+pub fn permit_to_confirm(stage: &mut dyn Stage, id: Id, guard: &Guard, verb: Verb) -> Result<Permit> {
+    permit_with(stage, id, guard, verb, true)
+}
+
+fn permit_with(stage: &mut dyn Stage, id: Id, guard: &Guard, verb: Verb, judges: bool) -> Result<Permit> {
     stage.require(verb)?;
     let task = stage.task(id)?;
     if let Some(expected) = guard.expected_version
@@ -80,21 +90,51 @@ pub fn permit_id(stage: &mut dyn Stage, id: Id, guard: &Guard, verb: Verb) -> Re
             .with(json!({ "task": id, "expected": expected, "actual": task.version }))
             .hint(format!("read it again with agentpm task get {id}")));
     }
-    let finishes = matches!(verb, Verb::Complete | Verb::Cancel);
-    if finishes {
+    if finishes(verb) {
         refuse_finished(stage, id)?;
     }
-    // An event that finishes a task also reports the end to the remote.
-    let ends = finishes || matches!(verb, Verb::Claim | Verb::Archive);
-    let lease = hold(stage, &task, guard, ends, !finishes)?;
+    let lease = hold(stage, &task, guard, (verb, judges))?;
     let permit = Permit { id, lease, why: guard.why.as_ref().map(|w| w.0.clone()) };
     unblock_if_free(stage, id)?;
     expire_threads(stage, id)?;
     Ok(permit)
 }
 
+/// The task that a command means: the one named, or the only one that the actor holds.
+///
+/// Errors: `ERR_AMBIGUOUS_ID` where it holds several; where it holds none, `ERR_LEASE_LOST` if it lost one, else
+/// `ERR_NOT_FOUND`.
+pub fn held_task(stage: &mut dyn Stage, named: &OptionalTaskRef) -> Result<Id> {
+    if let Some(reference) = &named.0 {
+        return stage.task_id(&Ref(reference.clone()));
+    }
+    let held = stage.held()?;
+    if held.is_empty()
+        && let Some(lost) = stage.lost()?
+    {
+        return Err(lost);
+    }
+    let agent = stage.me().agent.clone();
+    only_one(&agent, &held, |id| Ok(NamedTask::new(id, stage.handle(id)?, &stage.task(id)?.fields.title)))
+}
+
+/// As [`permit_id`], for the task named or the one held.
+pub fn permit_held(stage: &mut dyn Stage, named: &OptionalTaskRef, guard: &Guard, verb: Verb) -> Result<Permit> {
+    let id = held_task(stage, named)?;
+    permit_id(stage, id, guard, verb)
+}
+
+fn finishes(verb: Verb) -> bool {
+    matches!(verb, Verb::Complete | Verb::Cancel)
+}
+
 /// The lease for the change; `None` for a task without an owner, or with an override.
-fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool, asserts: bool) -> Result<Option<Lease>> {
+fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, (verb, judges): (Verb, bool)) -> Result<Option<Lease>> {
+    // An event that finishes a task also reports the end to the remote.
+    let ends = finishes(verb) || matches!(verb, Verb::Claim | Verb::Archive);
+    let asserts = !finishes(verb);
+    // Who judges or confirms what others finished need not hear first that it once lost the task.
+    let judges_end = judges && task.status.is_finished();
     let record = stage.lease(task.id)?;
     let me = stage.me().clone();
     let standing = lease::standing(&record, &me, stage.now());
@@ -107,7 +147,7 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool, asserts: 
             renew_on_use(stage, task.id, &lease)?;
             return Ok(Some(lease));
         }
-        Standing::Free if guard.override_reason.is_none() && lease::is_lost(&record, &me) => {
+        Standing::Free if guard.override_reason.is_none() && !judges_end && lease::is_lost(&record, &me) => {
             return Err(lease::lost_and_gone(task.id, &record));
         }
         Standing::Free if ends && guard.override_reason.is_none() && is_behind(stage, &record, task.id)? => {
@@ -280,16 +320,24 @@ pub fn unfinished_children(stage: &mut dyn Stage, id: Id) -> Result<Vec<Id>> {
     OnStage(stage).children(id)
 }
 
+/// The numbers of children that count as unfinished.
+pub fn count_children(stage: &mut dyn Stage, children: &[Id]) -> Result<OpenChildren> {
+    let finished = children.iter().map(|child| Ok(stage.task(*child)?.status.is_finished()));
+    Ok(OpenChildren::count(finished.collect::<Result<Vec<bool>>>()?))
+}
+
 /// Why a task that no agent works on is not ready for the actor, apart from other branches and the remote.
 pub fn unready(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Reason>> {
-    let (blockers, children) = (waits(stage, task)?, unfinished_children(stage, task.id)?);
+    let blockers = waits(stage, task)?;
+    let children = unfinished_children(stage, task.id)?;
+    let children = count_children(stage, &children)?;
     let now = stage.now();
     let lease = stage.lease(task.id)?.lease;
     let parent = holding_parent(&mut OnStage(stage), task.id, now)?;
     let refuses = stage.settings().claim.overlap == Overlap::Refuse;
     let overlaps = if refuses { stage.overlaps(task.id, &task.fields.files)? } else { Vec::new() };
     let lease = lease.as_ref();
-    let facts = Facts { blockers: &blockers, children: children.len() as u64, lease, parent, overlaps: &overlaps };
+    let facts = Facts { blockers: &blockers, children, lease, parent, overlaps: &overlaps };
     let mut reasons = reasons(&task.brief(), facts, &stage.viewer()?, now);
     add_notes(&mut reasons, task);
     Ok(reasons)

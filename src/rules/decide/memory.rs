@@ -133,6 +133,11 @@ impl Plan {
         self.of(id).last().expect("the task has events").event.id
     }
 
+    /// The last event of a type of a task.
+    pub fn newest_of(&self, id: Id, kind: &str) -> Id {
+        self.of(id).filter(|entry| entry.event.payload.kind() == kind).last().expect("the task has one").event.id
+    }
+
     /// Who holds the lease of a task, and its fence.
     pub fn holder(&self, id: Id) -> Option<(String, u64)> {
         let lease = self.leases.get(&id)?.lease.as_ref()?;

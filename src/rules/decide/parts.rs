@@ -6,8 +6,7 @@
 
 use serde_json::Value;
 
-use super::guard::permit_id;
-use super::work::held_task;
+use super::guard::{held_task, permit_id};
 use super::{Subject, decides, index, nothing};
 use crate::error::{Code, Error, Result};
 use crate::model::args::{OptionalTaskRef, Ref};

@@ -21,6 +21,7 @@ use crate::model::task::{Status, Task};
 use crate::rules::event_rules::verb_for;
 use crate::rules::fields;
 use crate::rules::register;
+use crate::rules::review::unmet_criteria;
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
 
@@ -119,13 +120,9 @@ pub fn write_part(stage: &mut dyn Stage, permit: &Permit, register: &str, value:
             let task = stage.task(permit.id)?;
             let unmet: Vec<&str> = task.unmet().collect();
             if *passed && !unmet.is_empty() {
-                return Err(Error::state(format!(
-                    "task {} has {}",
-                    task.id,
-                    super::status::unmet_criteria(unmet.len())
-                ))
-                .with(json!({ "task": task.id, "unmet": unmet }))
-                .hint_command(format!("mark them with agentpm task verify {} --all or --criterion N", task.id)));
+                return Err(Error::state(format!("task {} has {}", task.id, unmet_criteria(unmet.len())))
+                    .with(json!({ "task": task.id, "unmet": unmet }))
+                    .hint_command(format!("mark them with agentpm task verify {} --all or --criterion N", task.id)));
             }
             Payload::TaskVerified(judgement(stage, &task, *passed)?)
         }
@@ -148,10 +145,11 @@ fn put_status(stage: &mut dyn Stage, permit: &Permit, to: Status, owner: Option<
             let change = TaskStatusChanged { changed_at: closed_at, ..move_to(task.status, to) };
             permit.emit(stage, Payload::TaskStatusChanged(change)).map(|_| ())
         }
-        (from, Status::Open | Status::Blocked) if from.is_finished() => open_again(stage, permit),
-        (from, Status::InProgress) if from.is_finished() => {
+        (from, Status::Open | Status::Blocked | Status::InProgress) if from.is_finished() => {
+            // As `task reopen` requires.
+            stage.require(Verb::Update)?;
             open_again(stage, permit)?;
-            begin(stage, permit, owner)
+            if to == Status::InProgress { begin(stage, permit, owner) } else { Ok(()) }
         }
         (Status::Open | Status::Blocked, Status::InProgress) => begin(stage, permit, owner),
         (Status::Open | Status::InProgress, Status::Blocked) => {

@@ -43,6 +43,10 @@ pub fn refuse_unready(stage: &mut dyn Stage, task: &Task, override_reason: Optio
     refuse_withheld(stage, task)?;
     let Some(reason) = reason else { return Ok(()) };
     let hint = match reason {
+        Reason::Children { unfinished: 0, .. } => format!(
+            "another agent judges them first: agentpm ls --parent {} --query is:unreviewed lists them; take other work with agentpm next --claim",
+            task.id
+        ),
         Reason::Children { .. } => "take one of its children: agentpm next --claim".to_owned(),
         Reason::Parked { .. } => format!(
             "take other work with agentpm next --claim; a clearer intent or agentpm task update {} --unpark offers it again",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::guard::{Permit, move_to, permit_id};
+use super::guard::{Permit, move_to, permit_id, permit_to_confirm};
 use super::put::{PutOptions, put, verb, write_part};
 use super::tasks::move_parent;
 use super::{Needs, PlanNeed, Subject, decides};
@@ -55,6 +55,10 @@ fn restore(stage: &mut dyn Stage, c: &ConflictsRestore) -> Result<Subject> {
             .with(json!({ "task": task, "event": event, "fields": names }))
             .hint(format!("it lost {}", names.join(", "))));
     }
+    let now = stage.task(task)?;
+    if let Some(edit) = of_event.iter().filter(named).find(|edit| !edit.is_restorable(&now)) {
+        return Err(refused(&now, edit));
+    }
     for (name, value) in &wanted {
         stage.require(verb(name, value))?;
     }
@@ -66,6 +70,22 @@ fn restore(stage: &mut dyn Stage, c: &ConflictsRestore) -> Result<Subject> {
         e
     })?;
     Ok(Subject::Task(task))
+}
+
+/// The refusal of a value that only another command may write again.
+fn refused(task: &Task, edit: &Lost) -> Error {
+    let (id, event) = (task.id, edit.lost.event);
+    let other = match task.status {
+        Status::Open | Status::Blocked => format!("agentpm claim {id} takes the task"),
+        Status::InProgress => format!("its owner goes on, or releases it: agentpm release {id}"),
+        Status::Completed | Status::Cancelled | Status::Archived => {
+            format!("agentpm task reopen {id} --reason TEXT opens it again")
+        }
+    };
+    let value = quoted(edit.lost.value.as_str().unwrap_or_default());
+    Error::state(format!("task {id} is {}; its {} cannot be restored to {value}", task.status, edit.field))
+        .with(json!({ "task": id, "event": event, "field": edit.field, "status": task.status }))
+        .hint_command(format!("agentpm conflicts keep {event} confirms what counts; {other}"))
 }
 
 /// `conflicts keep`
@@ -88,7 +108,7 @@ fn keep(stage: &mut dyn Stage, c: &ConflictsKeep) -> Result<Subject> {
     }
     let why = c.guard.why.as_ref().map_or_else(|| format!("kept against {event}"), |why| why.0.clone());
     let right = rights.first().copied().unwrap_or(Verb::Update);
-    let permit = permit_id(stage, task, &c.guard, right)?.because(Some(why));
+    let permit = permit_to_confirm(stage, task, &c.guard, right)?.because(Some(why));
     let mut set = Fields::new();
     for name in fields {
         match name.split_once('.').map_or(name, |(begin, _)| begin) {

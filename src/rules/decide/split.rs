@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::guard::permit;
+use super::guard::permit_held;
 use super::parts::progress_add;
 use super::status::return_to_open;
 use super::tasks::{block, create_as};
 use super::{Subject, decides, index};
 use crate::error::{Error, Result};
-use crate::model::args::{Ref, TaskRef, TaskTexts, Text};
+use crate::model::args::{OptionalTaskRef, Ref, TaskTexts, Text};
 use crate::model::command::{Command, Guard, ProgressAdd, TaskBlock, TaskSplit};
 use crate::model::id::Id;
 use crate::model::plan::{PlanTask, flatten};
@@ -28,7 +28,7 @@ const INHERITED: [&str; 3] = ["type", "priority", "labels"];
 
 /// `task split`
 fn split(stage: &mut dyn Stage, c: &TaskSplit) -> Result<Subject> {
-    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Split)?;
+    let permit = permit_held(stage, &c.id, &c.guard, Verb::Split)?;
     let task = stage.task(permit.id)?;
     if task.status.is_finished() {
         return Err(Error::state(format!("task {} is {} and cannot be split", task.id, task.status))
@@ -59,7 +59,8 @@ fn split(stage: &mut dyn Stage, c: &TaskSplit) -> Result<Subject> {
         let by = item.task.blocked_by.iter();
         let by: Vec<Ref> = by.map(|key| Ref(ids.get(key.as_str()).map_or(key.clone(), Id::to_string))).collect();
         if !by.is_empty() {
-            block(stage, &TaskBlock { id: TaskRef(ids[item.key.as_str()].to_string()), by, guard: Guard::default() })?;
+            let id = OptionalTaskRef(Some(ids[item.key.as_str()].to_string()));
+            block(stage, &TaskBlock { id, by, guard: Guard::default() })?;
         }
     }
     Ok(Subject::Batch(done))

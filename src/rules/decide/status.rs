@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::guard::{
-    Permit, move_to, open_blockers, permit, permit_id, refuse_unfit, unblock_if_free, unfinished_children, waits,
+    Permit, count_children, move_to, open_blockers, permit, permit_held, permit_id, refuse_unfit, unblock_if_free,
+    unfinished_children, waits,
 };
 use super::refusals::still_waits;
 use super::{Needs, PlanNeed, Subject, decides, index};
@@ -21,9 +22,10 @@ use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::copies::HAND_EDIT;
 use crate::rules::event_rules::{rights_to, verb_for};
+use crate::rules::held::NamedTask;
 use crate::rules::moves;
-use crate::rules::readiness::waits_words;
-use crate::rules::review::{Unfit, met_words, unfit};
+use crate::rules::readiness::{Blocker, Missing, waits_words};
+use crate::rules::review::{Unfit, met_words, unfit, unmet_criteria};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
 
@@ -195,21 +197,44 @@ pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: 
         ];
         let left = left.into_iter().flatten().collect::<Vec<_>>().join(", ");
         let message = format!("task {} cannot be completed: {left}", task.id);
+        let what_is_left = hint_of_left(stage, &task, &blockers, &children)?;
         let blockers: Vec<Id> = blockers.iter().map(|blocker| blocker.id).collect();
         return Err(Error::state(message)
             .with(json!({ "task": task.id, "blockers": blockers, "children": children, "unmet": unmet }))
-            .hint(match (blockers.is_empty() && children.is_empty(), unmet.is_empty()) {
-                (true, false) => {
-                    let id = task.id;
-                    format!(
-                        "if all criteria hold: agentpm done {id} --all-met; else --met N for each, or --force REASON"
-                    )
-                }
-                _ => "finish these first, or pass --force REASON; --all-met marks all criteria as met".to_owned(),
-            }));
+            .hint(what_is_left));
     }
     permit.give_back(stage)?;
     free_dependents(stage, task.id)
+}
+
+/// What to do before a task can be completed: what awaits a review is finished, and another agent accepts it.
+fn hint_of_left(stage: &mut dyn Stage, task: &Task, blockers: &[Blocker], children: &[Id]) -> Result<String> {
+    let unreviewed = blockers.iter().filter(|blocker| blocker.missing == Missing::Review).map(|blocker| blocker.id);
+    let mut to_review: Vec<Id> = unreviewed.collect();
+    for child in children {
+        to_review.extend(stage.task(*child)?.status.is_finished().then_some(*child));
+    }
+    let mut steps = Vec::new();
+    if let Some(first) = to_review.first() {
+        let by = stage.task(*first)?.completed_by.clone().unwrap_or_else(|| "the one that completed it".into());
+        let handle = stage.handle(*first)?;
+        steps.push(format!("an agent other than {by} accepts {handle} first: agentpm task verify {handle} --accept"));
+    }
+    if blockers.len() + children.len() > to_review.len() {
+        let these = if to_review.is_empty() { "these first" } else { "the others" };
+        steps.push(format!("finish {these}, or pass --force REASON"));
+    }
+    let (id, unmet) = (task.id, task.unmet().next().is_some());
+    match (steps.is_empty(), unmet) {
+        (true, _) => {
+            steps.push(format!(
+                "if all criteria hold: agentpm done {id} --all-met; else --met N for each, or --force REASON"
+            ));
+        }
+        (false, true) => steps.push("--all-met marks all criteria as met".to_owned()),
+        (false, false) => {}
+    }
+    Ok(steps.join("; "))
 }
 
 /// Cancels the open descendants of a task that is about to be cancelled, each as by a command of its own, or leaves them.
@@ -307,10 +332,10 @@ pub fn archive_closed(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
 
 /// `task reopen`
 fn reopen(stage: &mut dyn Stage, c: &TaskReopen) -> Result<Subject> {
-    if c.reason.0.trim().is_empty() {
+    if c.reason.0.0.trim().is_empty() {
         return Err(Error::validation("reopening needs a reason"));
     }
-    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Update)?.because(Some(c.reason.0.clone()));
+    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Update)?.because(Some(c.reason.0.0.clone()));
     let task = stage.task(permit.id)?;
     if !task.status.is_finished() {
         return Err(Error::state(format!("task {} is {}, not closed", task.id, task.status)));
@@ -345,10 +370,14 @@ fn verify(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
     if c.accept || c.reject {
         return review(stage, c);
     }
-    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Verify)?;
+    let marks = c.all || !c.criterion.is_empty();
+    if c.id.0.is_none() && !marks {
+        return Err(unnamed_review(stage)?);
+    }
+    let permit = permit_held(stage, &c.id, &c.guard, Verb::Verify)?;
     let criteria = chosen(&*stage.task(permit.id)?, &c.criterion, c.all)?;
     mark_criteria(stage, &permit, &criteria, !c.unmet)?;
-    if criteria.is_empty() && !c.unmet && !c.all {
+    if !marks && !c.unmet {
         let task = stage.task(permit.id)?;
         if !c.fail {
             refuse_unmet(&task, "or pass --fail")?;
@@ -361,13 +390,33 @@ fn verify(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
     Ok(Subject::Task(permit.id))
 }
 
+/// The refusal of a judgement that names no task: the task that the caller holds is its own work, which another agent judges.
+fn unnamed_review(stage: &mut dyn Stage) -> Result<Error> {
+    let mut held = Vec::new();
+    for id in stage.held()? {
+        held.push(NamedTask::new(id, stage.handle(id)?, &stage.task(id)?.fields.title));
+    }
+    let own = match held.first() {
+        Some(task) => {
+            format!(": you hold {}, which another agent judges once you completed it with agentpm done", task.words())
+        }
+        None => String::new(),
+    };
+    Ok(Error::usage(format!("the task to judge is not named{own}"))
+        .with(json!({ "held": held }))
+        .hint_command("agentpm ls --query is:unreviewed lists what awaits review; agentpm task verify ID --accept"))
+}
+
 /// `task verify --accept` and `--reject`: accepts the completion of a task, or opens the task again for its owner.
 fn review(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
     let why = c.guard.why.as_ref().filter(|why| !why.0.trim().is_empty());
     if c.reject && why.is_none() {
         return Err(Error::validation("a rejection needs a reason").hint("add --why TEXT"));
     }
-    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Verify)?;
+    if c.id.0.is_none() {
+        return Err(unnamed_review(stage)?);
+    }
+    let permit = permit_held(stage, &c.id, &c.guard, Verb::Verify)?;
     let task = stage.task(permit.id)?;
     if task.completion().is_none() {
         return Err(Error::state(format!("task {} is {}, not completed", task.id, task.status))
@@ -446,21 +495,7 @@ fn refuse_open_children(stage: &mut dyn Stage, task: &Task) -> Result<()> {
 
 /// The numbers of unfinished children and of those that await review, as text.
 fn children_words(stage: &mut dyn Stage, children: &[Id]) -> Result<String> {
-    let mut unreviewed = 0;
-    for child in children {
-        unreviewed += usize::from(stage.task(*child)?.status.is_finished());
-    }
-    let unfinished = match children.len() - unreviewed {
-        0 => None,
-        1 => Some("1 unfinished child".to_owned()),
-        n => Some(format!("{n} unfinished children")),
-    };
-    let unreviewed = match unreviewed {
-        0 => None,
-        1 => Some("1 child that awaits review".to_owned()),
-        n => Some(format!("{n} children that await review")),
-    };
-    Ok(unfinished.into_iter().chain(unreviewed).collect::<Vec<_>>().join(", "))
+    Ok(count_children(stage, children)?.words("child", "children"))
 }
 
 /// Refuses to pass a task with unmet criteria.
@@ -487,7 +522,10 @@ pub fn chosen(task: &Task, named: &[String], all: bool) -> Result<Vec<String>> {
             by_number.or_else(by_words).cloned().ok_or_else(|| {
                 Error::not_found(format!("task {} has no acceptance criterion {}", task.id, quoted(name)))
                     .with(json!({ "task": task.id, "acceptance": task.fields.acceptance }))
-                    .hint("name it by its number, from 1, or by its exact text")
+                    .hint(match task.fields.acceptance.is_empty() {
+                        true => format!("it has none yet: agentpm task update {} --add-acceptance TEXT", task.id),
+                        false => "name it by its number, from 1, or by its exact text".to_owned(),
+                    })
             })
         })
         .collect()
@@ -501,9 +539,4 @@ pub fn mark_criteria(stage: &mut dyn Stage, permit: &Permit, criteria: &[String]
         }
     }
     Ok(())
-}
-
-/// The number of unmet criteria, as text.
-pub fn unmet_criteria(n: usize) -> String {
-    format!("{n} unmet {}", if n == 1 { "criterion" } else { "criteria" })
 }

@@ -4,10 +4,12 @@
 
 use serde_json::{Value, json};
 
-use super::guard::{Permit, missing_of, move_to, open_blockers, permit, permit_id, refuse_unfit, unblock_if_free};
+use super::guard::{
+    Permit, missing_of, move_to, open_blockers, permit, permit_held, permit_id, refuse_unfit, unblock_if_free,
+};
 use super::{Subject, decides, index, nothing};
 use crate::error::{Error, Result};
-use crate::model::args::{Ref, TaskRef, Text};
+use crate::model::args::{OptionalTaskRef, Ref, Text};
 use crate::model::command::{Guard, TaskBlock, TaskCreate, TaskRelate, TaskUnblock, TaskUnrelate, TaskUpdate};
 use crate::model::event::Entity;
 use crate::model::field::{FIELDS, Field, Form};
@@ -79,7 +81,7 @@ pub fn create_as(stage: &mut dyn Stage, c: &TaskCreate, id: Option<Id>) -> Resul
     for waits in &c.blocks {
         let by = vec![Ref(id.to_string())];
         let guard = Guard { why: c.why.clone(), ..Guard::default() };
-        block(stage, &TaskBlock { id: TaskRef(waits.0.clone()), by, guard })?;
+        block(stage, &TaskBlock { id: OptionalTaskRef(Some(waits.0.clone())), by, guard })?;
     }
     Ok(Subject::Task(id))
 }
@@ -116,7 +118,7 @@ fn edge(kind: RelationType, from: Id, to: Id, metadata: Value) -> Payload {
 
 /// `task update`
 pub fn update(stage: &mut dyn Stage, c: &TaskUpdate) -> Result<Subject> {
-    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Update)?;
+    let permit = permit_held(stage, &c.id, &c.guard, Verb::Update)?;
     let task = stage.task(permit.id)?;
     let (set, parent) = changes(c, &task, stage.now())?;
     let owner = set.get("owner").cloned();
@@ -291,7 +293,7 @@ pub fn check_no_cycle(stage: &mut dyn Stage, kind: RelationType, from: Id, to: I
 
 /// `task block`
 pub fn block(stage: &mut dyn Stage, c: &TaskBlock) -> Result<Subject> {
-    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Relate)?;
+    let permit = permit_held(stage, &c.id, &c.guard, Verb::Relate)?;
     check_waits(&*stage.task(permit.id)?)?;
     for reference in &c.by {
         let blocker = stage.task_id(reference)?;

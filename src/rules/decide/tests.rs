@@ -372,6 +372,19 @@ mod undo {
     }
 
     #[test]
+    fn undo_of_a_completion_asks_for_the_right_that_reopening_asks_for() {
+        let (mut plan, task) = claimed();
+        plan.accept("ada", "done", json!({ "id": task }));
+        let event = plan.newest_of(task, "TaskStatusChanged");
+        plan.permit("bob", &["claim", "complete", "relate"]);
+        assert_eq!(plan.refusal("bob", "undo", json!({ "event": event })), Code::Unauthorized);
+        assert_eq!(plan.refusal("bob", "task.reopen", json!({ "id": task, "reason": "no" })), Code::Unauthorized);
+        plan.permit("bob", &["claim", "update"]);
+        plan.accept("bob", "undo", json!({ "event": event }));
+        assert_eq!(plan.get(task).status, Status::InProgress);
+    }
+
+    #[test]
     fn undo_of_a_blocker_unblocks() {
         let mut plan = Plan::new();
         let (blocker, task) = (plan.add("first"), plan.add("second"));

@@ -6,9 +6,8 @@
 
 use serde_json::{Value, json};
 
-use super::guard::permit_id;
+use super::guard::{held_task, permit_id};
 use super::parts::{note, words};
-use super::work::held_task;
 use super::{Subject, decides, index};
 use crate::error::{Code, Error, Result};
 use crate::model::args::Ref;

@@ -4,7 +4,7 @@
 
 use serde_json::json;
 
-use super::guard::{move_to, permit_id, refuse_unfit, unblock_if_free};
+use super::guard::{held_task, move_to, permit_id, refuse_unfit, unblock_if_free};
 use super::parts::note;
 use super::refusals::{refuse_elsewhere, refuse_finished, refuse_owned, refuse_unready, refuse_withheld};
 use super::status::{chosen, complete, mark_criteria, return_to_open};
@@ -12,7 +12,7 @@ use super::threads::expire_threads;
 use super::{Needs, PlanNeed, Subject, decides, index, nothing};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, MAX_FENCE, MAX_TTL, SessionStatus};
-use crate::model::args::{Duration, OptionalTaskRef, Ref};
+use crate::model::args::{Duration, Ref};
 use crate::model::command::{Claim, Done, LeaseAcquire, LeaseRelease, LeaseRenew, Release};
 use crate::model::context::ContextType;
 use crate::model::event::{Author, Entity};
@@ -23,7 +23,6 @@ use crate::model::payload::{
 use crate::model::settings::Overlap;
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
-use crate::rules::held::{NamedTask, only_one};
 use crate::rules::lease::{self, Standing};
 use crate::rules::review::{is_worked_on_since, met_words, rejection};
 use crate::rules::roles::Verb;
@@ -283,24 +282,6 @@ fn ttl_ms(stage: &dyn Stage, ttl: Option<Duration>) -> Result<i64> {
             .hint("renew it from time to time; each change that you make in its second half does so too"));
     }
     Ok(millis)
-}
-
-/// The task that a command means: the one named, or the only one that the actor holds.
-///
-/// Errors: `ERR_AMBIGUOUS_ID` where it holds several; where it holds none, `ERR_LEASE_LOST` if it lost one, else
-/// `ERR_NOT_FOUND`.
-pub fn held_task(stage: &mut dyn Stage, named: &OptionalTaskRef) -> Result<Id> {
-    if let Some(reference) = &named.0 {
-        return stage.task_id(&Ref(reference.clone()));
-    }
-    let held = stage.held()?;
-    if held.is_empty()
-        && let Some(lost) = stage.lost()?
-    {
-        return Err(lost);
-    }
-    let agent = stage.me().agent.clone();
-    only_one(&agent, &held, |id| Ok(NamedTask::new(id, stage.handle(id)?, &stage.task(id)?.fields.title)))
 }
 
 /// `done`

@@ -41,6 +41,7 @@ const ROUNDS: usize = 200;
 
 /// Maximum number of abandoned tasks of other clones that are named.
 const MOST_LEFT: usize = 5;
+
 /// Executes a command whose leases the remote `name` confirms.
 ///
 /// Errors: as `write::execute`; `ERR_SYNC` if the settings want confirmation and the remote gives none.
@@ -63,7 +64,7 @@ pub(crate) fn execute_asking<'a>(
         remote: None,
         replies: RemoteReplies::at(ws.env.now()),
         // A claim asks in any case. One that has its turn before it decides need not decide once more for it.
-        turn: matches!(command, Command::Claim(_))
+        turn: matches!(action.command(), Some(Command::Claim(_)))
             .then(|| turn_within(ws, &author.agent, Duration::ZERO).ok())
             .flatten(),
         took_back: false,

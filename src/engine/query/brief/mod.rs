@@ -18,15 +18,13 @@ pub use self::page::LeftOut;
 use self::hold::{Hold, next_steps};
 use self::page::{Draft, Kind, Section};
 use crate::engine::context::Workspace;
+use crate::engine::view::held_task::named_or_held;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::{read, sparse};
 use crate::error::{Error, Result};
-use crate::model::args::Ref;
-use crate::model::id::Id;
 use crate::model::query::Brief;
 use crate::model::task::Status;
-use crate::rules::held::{NamedTask, only_one};
-use crate::store::index::Index;
+use crate::rules::held::NamedTask;
 
 /// Bytes reckoned for a token.
 const BYTES_PER_TOKEN: f64 = 3.5;
@@ -80,10 +78,7 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<BriefPage> {
     sparse::warn_of_left_out(ws);
     // A question about one task does not look at the files of all others.
     let index = read::index_for_write(ws)?;
-    let id = match &q.task_id.0 {
-        Some(reference) => read::resolve(ws, &Ref(reference.clone()))?,
-        None => held(ws, &index)?,
-    };
+    let id = named_or_held(ws, &q.task_id)?;
     let loaded = read::load_task(ws, id)?;
     let (task, entries) = (&loaded.task, &loaded.log.entries);
     let mut elsewhere = OtherBranches::new(ws);
@@ -134,11 +129,4 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<BriefPage> {
         lost_edits_total: (lost_total > lost_edits.len()).then_some(lost_total),
         lost_edits,
     })
-}
-
-/// The one task that the caller holds.
-fn held(ws: &Workspace, index: &Index) -> Result<Id> {
-    let title = |id| Ok(index.task(id)?.map(|task| task.fields.title).unwrap_or_default());
-    let name = |id| Ok(NamedTask::new(id, read::handle(ws, id)?, &title(id)?));
-    only_one(&ws.author()?.agent, &read::held(ws, index)?, name)
 }

@@ -20,14 +20,14 @@ use crate::model::task::Task;
 use crate::model::thread::{Resolved, Thread};
 use crate::reports::event_words::{deed, shortened};
 use crate::reports::extent::beginning;
-use crate::reports::view::{self, TaskView};
+use crate::reports::view::{ConflictEnd, TaskView};
 use crate::rules::lost::{Counts, Lost, lost};
 use crate::rules::review::{met_words, rejection};
 
 const TASK: Kind = Kind { name: "task", heading: "", rank: 0 };
 const FIELDS: Kind = Kind { name: "fields", heading: "", rank: 2 };
 const INTENT: Kind = Kind { name: "intent", heading: "", rank: 1 };
-const ACCEPTANCE: Kind = Kind { name: "acceptance", heading: "\n## Acceptance\n\n", rank: 1 };
+const ACCEPTANCE: Kind = Kind { name: "acceptance", heading: "\n## Acceptance\n\n", rank: 0 };
 const HOLDER: Kind = Kind { name: "holder", heading: "\n## Held by\n\n", rank: 1 };
 const OPEN_STEPS: Kind = Kind { name: "progress", heading: "\n## Progress\n\n", rank: 2 };
 const DONE_STEPS: Kind = Kind { rank: 7, ..OPEN_STEPS };
@@ -54,8 +54,9 @@ pub struct LostEdit {
     pub now: Value,
     /// The author of that value.
     pub by: String,
-    /// The command that restores the value of the caller.
-    pub restore: String,
+    /// What ends the conflict.
+    #[serde(flatten)]
+    pub end: ConflictEnd,
 }
 
 /// What to do.
@@ -112,7 +113,7 @@ fn acceptance(draft: &mut Draft, task: &Task) {
         let mark = if task.met.contains_key(&criteria[n]) { "x" } else { " " };
         let one = format!("{}. [{mark}] {}\n", n + 1, line(&criteria[n]));
         bytes += one.len();
-        if bytes > draft.room / 4 && !shown.is_empty() {
+        if bytes > (draft.room / 4).max(300) && !shown.is_empty() {
             break;
         }
         shown.push((n, one));
@@ -244,7 +245,7 @@ pub(super) fn lost_edits(ws: &Workspace, task: &Task, entries: &[Entry]) -> (Vec
         yours: cut_value(&edit.lost.value),
         now: cut_value(&edit.won.value),
         by: edit.won.agent.clone(),
-        restore: view::restore_command(edit, counts.is_alone(edit)),
+        end: ConflictEnd::of(task, edit, counts.is_alone(edit)),
     };
     (mine.iter().take(MAX_LOST).map(view).collect(), mine.len())
 }
@@ -260,9 +261,9 @@ fn cut_value(value: &Value) -> Value {
 pub(super) fn lost_section(draft: &mut Draft, edits: &[LostEdit]) {
     let value = |value: &Value| line(&one_line(&value.to_string()));
     for edit in edits {
-        let (field, by, restore) = (line(&edit.field), line(&edit.by), line(&edit.restore));
+        let (field, by, end) = (line(&edit.field), line(&edit.by), line(&edit.end.words()));
         let (yours, now) = (value(&edit.yours), value(&edit.now));
-        let text = format!("- {field}: yours {yours}, now {now} by {by}; restore it: {restore}\n");
+        let text = format!("- {field}: yours {yours}, now {now} by {by}; {end}\n");
         draft.push(Section { kind: LOST, text, cut: 0 });
     }
 }

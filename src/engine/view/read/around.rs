@@ -23,8 +23,8 @@ use crate::reports::extent::Extent;
 use crate::reports::ready::{Score, Scored};
 use crate::reports::view::{Around, TaskView};
 use crate::rules::graph::{void_edges, void_pairs};
-use crate::rules::readiness::{self, Blocker, BlockerRules, BlockerState, Facts, Reason};
-use crate::rules::surroundings::{Records, counting, holding_parent, waits};
+use crate::rules::readiness::{self, Blocker, BlockerRules, BlockerState, Facts, OpenChildren, Reason};
+use crate::rules::surroundings::{Records, Surroundings, counting, holding_parent, waits};
 use crate::store::index::Index;
 
 /// A task as JSON with bounded lists and texts.
@@ -151,7 +151,10 @@ fn reasons(
             )?
         }
     };
-    let children = around.children - around.children_done;
+    let children = match index {
+        Some(index) if around.children > around.children_done => open_children(ws, task.id, index)?,
+        _ => OpenChildren::default(),
+    };
     let facts = Facts { blockers: &around.blocked_by, children, lease, parent, overlaps: &around.overlaps };
     let mut reasons = readiness::reasons(&task.brief(), facts, &viewer, ws.env.now());
     readiness::add_notes(&mut reasons, task);
@@ -173,6 +176,15 @@ pub(crate) fn blockers_of_new(ws: &Workspace, task: &Task, written: &BTreeMap<Id
 /// Whether a child counts as unfinished for its parent.
 pub(crate) fn is_open_child(ws: &Workspace, index: &Index, child: Id) -> Result<bool> {
     Ok(readiness::is_open_child(index.blocker(child)?, BlockerRules::of(&ws.settings)))
+}
+
+/// The numbers of the children of a task that count as unfinished, by edges that count.
+fn open_children(ws: &Workspace, id: Id, index: &Index) -> Result<OpenChildren> {
+    let mut finished = Vec::new();
+    for child in Indexed::new(ws, index).children(id)? {
+        finished.push(index.status(child)?.is_some_and(Status::is_finished));
+    }
+    Ok(OpenChildren::count(finished))
 }
 
 /// The tasks of the read model.

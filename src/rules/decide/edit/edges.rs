@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::plain::reference;
 use super::{BLOCKED_BY, Doc, Edit, EditResult, check_entry, guard, list, misfit, unknown_id};
 use crate::error::{Error, Result};
-use crate::model::args::{Object, Ref, TaskRef};
+use crate::model::args::{Object, OptionalTaskRef, Ref, TaskRef};
 use crate::model::command::{TaskBlock, TaskRelate};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{Payload, RelationshipRemoved};
@@ -110,7 +110,8 @@ impl Edit<'_> {
     }
 
     fn block(&mut self, blocker: &Value) -> Result<()> {
-        let block = TaskBlock { id: TaskRef(self.id.to_string()), by: vec![reference(blocker)?], guard: guard() };
+        let block =
+            TaskBlock { id: OptionalTaskRef(Some(self.id.to_string())), by: vec![reference(blocker)?], guard: guard() };
         tasks::block(self.stage, &block).map(|_| ())
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Edit, EditResult, guard, in_quotes, list, misfit, words};
 use crate::error::{Error, Result};
-use crate::model::args::TaskRef;
+use crate::model::args::OptionalTaskRef;
 use crate::model::command::{Command, TaskUpdate};
 use crate::model::field::{Form, field};
 use crate::model::id::{Id, quoted};
@@ -127,7 +127,7 @@ fn as_update(id: Id, args: Value) -> Result<TaskUpdate> {
     let Command::TaskUpdate(mut update) = command else {
         return Err(Error::validation("the edit is not an update"));
     };
-    update.id = TaskRef(id.to_string());
+    update.id = OptionalTaskRef(Some(id.to_string()));
     update.guard = guard();
     Ok(update)
 }
