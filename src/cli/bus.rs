@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::args::Global;
+use super::global::Global;
 use super::options::Bus;
 use super::output::{Form, Output, escape, form};
 use crate::bus::{self, BridgeReport, Bridged, Bridging, StreamLimits};

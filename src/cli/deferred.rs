@@ -6,7 +6,7 @@
 use clap::builder::Resettable;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
 
-use super::args::Global;
+use super::global::Global;
 
 /// The arguments of a command, described when they are needed.
 #[derive(Debug)]

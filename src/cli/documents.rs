@@ -5,7 +5,8 @@
 use clap::{Args as _, CommandFactory as _};
 use serde_json::json;
 
-use super::args::{Cli, Global};
+use super::args::Cli;
+use super::global::Global;
 use super::help;
 use super::options::Schema;
 use super::output::Output;

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::ValueEnum as _;
 use serde_json::json;
 
-use super::args::Global;
+use super::global::Global;
 use super::options::Export;
 use super::output::{Output, escape, for_terminal};
 use crate::api::{self, Answer, Call};

@@ -17,6 +17,16 @@ Texts may be @FILE or - for standard input. An id may be a unique prefix or the 
 Exit codes: 0 success, 1 finding (lint, doctor, check, review), 2 usage, 3 not found, 4 not allowed, 5 conflict or lease,
 6 unauthorized, 7 busy, 8 corrupt, 9 git, 10 disk.";
 
+/// Options that a command lacks, and the command that does it.
+pub const OTHER_OPTIONS: &[(&str, &str)] = &[
+    ("--status", "agentpm task transition ID --status STATUS"),
+    ("--last", "agentpm undo EVENT; agentpm log --limit 5 shows the last events"),
+    ("--review", "agentpm next, which shows reviews first"),
+    ("--reviews", "agentpm next, which shows reviews first"),
+    ("--acceptance-criteria", "--acceptance TEXT"),
+    ("--done", "agentpm done ID"),
+];
+
 /// Commands of other tools, and what does the same here.
 pub const OTHER_WORDS: &[(&[&str], &str)] = &[
     (

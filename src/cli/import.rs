@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Seek as _, copy};
 use std::path::Path;
 
-use super::args::Global;
+use super::global::Global;
 use super::input::read_input;
 use super::options::Import;
 use super::output::Output;

@@ -8,7 +8,7 @@ use std::io::Read as _;
 
 use serde_json::json;
 
-use super::args::Global;
+use super::global::Global;
 use super::options::Lint;
 use super::output::{Output, escape, for_terminal};
 use super::sarif;

@@ -13,6 +13,7 @@ mod diagnostics;
 mod documents;
 mod exchange;
 mod export;
+mod global;
 mod help;
 mod import;
 mod input;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 pub use crate::model::plain::{escape, escape_lines};
 
-use super::args::Global;
+use super::global::Global;
 use crate::error::{Error, Result};
 use crate::model::plain::{code_block, inert_json, inert_lines};
 

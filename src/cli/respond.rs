@@ -6,7 +6,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use serde_json::json;
 
-use super::args::Global;
+use super::global::Global;
 use super::input::MAX_INPUT;
 use super::options::NextArgs;
 use super::output::{Form, Output, form};

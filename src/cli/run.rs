@@ -8,11 +8,12 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use serde_json::json;
 
-use super::args::{Cli, Global, Verb};
+use super::args::{Cli, Verb};
 #[cfg(feature = "bus")]
 use super::bus;
 use super::deferred::Deferred;
 use super::documents::{completions, document, help_on, man, openapi, schema};
+use super::global::Global;
 use super::input::{batch, read_input};
 #[cfg(feature = "mcp")]
 use super::options::Mcp;

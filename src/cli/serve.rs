@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use serde_json::{Value, json};
 
-use super::args::Global;
+use super::global::Global;
 use super::options::Serve;
 use super::output::{Form, Output, escape, form};
 use crate::engine::{Options, Workspace};

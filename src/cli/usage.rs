@@ -47,8 +47,15 @@ pub fn usage(e: &clap::Error, argv: &[OsString]) -> ExitCode {
     print_error(&Error::usage(message).hint(hint), Form::Json, Out::Stdout)
 }
 
-/// Our command for another tool's word.
+/// Our command for another tool's word, or for an option that is a command here.
 fn foreign(e: &clap::Error) -> Option<Error> {
+    if let Some(clap::error::ContextValue::String(word)) = e.get(clap::error::ContextKind::InvalidArg) {
+        let option = word.split('=').next().unwrap_or_default();
+        let (_, ours) = help::OTHER_OPTIONS
+            .iter()
+            .find(|(other, _)| *other == option && e.kind() == clap::error::ErrorKind::UnknownArgument)?;
+        return Some(Error::usage(format!("there is no option {option} here")).hint(format!("use {ours}")));
+    }
     let word = match e.get(clap::error::ContextKind::InvalidSubcommand)? {
         clap::error::ContextValue::String(word) => word.as_str(),
         _ => return None,

@@ -75,7 +75,7 @@ pub enum TaskVerb {
 impl TaskVerb {
     pub fn call(self, full: bool) -> Result<Call> {
         Ok(match self {
-            TaskVerb::Get(Deferred(args)) => Call::Query(Query::TaskGet(TaskGet { full: full, ..args })),
+            TaskVerb::Get(Deferred(args)) => Call::Query(Query::TaskGet(TaskGet { full, ..args })),
             TaskVerb::List(Deferred(args)) => Call::Query(Query::TaskList(args)),
             TaskVerb::Path(Deferred(args)) => Call::Query(Query::TaskPath(args)),
             TaskVerb::Create(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),

@@ -5,7 +5,7 @@
 
 use serde_json::json;
 
-use super::args::Global;
+use super::global::Global;
 use super::next_words::{claimed, next_words, nothing_ready, other_session_lines, ready};
 use super::output::{Form, Output, form};
 use super::report_words::{

@@ -68,7 +68,8 @@ pub fn refusal(task: Id, record: &LeaseRecord, holder: &Lease, me: &Author) -> E
             .with(details);
     match holder.agent == me.agent && !holder.elsewhere {
         true => refusal.hint_command(format!(
-            "another session of yours holds it; if that session is over, run agentpm session end, then agentpm claim {task}"
+            "another session of yours holds it; if that session is over, run agentpm session end{}, then agentpm claim {task}",
+            holder.session.map(|session| format!(" {session}")).unwrap_or_default()
         )),
         false => refusal.hint_other_work(""),
     }

@@ -72,36 +72,26 @@ fn code_of(file: &Path) -> String {
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The modules of the engine that each of them names, with a file that does.
-fn engine_imports() -> BTreeMap<String, BTreeMap<String, String>> {
-    let engine = root().join("src/engine");
+/// The modules of a folder of `src` that each of them names, with a file that does. A module is a folder or a file in it, other than
+/// `mod.rs` and `tests.rs`.
+fn imports_within(folder: &str) -> BTreeMap<String, BTreeMap<String, String>> {
+    let path = root().join("src").join(folder);
+    let module_of = |place: &Path| {
+        let first = place.iter().next()?.to_string_lossy().into_owned();
+        let name = first.strip_suffix(".rs").unwrap_or(&first).to_owned();
+        (name != "mod" && name != "tests").then_some(name)
+    };
+    let whole = format!("crate::{}::", folder.replace('/', "::"));
     let mut imports: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-    for file in files_below(&engine, ".rs") {
-        let place = file.strip_prefix(&engine).unwrap().to_owned();
-        let Some(module) = place.parent().and_then(|folder| folder.iter().next()) else { continue };
-        let module = module.to_string_lossy().into_owned();
+    for file in files_below(&path, ".rs") {
+        let place = file.strip_prefix(&path).unwrap().to_owned();
+        let Some(module) = module_of(&place) else { continue };
+        // Names of its own folder in a file that lies in it, and those of the folder above in one that lies deeper.
+        let (depth, is_head) = (place.iter().count(), place.ends_with("mod.rs"));
+        let up = "super::".repeat(if is_head { depth - 1 } else { depth });
         let code = code_of(&file);
-        let mut named = BTreeSet::new();
-        for part in code.split("crate::engine::").skip(1) {
-            let list = match part.strip_prefix('{') {
-                Some(list) => list.split("};").next().unwrap_or_default(),
-                None => part.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default(),
-            };
-            let mut depth = 0;
-            let mut name = String::new();
-            for c in list.chars().chain([',']) {
-                match c {
-                    '{' => depth += 1,
-                    '}' => depth -= 1,
-                    ',' if depth == 0 => {
-                        named.insert(name.trim().split("::").next().unwrap_or_default().to_owned());
-                        name.clear();
-                    }
-                    c if depth == 0 => name.push(c),
-                    _ => {}
-                }
-            }
-        }
+        let mut named = names_after(&code, &whole);
+        named.extend(names_after(&code.replace(&format!("super::{up}"), ""), &up));
         let of_module = imports.entry(module.clone()).or_default();
         for other in named.into_iter().filter(|other| *other != module && !other.is_empty()) {
             of_module.entry(other).or_insert_with(|| place.display().to_string());
@@ -110,24 +100,60 @@ fn engine_imports() -> BTreeMap<String, BTreeMap<String, String>> {
     imports
 }
 
-#[test]
-fn the_modules_of_the_engine_form_no_cycle() {
-    let imports = engine_imports();
-    assert!(imports.len() > 5, "{imports:?}");
-    let mut left = imports.clone();
-    // Whatever uses only what was taken away before can be taken away.
+/// The names that follow a prefix in code, also in braces.
+fn names_after(code: &str, prefix: &str) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    for part in code.split(prefix).skip(1) {
+        let list = match part.strip_prefix('{') {
+            Some(list) => list.split("};").next().unwrap_or_default(),
+            None => part.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default(),
+        };
+        let mut depth = 0;
+        let mut name = String::new();
+        for c in list.chars().chain([',']) {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    named.insert(name.trim().split("::").next().unwrap_or_default().to_owned());
+                    name.clear();
+                }
+                c if depth == 0 => name.push(c),
+                _ => {}
+            }
+        }
+    }
+    named
+}
+
+/// What is left of modules once all that use only what was taken away before are taken away: the cycles and what uses them.
+fn cycles(mut imports: BTreeMap<String, BTreeMap<String, String>>) -> BTreeMap<String, BTreeMap<String, String>> {
     loop {
-        let free: Vec<String> = left
+        let free: Vec<String> = imports
             .iter()
-            .filter(|(_, uses)| uses.keys().all(|used| !left.contains_key(used)))
-            .map(|(m, _)| m.clone())
+            .filter(|(_, uses)| uses.keys().all(|used| !imports.contains_key(used)))
+            .map(|(module, _)| module.clone())
             .collect();
         if free.is_empty() {
-            break;
+            return imports;
         }
-        free.iter().for_each(|module| drop(left.remove(module)));
+        free.iter().for_each(|module| drop(imports.remove(module)));
     }
-    assert!(left.is_empty(), "these modules of the engine use one another: {left:#?}");
+}
+
+#[test]
+fn modules_that_belong_together_form_no_cycle() {
+    for folder in ["engine", "cli", "rules/decide", "api"] {
+        let imports = imports_within(folder);
+        let uses: usize = imports.values().map(BTreeMap::len).sum();
+        assert!(imports.len() > 5 && uses > 5, "{folder}: {imports:?}");
+        let left = cycles(imports);
+        assert!(left.is_empty(), "these modules of {folder} use one another: {left:#?}");
+    }
+    let of = |uses: &[&str]| uses.iter().map(|used| ((*used).to_owned(), "x.rs".to_owned())).collect();
+    let planted =
+        BTreeMap::from([("a".to_owned(), of(&["b"])), ("b".to_owned(), of(&["a"])), ("c".to_owned(), of(&[]))]);
+    assert_eq!(cycles(planted).len(), 2, "a cycle is found");
 }
 
 #[test]
@@ -149,7 +175,7 @@ fn no_module_is_more_than_a_part_of_the_whole() {
         "client",
     ];
     let modules = modules.map(|module| module.to_owned());
-    let engine = engine_imports().into_keys().map(|module| format!("engine/{module}"));
+    let engine = imports_within("engine").into_keys().map(|module| format!("engine/{module}"));
     for module in modules.into_iter().chain(engine) {
         let nested = if module == "rules" { lines(&root().join("src/rules/decide")) } else { 0 };
         let part = lines(&root().join("src").join(&module)) - nested;

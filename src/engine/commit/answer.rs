@@ -337,7 +337,8 @@ impl Show<'_, '_> {
             agent: before.agent.clone(),
             session: before.session,
             last_sign_at: session.map_or(before.updated_at, |session| session.last_heartbeat_at),
-            lease_expired_at: before.expires_at,
+            // A lease whose session was ended did not last until its time.
+            lease_expired_at: before.expires_at.min(self.ws.env.now()),
         }))
     }
 

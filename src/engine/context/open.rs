@@ -334,11 +334,23 @@ fn copied_store(env: &Env) -> Result<Store> {
         .hint("a plan lives in a git repository: git init, then agentpm init"))
 }
 
-/// What to say where the commit has a store and the work tree has not: a second one must not be created.
+/// What to say where the commit or its fetched upstream has a store and the work tree has not: a second one must not be created.
 pub(crate) fn not_checked_out(repo: &Repo) -> Option<Error> {
     let objects = repo.objects().ok()?;
-    let tree = objects.commit(objects.head().ok()?.commit?).ok()?.tree;
-    objects.item(tree, STORE).ok()??;
+    let has_store = |commit| Some(objects.item(objects.commit(commit).ok()?.tree, STORE).ok()?.is_some());
+    let head = objects.head().ok()?.commit;
+    if head.and_then(has_store) != Some(true) {
+        let branch = repo.head_text().strip_prefix("ref: refs/heads/")?.trim().to_owned();
+        let fetched = |remote: &String| objects.reference(&format!("refs/remotes/{remote}/{branch}"));
+        let remote = objects.remotes().into_iter().find(|remote| fetched(remote).and_then(has_store) == Some(true))?;
+        return Some(
+            Error::new(
+                Code::NoStore,
+                format!("the plan is on {remote}/{branch}, which is not merged into this work tree"),
+            )
+            .hint_command("git pull brings it"),
+        );
+    }
     let hint = match objects.flag("core.sparseCheckout") {
         true => "git sparse-checkout add .agentpm shows it",
         false => "git checkout HEAD -- .agentpm brings it back",

@@ -4,10 +4,14 @@
 //! same.
 //! Leaves to others: files, locks, clocks; it sees the plan through a [`Stage`].
 
+mod around;
 pub mod edit;
+mod expiry;
+mod grants;
 mod guard;
 #[cfg(test)]
 mod memory;
+mod notes;
 mod parts;
 mod put;
 mod refusals;
@@ -23,11 +27,12 @@ mod threads;
 mod undo;
 mod work;
 
-pub use guard::{unblock_freed, unready};
-pub use parts::note;
+pub use around::unready;
+pub use expiry::expire_threads;
+pub use guard::unblock_freed;
+pub use notes::note;
 pub use saga::{Origin, Refusals, SagaEvent, Verdict, undo_all, undo_with};
 pub use tasks::check_no_cycle;
-pub use threads::expire_threads;
 pub use work::confirm_again;
 
 use serde::{Deserialize, Serialize};

@@ -7,22 +7,21 @@
 use serde_json::Value;
 
 use super::guard::{held_task, permit_id};
+use super::notes::{note, words};
 use super::{Subject, decides, index, nothing};
 use crate::error::{Code, Error, Result};
 use crate::model::args::{OptionalTaskRef, Ref};
 use crate::model::command::{
     ContextAdd, ContextRedact, ContextSupersede, Guard, ProgressAdd, ProgressComplete, ProgressReopen,
 };
-use crate::model::event::Entity;
 use crate::model::id::Id;
 use crate::model::payload::{
     ContextAdded, ContextRedacted, ContextSuperseded, Payload, ProgressItemAdded, ProgressItemCompleted,
     ProgressItemReopened,
 };
 use crate::model::plain::is_blank;
-use crate::rules::lease::{self, Standing};
 use crate::rules::roles::Verb;
-use crate::rules::stage::{Draft, Part, Stage};
+use crate::rules::stage::{Part, Stage};
 
 decides! {
     ProgressAdd: nothing => progress_add,
@@ -96,16 +95,6 @@ fn progress_reopen(stage: &mut dyn Stage, c: &ProgressReopen) -> Result<Subject>
     Ok(Subject::Progress(task, vec![item]))
 }
 
-pub fn words(text: &str, what: &str) -> Result<String> {
-    if is_blank(text) {
-        return Err(Error::validation(format!("{what} needs a text")));
-    }
-    if text.contains('\0') {
-        return Err(Error::validation(format!("{what} must not contain a NUL character")));
-    }
-    Ok(text.to_owned())
-}
-
 /// `context add`
 fn context_add(stage: &mut dyn Stage, c: &ContextAdd) -> Result<Subject> {
     stage.require(Verb::Comment)?;
@@ -118,26 +107,6 @@ fn context_add(stage: &mut dyn Stage, c: &ContextAdd) -> Result<Subject> {
     let event = ContextAdded { kind: c.kind, content, metadata, created_at: None };
     let entry = note(stage, task, Payload::ContextAdded(event), None)?;
     Ok(Subject::Context(task, entry))
-}
-
-/// Emits a note: under the actor's lease if there is one, and despite another agent's, unless the actor has not yet learned
-/// that its lease was lost.
-pub fn note(stage: &mut dyn Stage, task: Id, payload: Payload, why: Option<String>) -> Result<Id> {
-    stage.task(task)?;
-    let record = stage.lease(task)?;
-    let me = stage.me().clone();
-    let fence = match lease::standing(&record, &me, stage.now()) {
-        Standing::Mine(lease) | Standing::MineExpired(lease) => Some(lease.fence),
-        Standing::Others(holder) if lease::is_lost(&record, &me) => {
-            stage.warn(format!(
-                "your lease of this task expired and {} took the task over; this note is recorded",
-                holder.agent
-            ));
-            None
-        }
-        _ => None,
-    };
-    stage.emit(Draft { entity: Entity::Task(task), payload, why, fence })
 }
 
 /// `context supersede`

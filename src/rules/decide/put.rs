@@ -6,7 +6,8 @@
 
 use serde_json::{Value, json};
 
-use super::guard::{Permit, move_to, open_blockers, refuse_unfit, unblock_if_free};
+use super::around::{move_to, open_blockers};
+use super::guard::{Permit, refuse_unfit, unblock_if_free};
 use super::refusals::{refuse_bound, refuse_elsewhere};
 use super::status::{archive_closed, cancel, finish, judgement, needs_words, no_way, open_again, return_to_open};
 use super::tasks::{check_owner, is_already, move_parent};

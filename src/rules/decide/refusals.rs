@@ -4,7 +4,7 @@
 
 use serde_json::json;
 
-use super::guard::{unready, waits};
+use super::around::{unready, waits};
 use crate::error::{Code, Error, Result};
 use crate::model::args::Text;
 use crate::model::event::Entity;
@@ -162,7 +162,7 @@ pub fn refuse_owned(stage: &mut dyn Stage, task: &Task, agent: &str) -> Result<(
         .hint(match task.status {
             Status::InProgress => "take other work with agentpm next --claim, or let its owner release it".into(),
             _ => format!(
-                "take other work with agentpm next --claim, or ask {owner}: agentpm thread open {} --no-hold TEXT",
+                "take other work with agentpm next --claim, or ask {owner}: agentpm thread open {0} --no-hold TEXT; where {owner} is gone, agentpm task update {0} --clear owner frees it",
                 task.id
             ),
         })),

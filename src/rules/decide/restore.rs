@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::guard::{Permit, move_to, permit_id, permit_to_confirm};
+use super::around::move_to;
+use super::guard::{Permit, permit_id, permit_to_confirm};
 use super::put::{PutOptions, put, verb, write_part};
 use super::tasks::move_parent;
 use super::{Needs, PlanNeed, Subject, decides};

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::parts::words;
+use super::notes::words;
 use super::{Needs, Subject, decides, nothing};
 use crate::error::{Error, Result};
 use crate::model::agent::Session;

@@ -6,17 +6,15 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::guard::{
-    Permit, count_children, move_to, open_blockers, permit, permit_held, permit_id, refuse_unfit, unblock_if_free,
-    unfinished_children, waits,
-};
+use super::around::{count_children, move_to, open_blockers, unfinished_children, waits};
+use super::guard::{Permit, permit, permit_held, permit_id, refuse_unfit, unblock_if_free};
 use super::refusals::still_waits;
 use super::{Needs, PlanNeed, Subject, decides, index};
 use crate::error::{Code, Error, Result};
 use crate::model::args::{Ref, Text};
 use crate::model::command::{ChildrenOfCancelled, Guard, TaskArchive, TaskReopen, TaskTransition, TaskVerify};
 use crate::model::event::{Entity, Entry};
-use crate::model::id::{Id, quoted};
+use crate::model::id::{HANDLE_MIN, Id, quoted};
 use crate::model::payload::{AcceptanceMet, Payload, TaskArchived, TaskReopened, TaskStatusChanged, TaskVerified};
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
@@ -165,9 +163,18 @@ fn is_typed(stage: &mut dyn Stage, id: Id) -> Result<bool> {
     Ok(last.is_some_and(|e| e.event.why.as_deref() == Some(HAND_EDIT) && e.event.author.agent == me))
 }
 
+/// Warns of discussions that are still open, since what they decide may change what the task asks for.
+fn warn_of_threads(stage: &mut dyn Stage, task: &Task) {
+    for thread in task.threads.values().filter(|thread| thread.holds()) {
+        let handle = thread.id.handle(HANDLE_MIN);
+        stage.warn(format!("its thread {handle} is still open: agentpm thread show {handle}"));
+    }
+}
+
 /// To completed from any status: only with nothing unfinished, or with `force`. `at` is the real time.
 pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: Option<Time>) -> Result<()> {
     let task = stage.task(permit.id)?;
+    warn_of_threads(stage, &task);
     let blockers = waits(stage, &task)?;
     let children = unfinished_children(stage, task.id)?;
     let unmet: Vec<&str> = task.unmet().collect();
@@ -441,6 +448,7 @@ fn review(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
     } else if task.is_unreviewed() {
         refuse_unmet(&task, "or reject it: --reject --why TEXT")?;
         refuse_open_children(stage, &task)?;
+        warn_of_threads(stage, &task);
         let review = judgement(stage, &task, true)?;
         permit.emit(stage, Payload::TaskVerified(review))?;
         free_dependents(stage, task.id)?;

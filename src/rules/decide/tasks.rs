@@ -4,9 +4,8 @@
 
 use serde_json::{Value, json};
 
-use super::guard::{
-    Permit, missing_of, move_to, open_blockers, permit, permit_held, permit_id, refuse_unfit, unblock_if_free,
-};
+use super::around::{missing_of, move_to, open_blockers};
+use super::guard::{Permit, permit, permit_held, permit_id, refuse_unfit, unblock_if_free};
 use super::{Subject, decides, index, nothing};
 use crate::error::{Error, Result};
 use crate::model::args::{OptionalTaskRef, Ref, Text};
@@ -187,11 +186,20 @@ fn changes(c: &TaskUpdate, task: &Task, now: Time) -> Result<(Fields, Change)> {
     Ok((set, parent))
 }
 
+/// Words for no owner, which an update would take for the name of an agent.
+const NOT_AN_OWNER: [&str; 4] = ["none", "null", "nil", "unassigned"];
+
 /// Checks a new owner against the task's requirements, if the task is handed over in progress.
 pub fn check_owner(stage: &mut dyn Stage, task: &Task, owner: Option<&Value>) -> Result<()> {
     match owner {
         Some(Value::String(name)) => {
             check_agent_name(name)?;
+            if NOT_AN_OWNER.contains(&name.as_str()) {
+                return Err(Error::validation(format!("{} is not an agent", quoted(name))).hint_command(format!(
+                    "agentpm task update {} --clear owner leaves it without an owner",
+                    task.id
+                )));
+            }
             let is_new = task.status == Status::InProgress && task.owner.as_ref() != Some(name);
             if is_new { refuse_unfit(stage, task, name) } else { Ok(()) }
         }

@@ -379,6 +379,7 @@ mod undo {
         plan.permit("bob", &["claim", "complete", "relate"]);
         assert_eq!(plan.refusal("bob", "undo", json!({ "event": event })), Code::Unauthorized);
         assert_eq!(plan.refusal("bob", "task.reopen", json!({ "id": task, "reason": "no" })), Code::Unauthorized);
+        plan.permit("ada", &["claim"]);
         plan.permit("bob", &["claim", "update"]);
         plan.accept("bob", "undo", json!({ "event": event }));
         assert_eq!(plan.get(task).status, Status::InProgress);

@@ -14,7 +14,7 @@ use crate::model::id::Id;
 use crate::model::payload::{ContextAdded, ContextSuperseded, Payload, ProgressItemCompleted, ProgressItemReopened};
 use crate::rules::copies::HAND_EDIT;
 use crate::rules::decide::Subject;
-use crate::rules::decide::parts;
+use crate::rules::decide::{notes, parts};
 use crate::rules::roles::Verb;
 
 const PROGRESS: &str = "progress";
@@ -138,9 +138,9 @@ impl Edit<'_> {
         if !(metadata.is_null() || metadata.is_object()) {
             return Err(Error::validation("metadata must be a mapping of names to values"));
         }
-        let content = parts::words(&content, "a context entry")?;
+        let content = notes::words(&content, "a context entry")?;
         let added = ContextAdded { kind, content, metadata, created_at: None };
-        parts::note(self.stage, self.id, Payload::ContextAdded(added), Some(HAND_EDIT.into())).map(|_| ())
+        notes::note(self.stage, self.id, Payload::ContextAdded(added), Some(HAND_EDIT.into())).map(|_| ())
     }
 
     /// Supersedes an entry with a newer one that has the new text.
@@ -153,7 +153,7 @@ impl Edit<'_> {
             return Err(Error::validation(format!("{key} of a context entry cannot be changed"))
                 .hint("restore the old value; a new text under content makes a newer entry"));
         }
-        let content = parts::words(&said(new.get("content"))?, "a context entry")?;
+        let content = notes::words(&said(new.get("content"))?, "a context entry")?;
         self.stage.require(Verb::Comment)?;
         let id: Id = was["id"].as_str().unwrap_or_default().parse()?;
         let task = self.stage.task(self.id)?;
@@ -164,9 +164,9 @@ impl Edit<'_> {
         }
         let added = ContextAdded { kind: known.kind, content, metadata: Value::Null, created_at: None };
         let why = Some(HAND_EDIT.to_owned());
-        let by = parts::note(self.stage, self.id, Payload::ContextAdded(added), why.clone())?;
+        let by = notes::note(self.stage, self.id, Payload::ContextAdded(added), why.clone())?;
         let superseded = Payload::ContextSuperseded(ContextSuperseded { entry: id, by });
-        parts::note(self.stage, self.id, superseded, why).map(|_| ())
+        notes::note(self.stage, self.id, superseded, why).map(|_| ())
     }
 }
 
@@ -201,7 +201,7 @@ pub fn step(item: &Value) -> Result<(String, bool)> {
         }
         other => (said(Some(other))?, false),
     };
-    Ok((parts::words(&content, "a progress item")?, completed))
+    Ok((notes::words(&content, "a progress item")?, completed))
 }
 
 /// The boolean that a person means.
