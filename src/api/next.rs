@@ -43,7 +43,8 @@ pub fn show(ws: &Workspace, asked: &Next) -> Result<Answered> {
 
 /// The answer with the tasks that the caller has in progress in other sessions.
 fn with_other_sessions(ws: &Workspace, mut answered: Answered) -> Result<Answered> {
-    let others = retry_on_damaged_index(ws, || liveness::other_sessions(ws, &read::index(ws)?))?;
+    // The files were compared with the index for the answer; this asks about the tasks of one agent.
+    let others = retry_on_damaged_index(ws, || liveness::other_sessions(ws, &read::index_for_write(ws)?))?;
     let next = match &mut answered.data {
         Answer::Next(next) => next.as_mut(),
         Answer::Changed(Changed::Claimed(next)) => Some(next),

@@ -98,6 +98,11 @@ pub fn read(runtime: &Dir, agent: &str) -> Found {
     }
 }
 
+/// Whether an agent has a record, which grows with the plan, without reading it.
+pub fn has_begun(runtime: &Dir, agent: &str) -> bool {
+    matches!(runtime.kind(path(agent)), Ok(Some(_)))
+}
+
 /// The agents that have a record.
 ///
 /// Errors: `ERR_IO`.

@@ -228,7 +228,7 @@ pub(crate) fn count_since_last_look(ws: &Workspace) -> Result<Option<u64>> {
     let (me, journals) = (receiver(ws)?, journals(ws)?);
     let mut arrived = Arrived::default();
     arrived.read(ws, &me, &journals, known.end)?;
-    if arrived.brought_by_git && known_record(ws).is_some() {
+    if arrived.brought_by_git && record::has_begun(ws) {
         // The last look counted some of it by its logs.
         return with_view(ws, |view| count(ws, view));
     }
@@ -240,7 +240,7 @@ pub(crate) fn count_since_last_look(ws: &Workspace) -> Result<Option<u64>> {
         }
     };
     let unread = known.unread + more;
-    if known_record(ws).is_none() {
+    if !record::has_begun(ws) {
         record::note(ws, &UnreadCount { unread, placed: unread, end: arrived.end });
     }
     Ok(some(unread))

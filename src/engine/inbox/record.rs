@@ -24,6 +24,11 @@ use crate::runtime::lock::Lock;
 /// The lock for changes of the records.
 const LOCK: &str = "inbox";
 
+/// Whether the inbox of the caller has begun.
+pub(super) fn has_begun(ws: &Workspace) -> bool {
+    ws.runtime().zip(ws.agent_name()).is_some_and(|(runtime, agent)| inbox::has_begun(runtime, &agent))
+}
+
 /// The record of the caller, where its inbox has begun and can be read.
 pub(crate) fn known_record(ws: &Workspace) -> Option<InboxRecord> {
     match inbox::read(ws.runtime()?, &ws.agent_name()?) {
@@ -117,9 +122,13 @@ fn without_older(ws: &Workspace, record: InboxRecord, view: &PlanInView<'_>, fir
         return Ok(record);
     }
     let is_older = |one: &&Unread| one.notice.event.is_some_and(|event| older.contains(&event));
-    let known: Vec<String> = look(ws, &record, view)?.items.iter().filter(is_older).map(|one| one.id.clone()).collect();
-    let mut record = record;
-    record.acknowledge(known, |_| true);
+    let look = look(ws, &record, view)?;
+    let (known, unread): (Vec<_>, Vec<_>) = look.items.iter().partition(is_older);
+    // Past all that is known, so that no later look reads the whole plan in the journal again.
+    let mut record = moved(&record, &look, &known, &unread);
+    if unread.iter().any(|one| one.place.is_some()) {
+        record.acknowledge(known.iter().map(|one| one.id.clone()), |_| true);
+    }
     Ok(record)
 }
 
