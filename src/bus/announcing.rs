@@ -21,6 +21,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// After a look the bridge rests so many times as long as the look took.
 const REST: u32 = 4;
 
+/// When it was looked, at which marks of the journal and of git.
+type Looked = (Instant, Option<Mark>, Option<(Mark, String)>);
+
 /// What the last look found.
 #[derive(Default)]
 struct Known {
@@ -28,7 +31,7 @@ struct Known {
     /// The tasks whose offers this bridge made.
     offered: BTreeSet<Id>,
     has_queue: bool,
-    looked: Option<(Instant, Option<Mark>, Option<(Mark, String)>)>,
+    looked: Option<Looked>,
     wakeup: Option<Wakeup>,
 }
 
@@ -81,9 +84,7 @@ impl Bridge {
         }
         let journal = ws.runtime().and_then(|runtime| runtime.mark(JOURNAL).ok().flatten());
         let git = git_mark(&ws);
-        let is_same = |(at, was, git_was): &(Instant, Option<Mark>, Option<(Mark, String)>)| {
-            at.elapsed() < LOOK_EVERY && *was == journal && *git_was == git
-        };
+        let is_same = |(at, was, git_was): &Looked| at.elapsed() < LOOK_EVERY && *was == journal && *git_was == git;
         if known.looked.as_ref().is_some_and(is_same) {
             return Ok(Ok(()));
         }

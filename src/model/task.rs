@@ -202,6 +202,9 @@ pub struct Task {
     /// The agent that completed it, while it is completed and not archived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_by: Option<String>,
+    /// The event that completed it, likewise. An event that repeats the status of a completed task is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<Id>,
     /// When it was cancelled.
     pub cancelled_at: Option<Time>,
     /// When it was archived.
@@ -262,6 +265,7 @@ impl Task {
             owner: None,
             completed_at: None,
             completed_by: None,
+            completion: None,
             cancelled_at: None,
             archived_at: None,
             created_at: Time::default(),
@@ -327,8 +331,7 @@ impl Task {
 
     /// The event that completed it, while it is completed and not archived.
     pub fn completion(&self) -> Option<Id> {
-        let status = self.stamps.get("status").filter(|_| self.completed_by.is_some());
-        status.map(|stamp| stamp.id)
+        self.completion
     }
 
     /// Whether it is completed, and no other agent than the one that completed it accepted that.

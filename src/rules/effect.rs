@@ -162,11 +162,16 @@ fn status_changed(task: &mut Task, event: &Event, p: &payload::TaskStatusChanged
 /// Sets the status of an event, and the times that depend on it.
 pub fn set_status(task: &mut Task, event: &Event) {
     (task.completed_at, task.cancelled_at, task.archived_at) = (None, None, None);
-    task.completed_by = None;
+    let completed = (task.completed_by.take(), task.completion.take());
     if let Payload::TaskStatusChanged(p) = &event.payload {
         let at = p.changed_at.unwrap_or(event.at);
         task.completed_at = (p.to == Status::Completed).then_some(at);
-        task.completed_by = (p.to == Status::Completed).then(|| event.author.agent.clone());
+        // Who repeats the status of a completed task has not completed it, and its review stands.
+        (task.completed_by, task.completion) = match (p.from, p.to) {
+            (Status::Completed, Status::Completed) => completed,
+            (_, Status::Completed) => (Some(event.author.agent.clone()), Some(event.id)),
+            _ => (None, None),
+        };
         task.cancelled_at = (p.to == Status::Cancelled).then_some(at);
     }
     if let Payload::TaskArchived(p) = &event.payload {

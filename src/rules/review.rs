@@ -87,6 +87,8 @@ pub fn was_never_accepted(log: &[Entry], counts: impl Fn(Id) -> bool) -> bool {
     events().any(completes) && !events().any(|event| accepts(event) || ends(event))
 }
 
+/// Whether an event completes a task, and does not repeat that it is completed.
 fn completes(event: &Event) -> bool {
-    matches!(&event.payload, Payload::TaskStatusChanged(p) if p.to == Status::Completed)
+    let Payload::TaskStatusChanged(p) = &event.payload else { return false };
+    p.to == Status::Completed && p.from != Status::Completed
 }

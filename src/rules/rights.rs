@@ -158,6 +158,9 @@ impl<'a> RightsCheck<'a> {
         let before = self.before.get(&event.id).filter(|_| !self.command(event).imports)?;
         let (to, is_made) = match &event.payload {
             Payload::TaskStatusChanged(p) if p.to == before.status && p.to != Status::InProgress => {
+                if p.to == Status::Completed && p.from != before.status {
+                    return Some(format!("completes {}, which was completed", event.entity));
+                }
                 let owner = p.owner.as_ref().is_some_and(|owner| *owner != before.owner);
                 let at =
                     p.changed_at.is_some_and(|at| before.times != (Some(at), None) && before.times != (None, Some(at)));

@@ -504,6 +504,53 @@ fn the_gate_judges_a_new_event_in_an_archive() {
     assert_eq!(review["items"].as_array().unwrap().len(), 1, "{review}");
 }
 
+/// A repository where eve may do nothing, on a branch of its own.
+fn without_rights_for_eve() -> (Sandbox, String) {
+    let room = Sandbox::new();
+    room.run(&["agent", "register", "--name", "ada", "--role", "planner"]).data();
+    room.run(&["agent", "register", "--name", "eve", "--role", "reader"]).data();
+    let task = room.task("in its folder", &[]);
+    let roles = "agents:\n  ada: {perms: [admin]}\nroles:\n  reader: {perms: []}\n";
+    fs::write(room.store().join("roles.yml"), roles).unwrap();
+    commit(&room, "roles");
+    branch(&room, "work");
+    (room, task)
+}
+
+#[test]
+fn the_gate_judges_a_line_in_an_archive_of_a_task_that_has_its_folder() {
+    let (room, task) = without_rights_for_eve();
+    fs::remove_file(room.store().join("roles.yml")).unwrap();
+    room.run_as("eve", &["cancel", &task, "--why", "mine"]).data();
+    let log = fs::read_to_string(room.log_of(&task)).unwrap();
+    let (before, late) = log.trim_end().rsplit_once('\n').unwrap();
+    room.git(&["checkout", "-q", "--", "."]).text();
+    fs::write(room.log_of(&task), format!("{before}\n")).unwrap();
+    fs::create_dir_all(room.store().join("archive")).unwrap();
+    fs::write(room.store().join("archive/2026-03.jsonl"), format!("{late}\n")).unwrap();
+    room.git(&["add", "-A"]).text();
+    let staged = room.run(&["lint", "--staged"]);
+    assert!(codes(&staged).contains(&"not-permitted".to_owned()) && staged.code == 1, "{staged:?}");
+    commit(&room, "late");
+    let answer = room.run(&["lint", "--base", "main"]);
+    assert!(codes(&answer).contains(&"not-permitted".to_owned()) && answer.code == 1, "{answer:?}");
+}
+
+#[test]
+fn the_gate_finds_a_task_that_is_recorded_as_dropped_and_is_there() {
+    let (room, task) = without_rights_for_eve();
+    fs::create_dir_all(room.store().join("archive")).unwrap();
+    let record = json!({"archive": "archive/2026-03.jsonl", "at": "2026-11-20T10:00:00Z", "by": "ada", "events": 1,
+        "bytes": 1, "sha256": "00", "tasks": [task]});
+    fs::write(room.store().join("archive/dropped.jsonl"), format!("{record}\n")).unwrap();
+    commit(&room, "drop");
+    let answer = room.run(&["lint", "--base", "main"]);
+    assert!(codes(&answer).contains(&"log-rewritten".to_owned()) && answer.code == 1, "{answer:?}");
+    assert!(answer.stdout.contains("records it as dropped"), "{answer:?}");
+    let review = room.run(&["review", "main..work"]);
+    assert!(review.stdout.contains("records it as dropped"), "{review:?}");
+}
+
 #[test]
 fn a_staged_task_may_name_an_archived_one() {
     let closed = Closed::new();

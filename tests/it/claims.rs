@@ -820,6 +820,7 @@ fn a_deleted_record_still_counts_for_fences() {
 #[test]
 fn work_ends_when_another_clone_had_the_task() {
     let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["task", "verify", &task, "--criterion", "1"]).data();
     let clock = clones.room.beside("clock");
     std::fs::write(&clock, "2026-11-20T10:00:00Z").unwrap();
     let mut command = clones.room.agentpm_in(&clones.dir("ann"));

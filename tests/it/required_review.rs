@@ -108,6 +108,44 @@ fn no_agent_reviews_its_own_work() {
 }
 
 #[test]
+fn who_repeats_a_completion_has_not_completed_the_task() {
+    let (room, first, second) = completed("");
+    let log = fs::read_to_string(room.log_of(&first)).unwrap();
+    let entries: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (last, completion) =
+        (entries.last().unwrap(), entries.iter().rfind(|e| e["payload"]["to"] == "completed").unwrap());
+    let event = |id: &str, lamport: u64, parent: &Value, kind: &str, agent: &str, payload: Value| {
+        json!({"v": 1, "id": id, "lamport": last["lamport"].as_u64().unwrap() + lamport, "type": kind,
+            "entity": last["entity"], "parents": [parent], "agent": agent, "at": "2026-11-20T10:00:00Z", "payload": payload})
+    };
+    let repeats = "01M7W6C380REPEATS000000001";
+    // carl repeats the status, so that ada could judge a completion by carl.
+    let again =
+        event(repeats, 1, &last["id"], "TaskStatusChanged", "carl", json!({"from": "completed", "to": "completed"}));
+    let own = event(
+        "01M7W6C380REPEATS000000002",
+        2,
+        &json!(repeats),
+        "TaskVerified",
+        "ada",
+        json!({"passed": true, "completion": repeats}),
+    );
+    fs::write(room.log_of(&first), format!("{log}{again}\n{own}\n")).unwrap();
+    assert_eq!(room.get(&second)["status"], "blocked");
+    // The review of the completion itself stands beside the repetition.
+    let accepted = event(
+        "01M7W6C380REPEATS000000003",
+        2,
+        &json!(repeats),
+        "TaskVerified",
+        "bob",
+        json!({"passed": true, "completion": completion["id"]}),
+    );
+    fs::write(room.log_of(&first), format!("{log}{again}\n{accepted}\n")).unwrap();
+    assert_eq!(room.get(&second)["ready"], true, "{}", room.get(&second));
+}
+
+#[test]
 fn only_a_completed_task_is_judged() {
     let room = Sandbox::new();
     configure(&room, "");

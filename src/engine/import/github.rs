@@ -42,8 +42,8 @@ pub(crate) fn parse(text: &str) -> Result<PackedImport> {
             Err(e) => return Err(whole().err().unwrap_or_else(|| unreadable("the list of issues", e))),
         };
         for (index, issue) in issues.into_iter().enumerate() {
-            let issue = json::parse(issue.get())
-                .or_else(|e| Err(whole().err().unwrap_or_else(|| unreadable("an issue", e))))?;
+            let issue =
+                json::parse(issue.get()).map_err(|e| whole().err().unwrap_or_else(|| unreadable("an issue", e)))?;
             reader.issue(format!("issues[{index}]"), issue)?;
         }
     } else {

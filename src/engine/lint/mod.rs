@@ -12,6 +12,7 @@ pub(crate) mod changed;
 mod claimed;
 mod completed;
 pub(crate) mod dropped;
+mod false_drops;
 pub(crate) mod fence;
 pub(crate) mod files;
 pub(crate) mod fix;
@@ -134,6 +135,7 @@ const CHECKS: &[Check] = &[
     Check::Plan(across::check),
     Check::Branch(trailers::check),
     Check::Branch(completed::check),
+    Check::Branch(false_drops::check),
     Check::Plan(lines::check),
 ];
 

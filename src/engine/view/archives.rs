@@ -11,10 +11,13 @@ use crate::error::{Code, Error, Result};
 use crate::git::{Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry, parse_line, written_id};
 use crate::model::id::Id;
-use crate::store::archive::{Place, entries_in, places, places_of};
+use crate::store::archive::{Place, archived_now, entries_in, places, places_of};
 use crate::store::archive_form::without;
-use crate::store::layout::{ARCHIVE, LOG, home, is_archive};
+use crate::store::layout::{ARCHIVE, LOG, Store, home, is_archive};
 use crate::store::log::Log;
+
+/// The largest archive that is compared with one of a commit, in bytes.
+const MAX_ARCHIVE: u64 = 512 * 1024 * 1024;
 
 /// The most bytes of archives that stay in memory.
 const MAX_HELD: usize = 64 * 1024 * 1024;
@@ -184,6 +187,26 @@ impl TreeArchives {
                     tasks.insert(*task);
                 }
             }
+        }
+        Ok(tasks)
+    }
+
+    /// The tasks with lines in archives that are not byte for byte those of a store's folder.
+    ///
+    /// Errors: `ERR_GIT` if an object cannot be read, `ERR_IO` if a file cannot be.
+    pub fn differing_from(&self, objects: &Objects, store: &Store) -> Result<BTreeSet<Id>> {
+        let (here, mut tasks) = (archived_now(store)?, BTreeSet::new());
+        let mut same = BTreeSet::new();
+        for archive in &here.archives {
+            let bytes = store.dir.read(&archive.path, MAX_ARCHIVE);
+            let bytes = bytes.map_err(|e| Error::io("read", &store.path().join(&archive.path), &e))?;
+            match self.blobs.get(&archive.path) {
+                Some(blob) if objects.name_of(&bytes)? == *blob => drop(same.insert(&archive.path)),
+                _ => tasks.extend(archive.tasks()),
+            }
+        }
+        for (_, blob) in self.blobs.iter().filter(|(path, _)| !same.contains(path)) {
+            tasks.extend(self.places(objects, *blob)?.iter().map(|place| place.task));
         }
         Ok(tasks)
     }

@@ -220,7 +220,10 @@ impl PlanAt<'_> {
                     || repo.objects_for_many(),
                     |objects, id| Ok(!pending.contains_key(id) && is_same(self.ws, objects, &shards, *id)?),
                 )?;
-                Ok(all.into_iter().zip(same).filter(|(_, same)| !same).map(|(id, _)| id).collect())
+                let mut tasks: BTreeSet<Id> =
+                    all.into_iter().zip(same).filter(|(_, same)| !same).map(|(id, _)| id).collect();
+                tasks.extend(tree.archives.differing_from(&tree.objects, &self.ws.store)?);
+                Ok(tasks)
             }
         }
     }
