@@ -162,7 +162,7 @@ pub fn refuse_owned(stage: &mut dyn Stage, task: &Task, agent: &str) -> Result<(
         .hint(match task.status {
             Status::InProgress => "take other work with agentpm next --claim, or let its owner release it".into(),
             _ => format!(
-                "take other work with agentpm next --claim, or ask {owner}: agentpm thread open {0} --no-hold TEXT; where {owner} is gone, agentpm task update {0} --clear owner frees it",
+                "take other work with agentpm next --claim; where {owner} is gone, free it with agentpm task update {0} --clear owner; or ask {owner}: agentpm thread open {0} --no-hold TEXT",
                 task.id
             ),
         })),
