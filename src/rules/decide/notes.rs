@@ -35,7 +35,7 @@ pub fn note(stage: &mut dyn Stage, task: Id, payload: Payload, why: Option<Strin
             ));
             None
         }
-        _ => None,
+        Standing::Others(_) | Standing::OthersExpired(_) | Standing::Free => None,
     };
     stage.emit(Draft { entity: Entity::Task(task), payload, why, fence })
 }

@@ -85,14 +85,14 @@ fn an_agent_hears_only_what_concerns_it_on_the_subject_of_its_inbox() {
         let all = nats.client().all(&stream(&nats));
         all.into_iter().filter(|(subject, _)| subject.contains(".inbox.")).collect::<Vec<_>>()
     };
-    wait_for("bob is told", || !heard().is_empty());
+    wait_for("bob hears of it", || !heard().is_empty());
     let (subject, body) = heard().remove(0);
     assert!(subject.ends_with(".inbox.bob"), "{subject}");
     let item: Value = serde_json::from_slice(&body).expect("an item");
     let unread = clones.run("bob", &["inbox"]).data()["items"].clone();
     assert_eq!(unread.as_array().unwrap(), &[item], "the same item as the inbox shows");
     clones.run("ada", &["broadcast", "--body", "to ben", "--to", "ben"]).data();
-    wait_for("ben is told", || heard().len() == 2);
+    wait_for("ben hears of it", || heard().len() == 2);
     assert!(heard()[1].0.ends_with(".inbox.ben"), "bob hears nothing of it: {:?}", heard());
     wait_for("announcements are no events to take in", || {
         let bus = clones.run("ada", &["status"]).data()["bus"].clone();
@@ -121,6 +121,6 @@ fn settings_that_changed_upstream_are_announced_and_the_other_clones_fetch_them(
     assert_ne!(clones.git("bob", &["rev-parse", "HEAD"]).text(), pushed, "the work tree is not touched");
     wait_for("both know the same", || noted("ada") == noted("bob"));
     let all = nats.client().all(&stream(&nats));
-    let told = all.iter().filter(|(subject, _)| subject.ends_with(".system.CONFIG")).count();
-    assert_eq!(told, 1, "it is announced once");
+    let announced = all.iter().filter(|(subject, _)| subject.ends_with(".system.CONFIG")).count();
+    assert_eq!(announced, 1, "it is announced once");
 }

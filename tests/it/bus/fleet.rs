@@ -61,9 +61,9 @@ impl Agent {
     }
 }
 
-/// What agents were told.
+/// The answers that agents got.
 #[derive(Default)]
-struct Told {
+struct Answers {
     /// Task and agent of each confirmed claim.
     confirmed: Mutex<Vec<(String, String)>>,
     /// Task and agent of each acknowledged completion.
@@ -72,10 +72,10 @@ struct Told {
     unconfirmed: AtomicUsize,
 }
 
-fn work(mut agent: Agent, told: &Told, is_over: &AtomicBool) {
+fn work(mut agent: Agent, answers: &Answers, is_over: &AtomicBool) {
     while !is_over.load(Ordering::SeqCst) {
         let Some(next) = agent.run(&["next", "--claim", "--full", "--json"]) else {
-            told.killed.fetch_add(1, Ordering::SeqCst);
+            answers.killed.fetch_add(1, Ordering::SeqCst);
             continue;
         };
         // A busy store, or a lease that was lost, is no fault.
@@ -90,13 +90,13 @@ fn work(mut agent: Agent, told: &Told, is_over: &AtomicBool) {
             continue;
         };
         match &got["lease"]["confirmed"] {
-            Value::Bool(true) => told.confirmed.lock().unwrap().push((task.clone(), agent.name.clone())),
-            Value::Bool(false) => drop(told.unconfirmed.fetch_add(1, Ordering::SeqCst)),
+            Value::Bool(true) => answers.confirmed.lock().unwrap().push((task.clone(), agent.name.clone())),
+            Value::Bool(false) => drop(answers.unconfirmed.fetch_add(1, Ordering::SeqCst)),
             _ => {}
         }
         match agent.run(&["done", &task, "--force", "tried"]) {
-            None => drop(told.killed.fetch_add(1, Ordering::SeqCst)),
-            Some(done) if done.code == 0 => told.ended.lock().unwrap().push((task, agent.name.clone())),
+            None => drop(answers.killed.fetch_add(1, Ordering::SeqCst)),
+            Some(done) if done.code == 0 => answers.ended.lock().unwrap().push((task, agent.name.clone())),
             Some(_) => {}
         }
     }
@@ -138,7 +138,7 @@ fn a_fleet_loses_nothing_and_confirms_no_task_twice_whatever_breaks() {
     let proxies: Vec<Proxy> = names.iter().map(|_| Proxy::to(nats.port)).collect();
     let bridge = |n: usize| Bridge::start_at(&clones, names[n], &proxies[n].url(), &[]);
     let mut bridges: Vec<Option<Bridge>> = (0..names.len()).map(|n| Some(bridge(n))).collect();
-    let (told, is_over) = (Told::default(), AtomicBool::new(false));
+    let (answers, is_over) = (Answers::default(), AtomicBool::new(false));
     let begun = Instant::now();
     let most = Duration::from_secs(if plays_all() { 3_600 } else { 120 });
     let mut broken = [0; 4];
@@ -147,8 +147,8 @@ fn a_fleet_loses_nothing_and_confirms_no_task_twice_whatever_breaks() {
             let (name, clone) = (format!("a{n}"), n / agents_n);
             let (dir, url, home) = (clones.dir(names[clone]), proxies[clone].url(), clones.room.home());
             let agent = Agent { name, dir, url, home, chance: Chance(seed ^ n as u64) };
-            let (told, is_over) = (&told, &is_over);
-            scope.spawn(move || work(agent, told, is_over));
+            let (answers, is_over) = (&answers, &is_over);
+            scope.spawn(move || work(agent, answers, is_over));
         }
         while statuses(&clones, names[0])["completed"] != json!(tasks) && begun.elapsed() < most {
             std::thread::sleep(Duration::from_millis(300 + chance.below(700)));
@@ -190,7 +190,7 @@ fn a_fleet_loses_nothing_and_confirms_no_task_twice_whatever_breaks() {
         assert!(begun.elapsed() < 2 * most, "SEED={seed}: the clones do not become equal");
         std::thread::sleep(Duration::from_millis(500));
     }
-    let (confirmed, ended) = (told.confirmed.into_inner().unwrap(), told.ended.into_inner().unwrap());
+    let (confirmed, ended) = (answers.confirmed.into_inner().unwrap(), answers.ended.into_inner().unwrap());
     println!(
         "{} tasks, {} clones, {} agents: worked {worked:?}, equal after {:?}; {} confirmed claims, {} not confirmed, {} ends; \
          killed: {} commands, {} bridges, {} servers; held, cut, deaf: {:?}",
@@ -199,9 +199,9 @@ fn a_fleet_loses_nothing_and_confirms_no_task_twice_whatever_breaks() {
         names.len() * agents_n,
         begun.elapsed(),
         confirmed.len(),
-        told.unconfirmed.into_inner(),
+        answers.unconfirmed.into_inner(),
         ended.len(),
-        told.killed.into_inner(),
+        answers.killed.into_inner(),
         broken[0],
         broken[1],
         &broken[1..],
