@@ -101,6 +101,36 @@ fn an_agent_hears_only_what_concerns_it_on_the_subject_of_its_inbox() {
 }
 
 #[test]
+fn the_official_client_takes_an_inbox_by_a_consumer_with_a_filter() {
+    needs!("nats-server", "nats-python");
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    let nats = Nats::start(&clones.room);
+    for agent in ["bob", "ben"] {
+        clones.run("bob", &["--agent", agent, "inbox"]).data();
+    }
+    let _bridges = ["ada", "bob"].map(|name| Bridge::start(&clones, name, &nats, &[]));
+    clones.run("ada", &["thread", "open", &task, "--body", "@ben a question to ben"]).data();
+    clones.run("ada", &["broadcast", "--body", "to bob", "--to", "bob"]).data();
+    wait_for("the stream is there", || nats.client().streams().iter().any(|name| name.ends_with("_EVENTS")));
+    let take = || {
+        let mut client = clones.room.agentpm_like("nats-python");
+        client.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/bus/inbox.py"));
+        let answer = Answer::from(client.args([&nats.url(), &stream(&nats), "bob", "1"]).output().expect("it starts"));
+        let lines = answer.text().lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let lines: Vec<Value> = lines.collect();
+        let [item, rest] = <[Value; 2]>::try_from(lines).expect("an item, and what is left");
+        assert_eq!(rest, json!({ "pending": 0 }), "of all that is announced only this concerns bob");
+        item
+    };
+    let unread = || clones.run("bob", &["inbox"]).data()["items"].clone();
+    let first = take();
+    assert_eq!(unread(), json!([first]), "the same item as the inbox shows");
+    clones.run("ada", &["broadcast", "--body", "once more to bob", "--to", "bob"]).data();
+    let second = take();
+    assert_eq!(unread(), json!([first, second]), "a durable consumer goes on behind what it has acknowledged");
+}
+
+#[test]
 fn settings_that_changed_upstream_are_announced_and_the_other_clones_fetch_them() {
     needs!("nats-server");
     let (clones, _) = Clones::new(&["ada", "bob"]);

@@ -1,11 +1,13 @@
 //! A fleet works off a plan over the bus while agents, bridges, the server and the network break.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use agentpm::model::time::Time;
 use serde_json::{Value, json};
 
 use super::Bridge;
@@ -25,12 +27,19 @@ impl Chance {
     }
 }
 
+/// How far a clock of the fleet may be off, in milliseconds.
+const YEARS: i64 = 5 * 365 * 24 * 3_600_000;
+/// How long a lease lasts that is not renewed.
+const LEASE: Duration = Duration::from_secs(600);
+
 /// An agent in a clone.
 struct Agent {
     name: String,
     dir: PathBuf,
     url: String,
     home: PathBuf,
+    /// How far the clock of its clone is off, in milliseconds.
+    off: i64,
     chance: Chance,
 }
 
@@ -39,7 +48,9 @@ impl Agent {
     fn run(&mut self, args: &[&str]) -> Option<Answer> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agentpm"));
         command.env_clear().envs(sealed_vars(&self.home)).current_dir(&self.dir).args(args);
+        let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().expect("a clock").as_millis()).expect("a time");
         command.env("AGENTPM_AGENT", &self.name).env("AGENTPM_BUS_URL", &self.url);
+        command.env("AGENTPM_CLOCK", Time::from_millis(now + self.off).to_string());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("agentpm starts");
         if self.chance.below(20) == 0 {
             std::thread::sleep(Duration::from_millis(self.chance.below(60)));
@@ -61,11 +72,19 @@ impl Agent {
     }
 }
 
+/// A claim that was answered as confirmed.
+struct Claim {
+    task: String,
+    agent: String,
+    fence: u64,
+    asked: Instant,
+    answered: Instant,
+}
+
 /// The answers that agents got.
 #[derive(Default)]
 struct Answers {
-    /// Task and agent of each confirmed claim.
-    confirmed: Mutex<Vec<(String, String)>>,
+    confirmed: Mutex<Vec<Claim>>,
     /// Task and agent of each acknowledged completion.
     ended: Mutex<Vec<(String, String)>>,
     killed: AtomicUsize,
@@ -74,6 +93,7 @@ struct Answers {
 
 fn work(mut agent: Agent, answers: &Answers, is_over: &AtomicBool) {
     while !is_over.load(Ordering::SeqCst) {
+        let asked = Instant::now();
         let Some(next) = agent.run(&["next", "--claim", "--full", "--json"]) else {
             answers.killed.fetch_add(1, Ordering::SeqCst);
             continue;
@@ -90,7 +110,13 @@ fn work(mut agent: Agent, answers: &Answers, is_over: &AtomicBool) {
             continue;
         };
         match &got["lease"]["confirmed"] {
-            Value::Bool(true) => answers.confirmed.lock().unwrap().push((task.clone(), agent.name.clone())),
+            Value::Bool(true) => answers.confirmed.lock().unwrap().push(Claim {
+                task: task.clone(),
+                agent: agent.name.clone(),
+                fence: got["lease"]["fence"].as_u64().expect("a fence"),
+                asked,
+                answered: Instant::now(),
+            }),
             Value::Bool(false) => drop(answers.unconfirmed.fetch_add(1, Ordering::SeqCst)),
             _ => {}
         }
@@ -143,10 +169,12 @@ fn a_fleet_loses_nothing_and_confirms_no_task_twice_whatever_breaks() {
     let most = Duration::from_secs(if plays_all() { 3_600 } else { 120 });
     let mut broken = [0; 4];
     std::thread::scope(|scope| {
+        let clocks: Vec<i64> =
+            names.iter().map(|_| i64::try_from(chance.below(2 * YEARS.unsigned_abs())).unwrap() - YEARS).collect();
         for n in 0..names.len() * agents_n {
             let (name, clone) = (format!("a{n}"), n / agents_n);
             let (dir, url, home) = (clones.dir(names[clone]), proxies[clone].url(), clones.room.home());
-            let agent = Agent { name, dir, url, home, chance: Chance(seed ^ n as u64) };
+            let agent = Agent { name, dir, url, home, off: clocks[clone], chance: Chance(seed ^ n as u64) };
             let (answers, is_over) = (&answers, &is_over);
             scope.spawn(move || work(agent, answers, is_over));
         }
@@ -206,10 +234,17 @@ fn a_fleet_loses_nothing_and_confirms_no_task_twice_whatever_breaks() {
         broken[1],
         &broken[1..],
     );
-    let mut holders: std::collections::BTreeMap<&str, &str> = std::collections::BTreeMap::new();
-    for (task, agent) in &confirmed {
-        let holder = *holders.entry(task).or_insert(agent);
-        assert_eq!(holder, agent, "SEED={seed}: {task} was confirmed twice");
+    let mut claims: BTreeMap<&str, Vec<&Claim>> = BTreeMap::new();
+    for claim in &confirmed {
+        claims.entry(&claim.task).or_default().push(claim);
+    }
+    for (task, claims) in &mut claims {
+        claims.sort_by_key(|claim| claim.fence);
+        // An agent that was killed leaves a lease behind, which another agent gets when it is over, with a greater fence.
+        for pair in claims.windows(2).filter(|pair| pair[0].agent != pair[1].agent) {
+            let was_over = pair[1].answered >= pair[0].asked + LEASE;
+            assert!(pair[0].fence < pair[1].fence && was_over, "SEED={seed}: {task} was confirmed twice");
+        }
     }
     for (task, agent) in &ended {
         let log = clones.dir(names[0]).join(".agentpm/tasks").join(shard(task)).join(task).join("events.jsonl");
