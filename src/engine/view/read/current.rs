@@ -163,9 +163,11 @@ pub(crate) fn current_to(ws: &Workspace, index: &Index) -> Result<Option<u64>> {
 
 fn marker(ws: &Workspace) -> Option<ChangeMarker> {
     let runtime = ws.runtime()?;
-    let offset = journal::projected(runtime, ws.env.boot())?;
+    let journal = journal::inode(runtime);
+    // Until the first change of a clone there is no journal, and nothing to project.
+    let offset = if journal == 0 { 0 } else { journal::projected(runtime, ws.env.boot())? };
     let git = ws.repo.as_ref().map(mark_text).unwrap_or_default();
-    Some(ChangeMarker { git, journal: journal::inode(runtime), offset })
+    Some(ChangeMarker { git, journal, offset })
 }
 
 /// Deletes the index, so that the next query rebuilds it.
