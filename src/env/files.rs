@@ -176,7 +176,9 @@ impl Dir {
     /// Reads at most `most` bytes of a regular file; a larger one is `FileTooLarge`.
     pub fn read(&self, path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
         let file = self.open_file(path)?;
-        let mut bytes = Vec::new();
+        // With room for all of it there are two reads, and not one for each doubling.
+        let size = file.metadata()?.len().min(most);
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
         file.take(most + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > most {
             return Err(ErrorKind::FileTooLarge.into());

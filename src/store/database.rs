@@ -4,8 +4,9 @@
 //! of another program is left alone. Writes are never flushed, since the cache holds no primary data.
 //! Leaves to others: what it stores.
 
-use std::path::Path;
-use std::sync::{PoisonError, RwLock};
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
@@ -17,7 +18,7 @@ use crate::error::{Code, Error, Result};
 const APPLICATION: i64 = 0x6167_706d;
 
 /// The largest write-ahead log that is not worth a checkpoint, in bytes.
-const MIN_CHECKPOINT: u64 = 256 << 10;
+const MIN_CHECKPOINT: u64 = 16 << 10;
 
 /// Held to read while a cache is opened, to write while one is removed.
 ///
@@ -25,6 +26,73 @@ const MIN_CHECKPOINT: u64 = 256 << 10;
 /// not count within a process: a thread that opened the old database and then the new one's shared memory would shorten it under
 /// another thread, and the system would kill the process.
 static OPENING: RwLock<()> = RwLock::new(());
+
+/// Connections that no request of this process uses, the newest last: reading the tables' definitions takes longer than a question.
+static IDLE: Mutex<Vec<(Opened, Connection)>> = Mutex::new(Vec::new());
+
+/// The most connections that are kept, each with up to 16 MiB of the cache in memory.
+const MOST_IDLE: usize = 4;
+
+/// What a connection was opened for.
+#[derive(PartialEq, Eq, Debug)]
+struct Opened {
+    path: PathBuf,
+    boot: String,
+    /// Which file it was.
+    identity: String,
+    schema: i64,
+}
+
+/// A cache in use. Its connection is kept for the next request that opens the same file.
+#[derive(Debug)]
+pub struct Cache {
+    /// `None` only while it is dropped.
+    db: Option<Connection>,
+    /// `None` in memory.
+    opened: Option<Opened>,
+}
+
+impl Deref for Cache {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.db.as_ref().expect("a cache has its connection until it is dropped")
+    }
+}
+
+impl DerefMut for Cache {
+    fn deref_mut(&mut self) -> &mut Connection {
+        self.db.as_mut().expect("a cache has its connection until it is dropped")
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        let (Some(db), Some(opened)) = (self.db.take(), self.opened.take()) else { return };
+        if !db.is_autocommit() && db.execute_batch("ROLLBACK").is_err() {
+            return;
+        }
+        let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() == MOST_IDLE {
+            idle.remove(0);
+        }
+        idle.push((opened, db));
+    }
+}
+
+/// An idle connection to what is at this path now.
+fn idle(path: &Path, boot: &str, form: &Form) -> Option<Cache> {
+    let identity = files::identity_outside(path);
+    let wanted = Opened { path: path.to_owned(), boot: boot.to_owned(), identity, schema: form.schema };
+    let db = {
+        let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = idle.iter().rposition(|(opened, _)| *opened == wanted)?;
+        idle.remove(place).1
+    };
+    // Another version of the program may have replaced the tables.
+    let version: i64 = db.prepare_cached("PRAGMA user_version").ok()?.query_row([], |row| row.get(0)).ok()?;
+    (version == form.schema).then_some(Cache { db: Some(db), opened: Some(wanted) })
+}
 
 /// The contents of a cache.
 pub struct Form {
@@ -83,8 +151,11 @@ fn remove(path: &Path) {
 /// Opens or creates the cache at `path`; in memory if `path` is `None` or cannot be written.
 ///
 /// Errors: `ERR_IO` if not even a database in memory can be opened.
-pub fn open(path: Option<&Path>, boot: &str, form: &Form) -> Result<Connection> {
+pub fn open(path: Option<&Path>, boot: &str, form: &Form) -> Result<Cache> {
     if let Some(path) = path {
+        if let Some(cache) = idle(path, boot, form) {
+            return Ok(cache);
+        }
         match open_file(path, boot, form) {
             Ok(db) => return Ok(db),
             Err(e) => tracing::debug!(path = %path.display(), error = %e, "no cache file, working in memory"),
@@ -92,10 +163,10 @@ pub fn open(path: Option<&Path>, boot: &str, form: &Form) -> Result<Connection> 
     }
     let db = Connection::open_in_memory().map_err(failed)?;
     prepare(&db, boot, "", form).map_err(failed)?;
-    Ok(db)
+    Ok(Cache { db: Some(db), opened: None })
 }
 
-fn open_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Connection> {
+fn open_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Cache> {
     let usable = |opened| match opened {
         Ok(Some(db)) => Some(Ok(db)),
         Err(e) if !is_worthless(&e) => Some(Err(e)),
@@ -119,7 +190,7 @@ fn open_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Connectio
 
 /// `None` for a copy of a cache, or for one that another process replaced meanwhile: the files that SQLite keeps next to it may belong
 /// to another.
-fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Connection>> {
+fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Cache>> {
     // SQLite would create it, and the files next to it, for its user alone.
     if files::metadata(path).is_err()
         && let (Some(folder), Some(name)) = (path.parent(), path.file_name())
@@ -130,6 +201,7 @@ fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Con
     let identity = files::identity_outside(path);
     let mut db = Connection::open(path)?;
     db.busy_handler(Some(wait_a_little))?;
+    db.set_prepared_statement_cache_capacity(64);
     db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // A power loss loses it at worst, and then it is rebuilt: the boot of the machine is part of its identity.
     db.execute_batch(
@@ -138,7 +210,8 @@ fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Con
     )?;
     prepare(&db, boot, &identity, form)?;
     let is_its_own = meta(&db, "identity")?.as_deref() == Some(&identity) && files::identity_outside(path) == identity;
-    Ok(is_its_own.then_some(db))
+    let opened = Opened { path: path.to_owned(), boot: boot.to_owned(), identity, schema: form.schema };
+    Ok(is_its_own.then_some(Cache { db: Some(db), opened: Some(opened) }))
 }
 
 /// Creates the tables, replacing those of another version or of another boot of the machine.
@@ -219,4 +292,43 @@ pub fn is_unwritable(e: &rusqlite::Error) -> bool {
         e.sqlite_error_code(),
         Some(ReadOnly | DatabaseBusy | DatabaseLocked | DiskFull | CannotOpen | SystemIoFailure | PermissionDenied)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORM: Form = Form { schema: 1, tables: &["CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL)"] };
+
+    /// Whether this is the connection that [`mark`] has seen.
+    fn is_marked(cache: &Cache) -> bool {
+        cache.prepare("SELECT * FROM seen").is_ok()
+    }
+
+    fn mark(cache: &Cache) {
+        cache.execute_batch("CREATE TEMP TABLE seen(x)").unwrap();
+    }
+
+    #[test]
+    fn a_connection_is_kept_for_the_next_request_until_its_file_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agentpm").join("index.db");
+        crate::env::files::make_dirs(path.parent().unwrap()).unwrap();
+        let open = |boot: &str| open(Some(&path), boot, &FORM).unwrap();
+        let first = open("boot");
+        mark(&first);
+        let second = open("boot");
+        assert!(!is_marked(&second), "two requests at once have one each");
+        drop((second, first));
+        let kept = open("boot");
+        assert!(is_marked(&kept), "the newest is used first");
+        kept.execute_batch("BEGIN; INSERT INTO meta VALUES('left', 'open')").unwrap();
+        drop(kept);
+        let kept = open("boot");
+        assert!(is_marked(&kept) && meta(&kept, "left").unwrap().is_none(), "what was left open is rolled back");
+        drop(kept);
+        assert!(!is_marked(&open("another boot")));
+        discard(&path);
+        assert!(!is_marked(&open("boot")), "a file that was replaced");
+    }
 }

@@ -7,18 +7,18 @@
 //! A folder of tasks has up to 1 024 shards, and branches differ in a few of them. One tree is stored whole as a base, the
 //! others as their differences from it.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
 use crate::model::id::Id;
 use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::store::archive::{Place, bytes_of_places, places_from};
-use crate::store::database::{self, Form};
+use crate::store::database::{self, Cache, Form};
 use crate::store::index::id_of;
 
 const FORM: Form = Form {
@@ -116,10 +116,12 @@ impl NewFacts {
     }
 }
 
-/// The stored facts. A fact that cannot be read counts as missing.
+/// The stored facts, opened for the first question. A fact that cannot be read counts as missing.
 #[derive(Debug)]
 pub struct Facts {
-    db: Connection,
+    path: Option<PathBuf>,
+    boot: String,
+    db: OnceCell<Option<Cache>>,
 }
 
 /// Treats a failure of the cache as a missing fact.
@@ -136,14 +138,19 @@ fn some(name: Name) -> Option<Name> {
 }
 
 impl Facts {
-    /// Opens the facts at `path`; in memory if `path` is `None` or cannot be written.
-    ///
-    /// Errors: `ERR_IO` if not even a database in memory can be opened.
-    pub fn open(path: Option<&Path>, boot: &str) -> Result<Self> {
-        let db = database::open(path, boot, &FORM)?;
-        // One snapshot for all questions: numbers of trees mean nothing after another command has dropped everything.
-        db.execute_batch("BEGIN").map_err(database::failed)?;
-        Ok(Facts { db })
+    /// The facts at `path`; in memory if `path` is `None` or cannot be written.
+    pub fn at(path: Option<PathBuf>, boot: &str) -> Self {
+        Facts { path, boot: boot.to_owned(), db: OnceCell::new() }
+    }
+
+    fn db(&self) -> rusqlite::Result<&Connection> {
+        let open = || {
+            let db = database::open(self.path.as_deref(), &self.boot, &FORM).ok()?;
+            // One snapshot for all questions: numbers of trees mean nothing after another command has dropped everything.
+            db.execute_batch("BEGIN").ok()?;
+            Some(db)
+        };
+        self.db.get_or_init(open).as_deref().ok_or(rusqlite::Error::InvalidQuery)
     }
 
     /// A commit.
@@ -151,7 +158,7 @@ impl Facts {
         let read =
             |row: &Row<'_>| Ok(Tip { seconds: row.get(0)?, tasks: some(row.get(1)?), archives: some(row.get(2)?) });
         let ask = || {
-            let mut ask = self.db.prepare_cached("SELECT seconds, tasks, archives FROM tip WHERE oid = ?1")?;
+            let mut ask = self.db()?.prepare_cached("SELECT seconds, tasks, archives FROM tip WHERE oid = ?1")?;
             ask.query_row([oid], read).optional()
         };
         known(ask())
@@ -160,7 +167,7 @@ impl Facts {
     /// Where the lines of each task stand in an archive.
     pub fn archive(&self, oid: &str) -> Option<Vec<Place>> {
         let ask = || {
-            let mut ask = self.db.prepare_cached("SELECT places FROM archive WHERE oid = ?1")?;
+            let mut ask = self.db()?.prepare_cached("SELECT places FROM archive WHERE oid = ?1")?;
             ask.query_row([oid], |row| row.get::<_, Vec<u8>>(0)).optional()
         };
         places_from(&known(ask())?)
@@ -169,7 +176,7 @@ impl Facts {
     /// The number of a tree of tasks, and that of its base.
     pub fn tree(&self, oid: &str) -> Option<(i64, i64)> {
         let ask = || {
-            self.db
+            self.db()?
                 .prepare_cached("SELECT n, base FROM tree WHERE oid = ?1")?
                 .query_row([oid], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()
@@ -181,7 +188,7 @@ impl Facts {
     /// base.
     pub fn shard(&self, shard: &str) -> HashMap<i64, Option<Name>> {
         let ask = || -> rusqlite::Result<HashMap<i64, Option<Name>>> {
-            let mut statement = self.db.prepare_cached(
+            let mut statement = self.db()?.prepare_cached(
                 "SELECT n, oid FROM base WHERE shard = ?1 UNION ALL SELECT tree, oid FROM differs WHERE shard = ?1",
             )?;
             statement.query_map([shard], |row| Ok((row.get(0)?, some(row.get(1)?))))?.collect()
@@ -203,7 +210,7 @@ impl Facts {
     pub fn completions(&self, tree: &str) -> HashMap<Id, Option<Time>> {
         let read = |row: &Row<'_>| Ok((id_of(row, 0)?, row.get::<_, Option<i64>>(1)?.map(Time::from_millis)));
         let ask = || -> rusqlite::Result<HashMap<Id, Option<Time>>> {
-            let mut statement = self.db.prepare_cached("SELECT task, at FROM completion WHERE tree = ?1")?;
+            let mut statement = self.db()?.prepare_cached("SELECT task, at FROM completion WHERE tree = ?1")?;
             statement.query_map([tree], read)?.collect()
         };
         known(ask())
@@ -220,21 +227,25 @@ impl Facts {
     }
 
     fn text(&self, sql: &str, key: &str) -> Option<String> {
-        known(self.db.prepare_cached(sql).and_then(|mut ask| ask.query_row([key], |row| row.get(0)).optional()))
+        known(self.db().and_then(|db| db.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()))
     }
 
     /// Stores what was read, in one transaction. If that fails, it is read again the next time.
-    pub fn keep(&self, news: &NewFacts) {
+    pub fn keep(&mut self, news: &NewFacts) {
         if let Err(e) = self.write(news) {
             tracing::debug!(error = %e, "what was read of other branches could not be kept");
+        }
+        if let Some(Some(db)) = self.db.get_mut() {
+            database::checkpoint(db);
         }
     }
 
     fn write(&self, news: &NewFacts) -> rusqlite::Result<()> {
-        if !self.db.is_autocommit() {
-            self.db.execute_batch("COMMIT")?;
+        let db = self.db()?;
+        if !db.is_autocommit() {
+            db.execute_batch("COMMIT")?;
         }
-        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        let tx = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
         let pragma = |name: &str| tx.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
         if (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")? > MOST {
             for table in
@@ -334,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_tree_is_what_it_was_whatever_its_base() {
-        let facts = Facts::open(None, "boot").unwrap();
+        let mut facts = Facts::at(None, "boot");
         let trees = [
             ("one", shards(&[("AA", "1"), ("BB", "2")])),
             ("two", shards(&[("AA", "1"), ("CC", "3")])),
@@ -354,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_far_tree_becomes_the_next_base() {
-        let facts = Facts::open(None, "boot").unwrap();
+        let mut facts = Facts::at(None, "boot");
         let many = |mark: &str| (0..400).map(|n| (format!("{n:03}"), format!("{mark}{n}"))).collect::<Shards>();
         for mark in ["a", "b"] {
             facts.keep(&NewFacts { trees: vec![(mark.to_owned(), many(mark))], ..NewFacts::default() });

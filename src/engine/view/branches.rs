@@ -123,7 +123,7 @@ impl Branches {
     /// Errors: `ERR_GIT` if the format of references or objects is unknown, `ERR_IO` if they cannot be read.
     pub fn open(ws: &Workspace, repo: &Repo, fetches: bool) -> Result<Self> {
         let tips = repo.tips()?;
-        let facts = Facts::open(facts_path(ws).as_deref(), ws.env.boot())?;
+        let facts = Facts::at(facts_path(ws), ws.env.boot());
         let reading = ObjectReader {
             repo: repo.clone(),
             env: fetches.then(|| ws.env.fork()),
@@ -163,12 +163,15 @@ impl Branches {
         let oldest = ws.env.now().millis() / 1_000 - i64::from(settings.active_days) * DAY;
         let folders = [TASKS, ARCHIVE].map(|folder| format!("{}/{folder}", ws.store.name));
         let mut commits = Commits { folders, ..Commits::default() };
-        let here = tips.head.map(|head| branches.commit(head, &mut commits)).transpose()?.flatten();
+        let others: Vec<(&String, &Oid)> =
+            tips.branches.iter().filter(|(name, oid)| counts(name) && Some(**oid) != tips.head).collect();
+        let compared = tips.head.filter(|_| !others.is_empty());
+        let here = compared.map(|head| branches.commit(head, &mut commits)).transpose()?.flatten();
         branches.here = here.as_ref().and_then(|tip| tip.tasks.clone());
         let archives_here = here.and_then(|tip| tip.archives);
         let mut trees: BTreeMap<Name, Vec<String>> = BTreeMap::new();
         let mut archives: BTreeMap<Name, Vec<String>> = BTreeMap::new();
-        for (name, oid) in tips.branches.iter().filter(|(name, oid)| counts(name) && Some(**oid) != tips.head) {
+        for (name, oid) in others {
             match branches.commit(*oid, &mut commits)? {
                 Some(tip) if tip.seconds >= oldest => {
                     if let Some(tasks) = tip.tasks.filter(|tasks| branches.here.as_ref() != Some(tasks)) {

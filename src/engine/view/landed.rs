@@ -69,7 +69,7 @@ impl<'a> Tip<'a> {
         let names = ["HEAD", "main", "master"].map(|name| format!("refs/remotes/{remote}/{name}"));
         let Some(tip) = names.iter().find_map(|name| objects.reference(name)) else { return Ok(None) };
         let plan = history::plan_at_commit(ws, tip)?;
-        let facts = Facts::open(facts_path(ws).as_deref(), ws.env.boot())?;
+        let facts = Facts::at(facts_path(ws), ws.env.boot());
         let tree = plan.tree_of_plan().map(|oid| oid.to_string()).unwrap_or_default();
         let known = facts.completions(&tree);
         Ok(Some(Tip { plan, facts, tree, known, news: Vec::new() }))

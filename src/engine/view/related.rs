@@ -61,7 +61,7 @@ impl Related {
 /// Errors: `ERR_GIT` if a commit cannot be read.
 pub(crate) fn related(ws: &Workspace, before: &PlanAt, after: &PlanAt, but: &BTreeSet<Id>) -> Result<Related> {
     let (mut related, mut unknown) = (Related::default(), Vec::new());
-    let facts = Facts::open(branches::facts_path(ws).as_deref(), ws.env.boot())?;
+    let mut facts = Facts::at(branches::facts_path(ws), ws.env.boot());
     let (mut old, new) = (before.shards()?, after.shards()?);
     for (name, shard) in new {
         // Both sides contain the unchanged tasks; the earlier one is cached more often.

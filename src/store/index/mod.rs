@@ -27,7 +27,7 @@ use crate::model::field::NAMES;
 use crate::model::id::Id;
 use crate::model::payload::KINDS;
 use crate::model::task::Task;
-use crate::store::database::{self, Form, failed};
+use crate::store::database::{self, Cache, Form, failed};
 use crate::store::fulltext;
 use crate::store::layout::Store;
 
@@ -102,7 +102,7 @@ pub type Pending = BTreeMap<Id, Vec<Entry>>;
 /// The read model of one work tree.
 #[derive(Debug)]
 pub struct Index {
-    db: Connection,
+    db: Cache,
     /// Tasks that were read and not written yet, with the time of reading; `None` for removed tasks. See [`Index::overlay`].
     over: RefCell<BTreeMap<Id, Option<(Reading, i64)>>>,
 }
