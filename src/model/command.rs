@@ -74,7 +74,7 @@ pub struct TaskTransition {
     /// New status
     #[arg(long, value_name = "STATUS", ignore_case = true)]
     pub status: Status,
-    /// Ignore unfinished blockers, unfinished children and unmet criteria, for this reason; recorded
+    /// Ignore what withholds the task, unfinished blockers and children, and unmet criteria, for this reason; recorded
     #[arg(long, value_name = "REASON", allow_hyphen_values = true)]
     #[serde(default)]
     pub force: Option<Text>,
@@ -266,7 +266,7 @@ pub struct Undo {
     /// Event
     #[command(flatten)]
     pub event: EventRef,
-    /// Ignore unfinished blockers, unfinished children and unmet criteria, for this reason; recorded
+    /// Ignore what withholds the task, unfinished blockers and children, and unmet criteria, for this reason; recorded
     #[arg(long, value_name = "REASON", allow_hyphen_values = true)]
     #[serde(default)]
     pub force: Option<Text>,

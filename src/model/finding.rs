@@ -205,8 +205,10 @@ rules! {
     Overruled = "overruled", Warning, Yes, Other, "accept it with agentpm conflicts keep EVENT, or discuss it: agentpm thread open";
     /// A task is recorded as blocked although all its blockers are finished; it counts as open.
     BlockedFreely = "blocked-without-blocker", Warning, Yes, Other, "agentpm resolve records that it is open; so does the next change of it";
-    /// A task is completed although a blocker or child of it is unfinished.
-    CompletedEarly = "completed-early", Error, Yes, Other, "finish the others, run agentpm task reopen, or record the override with --force";
+    /// A task is completed although a blocker or child of it is unfinished, or a criterion of it unmet.
+    CompletedEarly = "completed-early", Error, Yes, Other, "finish the others or mark the criteria, run agentpm task reopen, or record the override with --force";
+    /// A closed task was opened again by a plain change of its status, which gives no reason.
+    OpenedPlainly = "opened-without-reason", Error, Yes, Other, "leave the event out of the branch; agentpm undo of it restores the end, and agentpm task reopen gives a reason";
     /// A commit would add a change under a lease that another agent holds now, or acquired later.
     LeaseLost = "lease-lost", Error, No, Other, "remove the task's files from this commit; agentpm claim acquires the task again if it is free";
     /// An event of the base commit is missing, or has other bytes.

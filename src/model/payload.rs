@@ -65,6 +65,23 @@ pub struct TaskStatusChanged {
     pub forced: Vec<String>,
 }
 
+impl TaskStatusChanged {
+    /// Whether it states that it overrides one of these checks.
+    pub fn overrides(&self, checks: &[&str]) -> bool {
+        self.forced.iter().any(|check| checks.contains(&check.as_str()))
+    }
+}
+
+/// The checks of a completion, as an event that overrides them names them.
+pub mod check {
+    /// All blockers are finished.
+    pub const BLOCKERS: &str = "blockers";
+    /// All children are finished.
+    pub const CHILDREN: &str = "children";
+    /// All criteria are met.
+    pub const ACCEPTANCE: &str = "acceptance";
+}
+
 /// A closed task is archived.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskArchived {

@@ -199,7 +199,7 @@ pub struct Task {
     pub owner: Option<String>,
     /// When it was completed.
     pub completed_at: Option<Time>,
-    /// The agent that completed it, while it is completed and not archived.
+    /// The agent that completed it, while it is completed or was archived so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_by: Option<String>,
     /// The event that completed it, likewise. An event that repeats the status of a completed task is none.
@@ -331,15 +331,20 @@ impl Task {
 
     /// The event that completed it, while it is completed and not archived.
     pub fn completion(&self) -> Option<Id> {
-        self.completion
+        self.completion.filter(|_| self.status == Status::Completed)
     }
 
     /// Whether it is completed, and no other agent than the one that completed it accepted that.
     pub fn is_unreviewed(&self) -> bool {
+        self.completion().is_some() && !self.is_accepted()
+    }
+
+    /// Whether it is completed, or was archived so, and another agent than the one that completed it accepted that.
+    pub fn is_accepted(&self) -> bool {
         let accepts = |review: &Verified| {
-            review.passed && review.completion == self.completion() && Some(&review.by) != self.completed_by.as_ref()
+            review.passed && review.completion == self.completion && Some(&review.by) != self.completed_by.as_ref()
         };
-        self.completion().is_some() && !self.verified.as_ref().is_some_and(accepts)
+        self.completion.is_some() && self.verified.as_ref().is_some_and(accepts)
     }
 
     /// What the choice of work needs to know of it.

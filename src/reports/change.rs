@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::model::context::ProgressItem;
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::id::Id;
-use crate::model::payload::Payload;
+use crate::model::payload::{Payload, check};
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
 use crate::model::thread::Thread;
@@ -325,7 +325,7 @@ impl<'a> NewEvents<'a> {
             }
             match &event.payload {
                 Payload::TaskStatusChanged(p) if !p.forced.is_empty() => {
-                    let passed = p.forced.iter().any(|check| check == "acceptance");
+                    let passed = p.overrides(&[check::ACCEPTANCE]);
                     let unmet = new.unmet().filter(|_| passed).map(str::to_owned).collect();
                     let own = |c: &&mut Change| c.change == Kind::Status && c.event == Some(event.id);
                     if let Some(change) = out.iter_mut().find(own) {

@@ -162,20 +162,24 @@ fn status_changed(task: &mut Task, event: &Event, p: &payload::TaskStatusChanged
 /// Sets the status of an event, and the times that depend on it.
 pub fn set_status(task: &mut Task, event: &Event) {
     (task.completed_at, task.cancelled_at, task.archived_at) = (None, None, None);
-    let completed = (task.completed_by.take(), task.completion.take());
+    let (completed_by, completion) = (task.completed_by.take(), task.completion.take());
     if let Payload::TaskStatusChanged(p) = &event.payload {
         let at = p.changed_at.unwrap_or(event.at);
         task.completed_at = (p.to == Status::Completed).then_some(at);
-        // Who repeats the status of a completed task has not completed it, and its review stands.
-        (task.completed_by, task.completion) = match (p.from, p.to) {
-            (Status::Completed, Status::Completed) => completed,
-            (_, Status::Completed) => (Some(event.author.agent.clone()), Some(event.id)),
-            _ => (None, None),
+        // Who repeats the status of a completed task, or takes it out of the archive, has not completed it, and its review stands.
+        let repeats = matches!(p.from, Status::Completed | Status::Archived) && completion.is_some();
+        (task.completed_by, task.completion) = match p.to {
+            Status::Completed if repeats => (completed_by.clone(), completion),
+            Status::Completed => (Some(event.author.agent.clone()), Some(event.id)),
+            Status::Open | Status::InProgress | Status::Blocked | Status::Cancelled | Status::Archived => (None, None),
         };
         task.cancelled_at = (p.to == Status::Cancelled).then_some(at);
     }
     if let Payload::TaskArchived(p) = &event.payload {
         (task.completed_at, task.cancelled_at, task.archived_at) = (p.completed_at, p.cancelled_at, Some(event.at));
+        if p.completed_at.is_some() {
+            (task.completed_by, task.completion) = (completed_by, completion);
+        }
     }
     task.status = status_of(event).unwrap_or_default();
 }

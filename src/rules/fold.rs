@@ -232,9 +232,14 @@ impl<'e> Folding<'e> {
         }
     }
 
-    /// The findings about resolutions that do not count, since another one of their thread does.
+    /// The findings about resolutions that do not count, since another one of their thread does that says otherwise.
     fn overruled(&self) -> Vec<Finding> {
-        let lost = self.taken.iter().filter(|one| one.effect == Effect::Overruled).map(|one| one.event);
+        let says = |event: &'e Event| {
+            let Payload::ThreadResolved(p) = &event.payload else { return None };
+            Some((p.resolution, p.by, &p.set))
+        };
+        let differs = |event: &&'e Event| self.counting_resolution(event).and_then(says) != says(event);
+        let lost = self.taken.iter().filter(|one| one.effect == Effect::Overruled).map(|one| one.event).filter(differs);
         let finding = |event: &Event| {
             let (id, author) = (event.id, &event.author.agent);
             let counting = self.counting_resolution(event);

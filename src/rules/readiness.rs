@@ -11,6 +11,7 @@ use crate::model::agent::Lease;
 use crate::model::event::Author;
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::overlap::FileClaim;
+use crate::model::payload::check;
 use crate::model::settings::{BlockerEnd, Settings};
 use crate::model::task::{Brief, Status, Task};
 use crate::model::time::Time;
@@ -378,6 +379,25 @@ impl Reason {
             Reason::NotLanded { total: 1, .. } => format!("waits until {names} is on the default branch of the remote"),
             Reason::NotLanded { .. } => format!("waits until {names} are on the default branch of the remote"),
             _ => format!("waits for {names}"),
+        }
+    }
+
+    /// What an event that begins the task by force states that it overrides; `None` if no force overrides it.
+    pub fn overridden(&self) -> Option<&'static str> {
+        match self {
+            Reason::Blocked { .. } | Reason::AwaitingReview { .. } | Reason::NotLanded { .. } => Some(check::BLOCKERS),
+            Reason::Children { .. } => Some(check::CHILDREN),
+            Reason::Thread { .. } => Some("thread"),
+            Reason::Deferred { .. } => Some("deferral"),
+            Reason::Parent { .. } => Some("parent"),
+            Reason::Parked { .. } => Some("attempts"),
+            Reason::Overlaps { .. } => Some("files"),
+            Reason::Status { .. }
+            | Reason::Owned { .. }
+            | Reason::Leased { .. }
+            | Reason::NotPermitted { .. }
+            | Reason::Finished { .. }
+            | Reason::Elsewhere { .. } => None,
         }
     }
 

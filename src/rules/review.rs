@@ -87,8 +87,8 @@ pub fn was_never_accepted(log: &[Entry], counts: impl Fn(Id) -> bool) -> bool {
     events().any(completes) && !events().any(|event| accepts(event) || ends(event))
 }
 
-/// Whether an event completes a task, and does not repeat that it is completed.
+/// Whether an event completes a task, and neither repeats that it is completed nor takes it out of the archive.
 fn completes(event: &Event) -> bool {
     let Payload::TaskStatusChanged(p) = &event.payload else { return false };
-    p.to == Status::Completed && p.from != Status::Completed
+    p.to == Status::Completed && !matches!(p.from, Status::Completed | Status::Archived)
 }

@@ -24,7 +24,7 @@ use super::{graph, moves, review};
 use crate::model::agent::MAX_TTL;
 use crate::model::context::ContextType;
 use crate::model::event::{Entity, Entry, Event};
-use crate::model::id::Id;
+use crate::model::id::{Id, quoted};
 use crate::model::payload::{Fields, Payload, RelationshipAdded, TaskStatusChanged};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task};
@@ -102,8 +102,11 @@ impl<'a> RightsCheck<'a> {
             }
             command.completes |= completes(event);
             command.archives |= matches!(event.payload, Payload::TaskArchived(_));
-            command.rejects |=
-                matches!(&event.payload, Payload::TaskVerified(p) if !p.passed && p.completion.is_some());
+            if let (Payload::TaskVerified(p), Some(before)) = (&event.payload, before.get(&event.id)) {
+                let is_last = p.completion.is_some() && p.completion == before.completion;
+                let is_own = before.completed_by.as_ref() == Some(&event.author.agent);
+                command.rejects |= !p.passed && is_last && !is_own && before.accepted_by.is_none();
+            }
         }
         let again = granted_again(log, &effective);
         for event in log.iter().map(|entry| &entry.event).filter(is_of_command).filter(|e| again.contains(&e.id)) {
@@ -147,7 +150,43 @@ impl<'a> RightsCheck<'a> {
         if for_another || self.takes_away(event) || self.forces(event) || self.passed.contains(&event.id) {
             asked.push(vec![Verb::Override]);
         }
+        if self.assigns(event) {
+            asked.push(vec![Verb::Update, Verb::Override]);
+        }
         asked
+    }
+
+    /// Whether an event gives its task to an agent that is neither its author nor the owner, or begins it for another agent.
+    fn assigns(&self, event: &Event) -> bool {
+        if self.command(event).imports {
+            return false;
+        }
+        let author = event.author.agent.as_str();
+        if let Payload::TaskCreated(p) = &event.payload {
+            return p.fields.get("owner").and_then(Value::as_str).is_some_and(|owner| owner != author);
+        }
+        let Payload::TaskStatusChanged(p) = &event.payload else { return false };
+        let Some(before) = self.before.get(&event.id) else { return false };
+        let begins = p.to == Status::InProgress && before.status != Status::InProgress;
+        let owner = p.owner.as_ref().map_or(before.owner.as_deref(), Option::as_deref);
+        owner.is_some_and(|owner| owner != author && (begins || before.owner.as_deref() != Some(owner)))
+    }
+
+    /// Describes how an event evades a review: it ends an acceptance that its author had seen, or completes a task as if it had
+    /// been completed before.
+    pub fn evades_review(&self, event: &Event) -> Option<String> {
+        let before = self.before.get(&event.id)?;
+        let task = &event.entity;
+        if let Payload::TaskVerified(p) = &event.payload {
+            let by = before.accepted_by.as_ref()?;
+            let is_own = before.completed_by.as_ref() == Some(&event.author.agent);
+            let confirms = p.passed && p.completion == before.completion && !is_own;
+            return (!confirms).then(|| format!("judges {task} again, which {} had accepted,", quoted(by)));
+        }
+        let Payload::TaskStatusChanged(p) = &event.payload else { return None };
+        let repeats = p.to == Status::Completed && matches!(p.from, Status::Completed | Status::Archived);
+        let is_true = before.status.is_finished() || self.command(event).imports;
+        (repeats && !is_true).then(|| format!("completes {task} as if it had been completed before"))
     }
 
     /// Describes what an event does that no command does.
@@ -213,6 +252,7 @@ impl<'a> RightsCheck<'a> {
         let mut blockers = before.blockers.iter();
         !p.forced.is_empty()
             || is_unmet
+            || before.is_withheld
             || (moves::needs_blockers(before.status, p.to)
                 && blockers.any(|blocker| self.is_waited_for(event, *blocker)))
     }

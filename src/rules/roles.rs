@@ -157,7 +157,16 @@ impl Rights {
         }
         Err(Error::new(Code::Unauthorized, format!("{agent} may not {} here", verb.as_str()))
             .with(json!({ "agent": agent, "verb": verb }))
-            .hint(format!("{}; nothing was written", self.who_may(verb.as_str()))))
+            .hint(format!("{}{}; nothing was written", self.who_may(verb.as_str()), self.deciding(agent, role))))
+    }
+
+    /// Which entry decides for an agent that has one of its own and a role with another; else empty. Part of a sentence.
+    pub fn deciding(&self, agent: &str, role: Option<&str>) -> String {
+        let Some(roles) = &self.0 else { return String::new() };
+        match role.filter(|role| roles.agents.contains_key(agent) && roles.roles.contains_key(*role)) {
+            Some(role) => format!("; for {agent} its entry under agents decides, in place of that of its role {role}"),
+            None => String::new(),
+        }
     }
 
     /// Whom `roles.yml` grants a right to, by its word, as part of a sentence.
@@ -216,7 +225,15 @@ mod tests {
         let rights = Rights(Some(roles));
         rights.require("code_bot", None, Verb::Claim).unwrap();
         rights.require("x", Some("reviewer"), Verb::Verify).unwrap();
-        assert_eq!(rights.require("code_bot", Some("reviewer"), Verb::Verify).unwrap_err().code, Code::Unauthorized);
+        let refused = rights.require("code_bot", Some("reviewer"), Verb::Verify).unwrap_err();
+        assert_eq!(refused.code, Code::Unauthorized);
+        assert_eq!(
+            refused.hint.as_deref(),
+            Some(
+                "roles.yml grants it to the role reviewer; for code_bot its entry under agents decides, in place of \
+                 that of its role reviewer; nothing was written"
+            )
+        );
         assert!(rights.require("stranger", None, Verb::Comment).is_err());
         assert!(!rights.has_precedence("code_bot", None, 31));
     }

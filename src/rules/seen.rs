@@ -35,6 +35,12 @@ pub(super) struct SeenState {
     pub(super) archived_before: bool,
     /// It was completed, and no other agent accepted that.
     pub(super) is_unreviewed: bool,
+    /// The completion that stands, the agent that completed it, and the one that accepted that.
+    pub(super) completion: Option<Id>,
+    pub(super) completed_by: Option<String>,
+    pub(super) accepted_by: Option<String>,
+    /// For an event that begins the task: an open thread or its time withheld it.
+    pub(super) is_withheld: bool,
     /// When it was completed, and when cancelled.
     pub(super) times: (Option<Time>, Option<Time>),
     /// How it was closed, if it was.
@@ -156,6 +162,10 @@ pub(super) fn states(
             unmet: (completes || passes) && task.unmet().next().is_some(),
             archived_before: archived.is_some_and(|archived| archived < event.stamp()),
             is_unreviewed: task.is_unreviewed(),
+            completion: task.completion,
+            completed_by: task.completed_by.clone(),
+            accepted_by: task.verified.as_ref().filter(|_| task.is_accepted()).map(|review| review.by.clone()),
+            is_withheld: status_of(event) == Some(Status::InProgress) && is_withheld(&task, event.at.min(times.now)),
             times: (task.completed_at, task.cancelled_at),
             end: end(task.completed_at, task.cancelled_at).or(Some(task.status).filter(|status| status.is_finished())),
             needs: Needs { perm: task.fields.need_perm.clone(), precedence: task.fields.need_precedence },
@@ -202,6 +212,29 @@ pub(super) fn grant(event: &Event) -> Option<&LeaseAcquired> {
 
 pub(super) fn completes(event: &Event) -> bool {
     matches!(&event.payload, Payload::TaskStatusChanged(p) if p.to == Status::Completed)
+}
+
+/// Whether an open thread, or the time until which it is deferred, keeps a task that is not begun from beginning.
+fn is_withheld(task: &Task, at: Time) -> bool {
+    let is_open = matches!(task.status, Status::Open | Status::Blocked);
+    is_open && (task.holding_thread().is_some() || task.fields.defer_until.is_some_and(|until| until > at))
+}
+
+/// The event by which a task is open after its end although no reopening gives a reason: its author had seen the end.
+pub fn opened_without_reason<'e>(task: &Task, log: &'e [Entry]) -> Option<&'e Event> {
+    let ends = |entry: &Entry| status_of(&entry.event).is_some_and(Status::is_finished);
+    if task.status.is_finished() || !log.iter().any(ends) {
+        return None;
+    }
+    let (effective, _) = effective(&Entity::Task(task.id), log);
+    let events = || log.iter().map(|entry| &entry.event).filter(|event| effective.contains(&event.id));
+    let reopened = events().filter(|event| matches!(event.payload, Payload::TaskReopened(_))).map(Event::stamp).max();
+    let is_plain = |event: &&Event| {
+        let Payload::TaskStatusChanged(p) = &event.payload else { return false };
+        !p.to.is_finished() && Some(event.stamp()) > reopened
+    };
+    let had_seen_the_end = |event: &&Event| fold(task.id, among_below(log, &event.parents)).0.status.is_finished();
+    events().filter(is_plain).filter(had_seen_the_end).min_by_key(|event| event.stamp())
 }
 
 fn is_given_back(past: &[&Entry], given: &LeaseAcquired) -> bool {

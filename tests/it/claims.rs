@@ -733,7 +733,8 @@ fn a_commit_under_a_lease_that_gave_way_to_a_confirmed_one_is_refused_however_hi
     let forged = serde_json::json!({
         "v": 1, "id": "01ZZZZZZZZ0000000000000001", "lamport": last["lamport"].as_u64().unwrap() + 1,
         "type": "TaskStatusChanged", "entity": format!("task/{task}"), "parents": [last["id"]], "agent": "bob",
-        "at": "2026-11-20T10:12:00Z", "fence": mine["fence"], "payload": { "from": "in_progress", "to": "completed" },
+        "at": "2026-11-20T10:12:00Z", "fence": mine["fence"],
+        "payload": { "from": "in_progress", "to": "completed", "forced": ["acceptance"] },
     });
     std::fs::write(&log, format!("{text}{forged}\n")).unwrap();
     clones.run("bob", &["lint", "--fix"]).data();

@@ -738,8 +738,8 @@ fn an_end_without_effect_finishes_no_blocker() {
 #[test]
 fn archiving_does_not_excuse_a_completion_with_unfinished_children() {
     let (room, task) = at_work(&[], |room, task| {
-        room.task("its part", &["--parent", task]);
         room.run_as("bob", &["task", "transition", task, "--status", "in_progress"]).data();
+        room.task("its part", &["--parent", task]);
     });
     let completed = json!({"from": "in_progress", "to": "completed"});
     forge(&room, &task, "TaskStatusChanged", completed, json!({}));

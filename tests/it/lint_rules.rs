@@ -404,6 +404,12 @@ stories! {
         s.forge(&s.id, "TaskStatusChanged", json!({ "from": "blocked", "to": "completed" }), |_| {});
         End::error(s.yaml(), s.line("status:"))
     },
+    opened_without_reason: |s| {
+        s.run(&["claim", &s.id]);
+        s.run(&["done", &s.id]);
+        s.forge(&s.id, "TaskStatusChanged", json!({ "from": "completed", "to": "open" }), |_| {});
+        End::error(s.yaml(), s.line("status:"))
+    },
     built_on_rejected: |s| {
         let other = s.room.task("another", &[]);
         s.run(&["claim", &other]);
@@ -633,6 +639,10 @@ cases! { repaired by is_repaired {
         s.run(&["claim", &s.other()]);
         s.run(&["done", &s.other()]);
     },
+    opened_without_reason: |s| {
+        let opened: Value = serde_json::from_str(s.text().lines().last().unwrap()).unwrap();
+        s.run(&["undo", opened["id"].as_str().unwrap()]);
+    },
     built_on_rejected: |s| {
         s.run(&["claim", &s.other()]);
         s.run(&["done", &s.other()]);
@@ -689,6 +699,36 @@ fn each_rule_has_a_story() {
     let mut stories: Vec<&str> = STORIES.iter().map(|(name, _)| *name).collect();
     stories.sort_unstable();
     assert_eq!(rules, stories);
+}
+
+#[test]
+fn an_unmet_criterion_of_a_completed_task_is_found_by_each_source() {
+    let story = Story::begin();
+    story.run(&["task", "update", &story.id, "--acceptance", "it works"]);
+    story.run(&["claim", &story.id]);
+    story.commit("base");
+    story.room.git(&["tag", "base"]).text();
+    let begun = story.text();
+    let found = |flags: &[&str]| {
+        let report = story.room.run(&[&["lint"], flags].concat()).json()["data"]["findings"].clone();
+        let of =
+            |f: &Value| f["message"] == "it is completed despite 1 unmet criterion" && f["code"] == "completed-early";
+        report.as_array().unwrap().iter().filter(|f| of(f)).count()
+    };
+    for (payload, count) in [
+        (json!({ "from": "in_progress", "to": "completed" }), 1),
+        (json!({ "from": "in_progress", "to": "completed", "forced": ["acceptance"] }), 0),
+        (json!({ "from": "in_progress", "to": "completed", "forced": ["children"] }), 1),
+    ] {
+        story.write(&begun);
+        story.render();
+        story.forge(&story.id, "TaskStatusChanged", payload.clone(), |event| event["fence"] = json!(1));
+        story.stage();
+        assert_eq!((found(&[]), found(&["--staged"]), found(&["--base", "base"])), (count, count, count), "{payload}");
+    }
+    story.commit("end");
+    let review = story.room.run(&["review", "base..HEAD"]).data();
+    assert!(review.to_string().contains("it is completed despite 1 unmet criterion"), "{review:#}");
 }
 
 #[test]

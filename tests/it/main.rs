@@ -14,6 +14,7 @@ mod after_merge;
 mod agent_instructions;
 mod archives_in_git;
 mod archives_in_sync;
+mod begins;
 mod board;
 mod bounds;
 mod branch_permissions;

@@ -66,6 +66,93 @@ fn the_first_judgement_decides() {
     assert_eq!(room.get(&first)["status"], "completed");
 }
 
+/// The id of the last event of a type in the log of a task.
+fn last_of(room: &Sandbox, task: &str, kind: &str) -> String {
+    let log = fs::read_to_string(room.log_of(task)).unwrap();
+    let events = log.lines().rev().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut of_kind = events.filter(|event| event["type"] == kind);
+    of_kind.next().unwrap_or_else(|| panic!("no {kind}: {log}"))["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_acceptance_stands_until_the_task_is_reopened() {
+    for setting in ["required = true", "required = false"] {
+        let room = Sandbox::new();
+        let config = room.store().join("config.toml");
+        let before = fs::read_to_string(&config).unwrap();
+        fs::write(config, format!("{before}\n[review]\n{setting}\n")).unwrap();
+        let first = room.task("lay the ground", &["--acceptance", "it holds"]);
+        let second = room.task("build on it", &["--blocked-by", &first]);
+        let finish = |task: &str| {
+            room.run(&["claim", task]).data();
+            room.run(&["done", task, "--all-met"]).data();
+        };
+        finish(&first);
+        // An earlier rejection, to which an undo could lead back.
+        room.run_as("bob", &["task", "verify", &first, "--reject", "--why", "not yet"]).data();
+        finish(&first);
+        room.run_as("bob", &["task", "verify", &first, "--accept"]).data();
+        finish(&second);
+        let log = || fs::read_to_string(room.log_of(&first)).unwrap();
+        let accepted = log();
+        let refused = |agent: &str, args: &[&str]| {
+            let error = room.run_as(agent, args).error("ERR_INVALID_STATE", 4);
+            assert!(error["hint"].as_str().unwrap().contains("agentpm task reopen "), "{args:?}: {error}");
+        };
+        refused("eve", &["task", "verify", &first, "--fail"]);
+        refused("bob", &["task", "verify", &first, "--fail"]);
+        refused("eve", &["task", "verify", &first, "--reject", "--why", "no"]);
+        refused("eve", &["task", "verify", &first, "--criterion", "1", "--unmet"]);
+        refused("bob", &["undo", &last_of(&room, &first, "TaskVerified")]);
+        refused("ada", &["undo", &last_of(&room, &first, "TaskStatusChanged")]);
+        refused("ada", &["undo", &last_of(&room, &first, "AcceptanceMet")]);
+        refused("ada", &["task", "update", &first, "--add-acceptance", "it is small"]);
+        let page = fs::read_to_string(room.yaml_of(&first)).unwrap();
+        fs::write(room.yaml_of(&first), page.replace("passed: true", "passed: false")).unwrap();
+        assert_eq!(room.run_as("eve", &["lint", "--fix"]).code, 1, "nor does a hand edit");
+        fs::write(room.yaml_of(&first), page).unwrap();
+        // To judge it as it was judged needs no event, by whichever agent.
+        room.run_as("eve", &["task", "verify", &first, "--accept"]).data();
+        room.run_as("eve", &["task", "verify", &first]).data();
+        assert_eq!(log(), accepted);
+        room.run(&["task", "archive", &first]).data();
+        refused("eve", &["task", "verify", &first, "--fail"]);
+        room.run(&["undo", &last_of(&room, &first, "TaskArchived")]).data();
+        assert_eq!(
+            room.run(&["ls", "--all", "--query", "is:unreviewed"]).data()["items"],
+            json!(unreviewed(&room, &second))
+        );
+        room.run(&["task", "reopen", &first, "--reason", "it does not hold after all"]).data();
+        assert_eq!(room.get(&first)["status"], "open");
+        room.is_clean();
+    }
+}
+
+/// The items of a list of one task.
+fn unreviewed(room: &Sandbox, task: &str) -> Vec<Value> {
+    let all = room.run(&["ls", "--all", "--query", "is:unreviewed"]).data()["items"].as_array().unwrap().clone();
+    all.into_iter().filter(|item| item["id"] == task).collect()
+}
+
+#[test]
+fn an_undo_of_a_request_leaves_an_acceptance_and_what_was_accepted() {
+    let (room, first, second) = completed("");
+    room.run_as("bob", &["task", "verify", &first, "--reject", "--why", "not yet"]).data();
+    let ops = json!({"ops": [{"op": "claim", "args": {"id": first}}, {"op": "done", "args": {"id": first}}]});
+    let done = room.feed(&["batch", "--file", "-", "--correlation-id", "work"], ops.to_string().as_bytes()).data();
+    assert_eq!(done["correlation_id"], "work", "{done}");
+    room.run_as("bob", &["task", "verify", &first, "--accept", "--correlation-id", "review"]).data();
+    room.run(&["claim", &second]).data();
+    for request in ["work", "review"] {
+        let error = room.run_short(&["undo", "--correlation-id", request]).error("ERR_CONFLICT", 5);
+        assert!(
+            error.to_string().contains("accepted task") || error.to_string().contains("waited for it"),
+            "{error:#}"
+        );
+    }
+    assert_eq!(room.get(&first)["awaits_review"], Value::Null);
+}
+
 #[test]
 fn an_acceptance_names_the_tasks_that_became_ready() {
     let (room, first, second) = completed("");
@@ -230,6 +317,9 @@ fn completed_before_three_clones() -> (Clones, String, String) {
     let config = clones.dir("ada").join(".agentpm/config.toml");
     let before = fs::read_to_string(&config).unwrap();
     fs::write(config, format!("{before}\n[review]\nrequired = true\n")).unwrap();
+    for name in names {
+        clones.run(name, &["sync"]).data();
+    }
     let added = clones.run("ada", &["add", "build on it", "--blocked-by", &first]).data();
     clones.run("ada", &["claim", &first]).data();
     clones.run("ada", &["done", &first, "--all-met"]).data();
@@ -254,7 +344,7 @@ fn an_acceptance_and_a_rejection_meet() {
             run(name, &["sync"]);
             let view = run(name, &["task", "get", &first]);
             assert_eq!(view["status"], "open", "{name}: a reopening that saw the end begins anew: {view}");
-            assert_eq!(run(name, &["task", "get", &second])["status"], "blocked", "{name}");
+            assert_eq!(run(name, &["task", "get", &second])["ready"], false, "{name}");
         }
     }
 }
@@ -281,6 +371,58 @@ fn what_began_on_an_acceptance_that_lost_to_a_rejection_is_named() {
     run("ada", &["claim", &first]);
     run("ada", &["done", &first]);
     assert_eq!(run("ada", &["lint"])["findings"], json!([]));
+}
+
+/// An acceptance with work on top of it in one clone, and a rejection in another. Which of them has the greater Lamport time decides
+/// nothing.
+#[test]
+fn lint_says_the_same_of_two_judgements_in_either_order() {
+    for ends in [&["claim"][..], &["claim", "done"]] {
+        for ahead in ["bob", "eve"] {
+            let (clones, first, second) = completed_before_three_clones();
+            let run = |name: &str, args: &[&str]| clones.run(name, args).data();
+            for _ in 0..9 {
+                run(ahead, &["note", &second, "--content", "my clock runs ahead"]);
+            }
+            run("bob", &["task", "verify", &first, "--accept"]);
+            for end in ends {
+                run("bob", &[*end, second.as_str()]);
+            }
+            run("eve", &["task", "verify", &first, "--reject", "--why", "no"]);
+            for name in ["bob", "eve", "bob"] {
+                run(name, &["sync"]);
+            }
+            for name in ["bob", "eve"] {
+                let findings = clones.run(name, &["lint"]).json()["data"]["findings"].clone();
+                let said: Vec<(&Value, &Value)> =
+                    findings.as_array().unwrap().iter().map(|f| (&f["code"], &f["severity"])).collect();
+                assert_eq!(said, [(&json!("built-on-rejected"), &json!("warning"))], "{ahead} {name} {findings:#}");
+            }
+        }
+    }
+}
+
+/// A task that is opened again in one clone, next to the completion of one that waits for it in another.
+#[test]
+fn a_reopened_blocker_counts_against_no_completion_in_either_order() {
+    for ahead in ["bob", "eve"] {
+        let (clones, first, second) = completed_before_three_clones();
+        let run = |name: &str, args: &[&str]| clones.run(name, args).data();
+        run("bob", &["task", "verify", &first, "--accept"]);
+        for name in ["bob", "eve"] {
+            run(name, &["sync"]);
+        }
+        for _ in 0..9 {
+            run(ahead, &["note", &second, "--content", "my clock runs ahead"]);
+        }
+        run("bob", &["claim", &second]);
+        run("bob", &["done", &second]);
+        run("eve", &["task", "reopen", &first, "--reason", "a part is missing"]);
+        for name in ["bob", "eve", "bob"] {
+            run(name, &["sync"]);
+        }
+        assert_eq!(clones.run("bob", &["lint"]).json()["data"]["findings"], json!([]), "{ahead}");
+    }
 }
 
 /// A parent with one child, which `ada` completed.
@@ -347,10 +489,11 @@ fn a_parent_is_not_accepted_while_a_child_awaits_review() {
 
 #[test]
 fn a_rejection_stands_on_top_of_the_brief_and_done_warns_where_nothing_was_recorded() {
-    let (room, first, _) = completed("");
-    room.run(&["task", "update", &first, "--add-acceptance", "it holds"]).data();
-    let (room, first) = (room, first);
-    room.run_as("bob", &["task", "verify", &first, "--all"]).data();
+    let room = Sandbox::new();
+    configure(&room, "");
+    let first = room.task("lay the ground", &["--acceptance", "it holds"]);
+    room.run(&["claim", &first]).data();
+    room.run(&["done", &first, "--all-met"]).data();
     let rejected = room.run_as("bob", &["task", "verify", &first, "--reject", "--why", "it does not hold"]);
     assert!(rejected.stderr.contains("the criterion is marked as met"), "{rejected:?}");
     room.run(&["note", &first, "--content", &"long ".repeat(3_000)]).data();
@@ -436,6 +579,70 @@ fn the_gate_finds_what_evades_the_review() {
     fs::write(room.store().join("config.toml"), &with).unwrap();
     let found = refused(&room);
     assert!(found.len() == 1 && found[0].contains("needs precedence 5"), "{found:?}");
+}
+
+/// Adds events to the log of a task as no command would write them.
+fn forge(room: &Sandbox, task: &str, agent: &str, events: &[(&str, Value)]) {
+    for (n, (kind, payload)) in events.iter().enumerate() {
+        let log = fs::read_to_string(room.log_of(task)).unwrap();
+        let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        let event = json!({"v": 1, "id": format!("01ZZZZZZZZ000000000000000{n}"), "lamport": last["lamport"].as_u64().unwrap() + 1,
+            "type": kind, "entity": last["entity"], "parents": [last["id"]], "agent": agent,
+            "at": "2026-11-20T10:05:00Z", "payload": payload});
+        fs::write(room.log_of(task), format!("{log}{event}\n")).unwrap();
+    }
+    let _ = room.run(&["resolve"]);
+}
+
+#[test]
+fn the_gate_lets_no_event_end_an_acceptance() {
+    let judged =
+        |passed: bool, completion: &Value| ("TaskVerified", json!({"passed": passed, "completion": completion}));
+    let reopened = || ("TaskReopened", json!({"from": "completed", "to": "open"}));
+    for (with_roles, required) in [(true, true), (true, false), (false, true), (false, false)] {
+        for n in 0..4 {
+            let room = Sandbox::new();
+            if required {
+                configure(&room, "");
+            }
+            if with_roles {
+                let roles = "agents:\n  ada: {perms: [admin]}\n  bob: {perms: [verify]}\n";
+                fs::write(room.store().join("roles.yml"), roles).unwrap();
+            }
+            let first = room.task("lay the ground", &[]);
+            room.run(&["claim", &first]).data();
+            room.run(&["done", &first]).data();
+            room.run_as("bob", &["task", "verify", &first, "--accept"]).data();
+            let verified = last_of(&room, &first, "TaskVerified");
+            let log = fs::read_to_string(room.log_of(&first)).unwrap();
+            let accepted = log.lines().find(|line| line.contains(&verified)).unwrap();
+            let completion = serde_json::from_str::<Value>(accepted).unwrap()["payload"]["completion"].clone();
+            commit(&room, "base");
+            room.git(&["tag", "base"]).text();
+            let forged = match n {
+                0 => vec![judged(false, &completion), reopened()],
+                1 => vec![judged(false, &Value::Null)],
+                2 => vec![judged(true, &json!("01ZZZZZZZZ0000000000000099"))],
+                _ => vec![judged(true, &completion)],
+            };
+            forge(&room, &first, "bob", &forged);
+            let found = refused(&room);
+            let is_named = found.iter().any(|message| message.contains("which \"bob\" had accepted"));
+            assert_eq!(is_named, n < 3, "{n} {with_roles} {required}: {found:?}");
+            let may_not = found.iter().any(|message| message.contains("\"bob\" may not update"));
+            assert_eq!(may_not, n == 0 && with_roles, "{n} {with_roles} {required}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_completion_that_claims_to_repeat_one_awaits_review_and_is_refused() {
+    let (room, first, second) = begun();
+    forge(&room, &first, "ada", &[("TaskStatusChanged", json!({"from": "completed", "to": "completed"}))]);
+    assert_eq!(room.get(&second)["status"], "blocked");
+    assert_eq!(room.get(&first)["awaits_review"], true);
+    let found = refused(&room);
+    assert!(found.iter().any(|message| message.contains("as if it had been completed before")), "{found:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::model::command::{Batch, Command};
 use crate::model::event::Entity;
 use crate::model::finding::Rule;
 use crate::model::id::Id;
-use crate::model::payload::{Payload, RelationshipRemoved, TaskStatusChanged};
+use crate::model::payload::{Payload, RelationshipRemoved, TaskStatusChanged, check};
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::rules::decide::Subject;
@@ -135,7 +135,7 @@ fn end_of(ws: &Workspace, broken: &BrokenRule) -> Result<Option<(Id, Payload)>> 
         }
         BrokenRule::Early(..) => {
             let is_open = task.status == Status::Completed && !completed_by_force(&log.entries);
-            let forced = vec!["blockers".to_owned(), "children".to_owned()];
+            let forced = vec![check::BLOCKERS.to_owned(), check::CHILDREN.to_owned()];
             let (from, to) = (Status::Completed, Status::Completed);
             let again = TaskStatusChanged { from, to, owner: None, changed_at: task.completed_at, forced };
             is_open.then_some(Payload::TaskStatusChanged(again))

@@ -16,7 +16,7 @@ use crate::model::event::Entity;
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{
     AcceptanceMet, ContextAdded, ContextSuperseded, Fields, Payload, ProgressItemAdded, RelationshipAdded, TaskCreated,
-    TaskStatusChanged, TaskUpdated,
+    TaskStatusChanged, TaskUpdated, check,
 };
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
@@ -260,7 +260,7 @@ fn passed_over(tx: &mut Transaction, id: Id, new: &BTreeMap<Id, Status>) -> Resu
     // Nothing outside this transaction can have a new task as its parent.
     let children: Vec<Id> = tx.children.get(&id).into_iter().flatten().copied().collect();
     let mut forced = Vec::new();
-    for (name, others) in [("blockers", blockers), ("children", children)] {
+    for (name, others) in [(check::BLOCKERS, blockers), (check::CHILDREN, children)] {
         for other in others {
             let status = match new.get(&other) {
                 Some(status) => *status,
@@ -271,6 +271,9 @@ fn passed_over(tx: &mut Transaction, id: Id, new: &BTreeMap<Id, Status>) -> Resu
                 break;
             }
         }
+    }
+    if tx.task(id)?.unmet().next().is_some() {
+        forced.push(check::ACCEPTANCE.to_owned());
     }
     Ok(forced)
 }

@@ -23,16 +23,16 @@ use crate::store::layout::{shown, task_dir};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TaskLinks {
     pub(crate) status: Status,
-    /// When its status was last set.
-    since: Option<Stamp>,
+    /// When it was first finished, even if it was opened again since.
+    ended: Option<Stamp>,
     /// When it was completed, even if it was archived since.
     completed: Option<Stamp>,
-    /// Its completion states that it overrides a check.
+    /// Its completion states that it overrides unfinished blockers or children.
     is_forced: bool,
     is_unreviewed: bool,
     /// It is open again since an agent rejected its completion.
     is_rejected: bool,
-    /// Its last start or completion states that it overrides a check.
+    /// Its last start or completion states that it overrides unfinished blockers or children.
     overrides: bool,
     parent: Option<Id>,
     pub(crate) edges: Box<[Edge]>,
@@ -47,7 +47,9 @@ impl TaskLinks {
         let is_archived = task.status == Status::Archived && task.completed_at.is_some();
         let completed = if is_archived { last() } else { links.completed };
         let is_rejected = !task.status.is_finished() && rejection(entries).is_some();
+        let ends = |event: &&Event| status_of(event).is_some_and(Status::is_finished);
         TaskLinks {
+            ended: entries.iter().map(|entry| &entry.event).filter(ends).map(Event::stamp).min(),
             completed,
             is_forced: completed_by_force(entries),
             is_rejected,
@@ -75,7 +77,7 @@ impl TaskLinks {
     pub fn dropped() -> Self {
         TaskLinks {
             status: Status::Archived,
-            since: None,
+            ended: None,
             completed: None,
             is_forced: false,
             is_unreviewed: false,
@@ -97,7 +99,7 @@ impl From<&Task> for TaskLinks {
         let edge = |e: &Relationship| Edge { stamp: e.stamp(), kind: e.kind, from: e.from, to: e.to };
         TaskLinks {
             status: task.status,
-            since,
+            ended: None,
             completed: since.filter(|_| task.status == Status::Completed),
             is_forced: false,
             is_unreviewed: task.is_unreviewed(),
@@ -161,8 +163,11 @@ pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, TaskLinks>, rules: Blocke
             Finding::new(rule, message).task(*id).at(path(*id), None).on(Spot::Key("status".into()))
         };
         let is_open = |id: &Id| tasks.get(id).is_some_and(|other| !other.status.is_finished());
-        // A task that was opened again later does not count against this one.
-        let was_open = |id: &Id| tasks.get(id).is_some_and(|other| other.since < task.completed);
+        // A task that was finished before and is open again does not count: it depends on no order between the two logs
+        // whether this one could see it open.
+        let is_before = |end: Stamp| task.completed.is_none_or(|completed| end < completed);
+        let ended_before = |other: &TaskLinks| other.ended.is_some_and(is_before);
+        let was_open = |id: &Id| tasks.get(id).is_some_and(|other| !ended_before(other));
         let counting = task.blocking().filter(|edge| !void.contains(&edge.stamp));
         let blockers: BTreeSet<Id> = counting.map(|edge| edge.from).filter(is_open).collect();
         // A blocker that is not here, or whose edge closes a cycle, is reported above.

@@ -27,7 +27,7 @@ use crate::engine::view::{read as view, sparse};
 use crate::error::Result;
 use crate::git::{Change, HiddenPaths, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
-use crate::model::finding::Finding;
+use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
 use crate::rules::fold::fold;
 use crate::store::entity::read_log_with;
@@ -78,8 +78,17 @@ pub fn lint_since(ws: &Workspace, base: &str) -> Result<LintReport> {
     more.retain(|new| {
         new.event.is_none() || !findings.iter().any(|known| known.event == new.event && known.rule == new.rule)
     });
+    drop_explained(&mut findings, &more);
     findings.extend(more);
     Ok(LintReport::of(findings, tree.count(), &history::settings_at(ws, &objects, base)?.lint))
+}
+
+/// Drops the findings about states that no command leads to, where the event behind one is refused itself: one cause gives one
+/// finding.
+pub(crate) fn drop_explained(findings: &mut Vec<Finding>, refused: &[Finding]) {
+    let is_refused =
+        |known: &Finding| refused.iter().any(|new| new.rule == Rule::NotPermitted && new.event == known.event);
+    findings.retain(|known| !matches!(known.rule, Rule::OpenedPlainly | Rule::CompletedEarly) || !is_refused(known));
 }
 
 /// The findings about a branch that began at all of `began`, by the rules of `base`.

@@ -40,13 +40,13 @@ pub use staged::lint_staged;
 pub use stdin::lint_text;
 
 pub(crate) use across::{TaskLinks, across};
-pub(crate) use base::broken_between;
+pub(crate) use base::{broken_between, drop_explained};
 pub(crate) use changed::values_of;
 pub(crate) use dropped::dropped_between;
 pub(crate) use lines::line_of;
 pub(crate) use readable::differences;
 pub(crate) use staged::Staging;
-pub(crate) use task::{completed_by_force, redacted_texts, values};
+pub(crate) use task::{completed_by_force, redacted_texts, states, values};
 
 use std::collections::BTreeSet;
 

@@ -263,12 +263,19 @@ impl<'a> RolesAt<'a> {
                 breaches.add((0, None), n, event, words);
             }
         }
-        if !(self.any() || self.review.required) || new().next().is_none() {
+        let judges = |(_, event): (usize, &Event)| matches!(event.payload, Payload::TaskVerified(_));
+        if !(self.any() || self.review.required || new().any(judges)) || new().next().is_none() {
             return Ok(breaches.findings(path, log));
         }
         // A task that cannot be read counts as unfinished and not imported.
         let others = |id: Id| other(&Entity::Task(id)).unwrap_or_default();
         let asked = RightsCheck::of(entity, &log.entries, known, self.times, &others);
+        for (n, event) in new() {
+            if let Some(what) = asked.evades_review(event) {
+                let words = format!("{} {what} by {}, which no command does", author(event), named(event));
+                breaches.add((6, None), n, event, words);
+            }
+        }
         if self.review.required {
             for (n, event) in new() {
                 for words in self.review_breaches(entity, &log.entries, &asked, event)? {
@@ -283,7 +290,7 @@ impl<'a> RolesAt<'a> {
             for any in asked.by(event) {
                 let Some(usual) = any.first().copied() else { continue };
                 if !self.may(&event.author.agent, &any)? {
-                    let words = self.words(entity, usual, event);
+                    let words = self.words(entity, usual, event)?;
                     breaches.add((1, Some((event.author.agent.clone(), usual))), n, event, words);
                 }
             }
@@ -364,13 +371,14 @@ impl<'a> RolesAt<'a> {
         Ok(breaches)
     }
 
-    fn words(&self, entity: &Entity, verb: Verb, event: &Event) -> String {
+    fn words(&self, entity: &Entity, verb: Verb, event: &Event) -> Result<String> {
         let by = match self.readable {
             true => format!("by the roles of {}", self.name),
             false => format!("since the roles.yml of {} cannot be read", self.name),
         };
-        let may = self.rights.who_may(verb.as_str());
-        format!("{} may not {} {by}, and {} of {entity} asks for it; {may}", author(event), verb.as_str(), named(event))
+        let (agent, what) = (&event.author.agent, verb.as_str());
+        let may = self.rights.who_may(what) + &self.rights.deciding(agent, self.role_of(agent)?.as_deref());
+        Ok(format!("{} may not {what} {by}, and {} of {entity} asks for it; {may}", author(event), named(event)))
     }
 
     fn may(&self, agent: &str, any: &[Verb]) -> Result<bool> {

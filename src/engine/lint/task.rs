@@ -7,15 +7,17 @@ use std::collections::BTreeSet;
 
 use super::source::{LintSource, Subject};
 use crate::error::Result;
-use crate::model::event::Entry;
+use crate::model::event::{Entry, Event};
 use crate::model::finding::{Finding, Rule, Spot};
 use crate::model::id::{Id, check_agent_name, quoted};
-use crate::model::payload::Payload;
+use crate::model::payload::{Payload, TaskStatusChanged, check};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task, TaskType};
 use crate::reports::event_words::describe_lost;
 use crate::rules::fields::faults;
 use crate::rules::lost::{Lost, Reason, is_forked, lost};
+use crate::rules::review::unmet_criteria;
+use crate::rules::seen::opened_without_reason;
 use crate::store::layout::{shown, task_dir};
 use crate::store::log::Log;
 
@@ -42,6 +44,7 @@ fn own_findings(source: LintSource<'_>, subject: &Subject<'_>) -> Result<Vec<Fin
     findings.extend(redacted_texts(&subject.log, &subject.log_path));
     if let Some(task) = subject.task.as_ref().filter(|_| subject.has_log) {
         findings.extend(values(store, task));
+        findings.extend(states(store, task, &subject.log.entries));
         findings.extend(several_owners(store, task, &subject.log.entries));
         if let Some(by) = accepted_by_completer(task)
             && source.requires_review()?
@@ -104,6 +107,28 @@ pub(crate) fn values(store: &str, task: &Task) -> Vec<Finding> {
     findings
 }
 
+/// States that no command would lead to: a completion with unmet criteria that it does not override, and a task that is open
+/// after its end without a reason.
+pub(crate) fn states(store: &str, task: &Task, entries: &[Entry]) -> Vec<Finding> {
+    let path = shown(store, task_dir(task.id).join("task.yaml"));
+    let found = |rule, message: String| {
+        Finding::new(rule, message).task(task.id).at(path.clone(), None).on(Spot::Key("status".into()))
+    };
+    let mut findings = Vec::new();
+    let unmet = if task.completed_at.is_some() { task.unmet().count() } else { 0 };
+    let completion = last_move(entries, &[Status::Completed]);
+    if unmet > 0 && !completion.is_some_and(|(_, p)| p.overrides(&[check::ACCEPTANCE])) {
+        let early = found(Rule::CompletedEarly, format!("it is completed despite {}", unmet_criteria(unmet)));
+        findings.push(Finding { event: completion.map(|(event, _)| event.id), ..early });
+    }
+    if let Some(event) = opened_without_reason(task, entries) {
+        let (id, by) = (event.id, quoted(&event.author.agent));
+        let message = format!("{by} opened it again by TaskStatusChanged {id}, which gives no reason");
+        findings.push(found(Rule::OpenedPlainly, message).event(id));
+    }
+    findings
+}
+
 /// The finding about agents that took an unfinished task without seeing each other.
 fn several_owners(store: &str, task: &Task, entries: &[Entry]) -> Option<Finding> {
     let owner = task.owner.as_ref().filter(|_| !task.status.is_finished() && is_forked(entries))?;
@@ -136,20 +161,25 @@ fn overruled(store: &str, task: &Task, entries: &[Entry]) -> Vec<Finding> {
     by_precedence.map(finding).collect()
 }
 
-/// Whether the last completion in a log states that it overrides a check.
+/// Whether the last completion in a log states that it overrides unfinished blockers or children.
 pub(crate) fn completed_by_force(entries: &[Entry]) -> bool {
-    let last = entries.iter().filter_map(|e| {
-        let Payload::TaskStatusChanged(p) = &e.event.payload else { return None };
-        (p.to == Status::Completed).then_some((e.event.stamp(), p))
-    });
-    last.max_by_key(|(stamp, _)| *stamp).is_some_and(|(_, p)| !p.forced.is_empty())
+    overrides_others(entries, &[Status::Completed])
 }
 
-/// Whether the last start or completion in a log states that it overrides a check.
+/// Whether the last start or completion in a log states the same.
 pub(crate) fn begun_by_force(entries: &[Entry]) -> bool {
-    let last = entries.iter().filter_map(|e| {
+    overrides_others(entries, &[Status::InProgress, Status::Completed])
+}
+
+fn overrides_others(entries: &[Entry], to: &[Status]) -> bool {
+    last_move(entries, to).is_some_and(|(_, p)| p.overrides(&[check::BLOCKERS, check::CHILDREN]))
+}
+
+/// The last move to one of these states.
+fn last_move<'e>(entries: &'e [Entry], to: &[Status]) -> Option<(&'e Event, &'e TaskStatusChanged)> {
+    let moves = entries.iter().filter_map(|e| {
         let Payload::TaskStatusChanged(p) = &e.event.payload else { return None };
-        matches!(p.to, Status::InProgress | Status::Completed).then_some((e.event.stamp(), p))
+        to.contains(&p.to).then_some((&e.event, p))
     });
-    last.max_by_key(|(stamp, _)| *stamp).is_some_and(|(_, p)| !p.forced.is_empty())
+    moves.max_by_key(|(event, _)| event.stamp())
 }

@@ -16,7 +16,8 @@ use super::lists::Page;
 use crate::engine::commit::hand_edits::record;
 use crate::engine::context::Workspace;
 use crate::engine::lint::{
-    TaskLinks, across, broken_between, differences, dropped_between, line_of, redacted_texts, values, values_of,
+    TaskLinks, across, broken_between, differences, drop_explained, dropped_between, line_of, redacted_texts, states,
+    values, values_of,
 };
 use crate::engine::view::history::{self, PlanAt, began_at, united};
 use crate::engine::view::messages::messages_between;
@@ -434,6 +435,7 @@ fn new_findings(
         found.extend(new.together(ws));
         had.extend(old.together(ws));
     }
+    drop_explained(&mut found, &broken);
     let known: BTreeSet<(Rule, Option<Id>, &str)> = had.iter().map(|f| (f.rule, f.task, f.message.as_str())).collect();
     // A branch cannot switch off a rule for its own review.
     let severities = before.severities()?;
@@ -516,7 +518,8 @@ impl Side {
                     f.line = f.spot.as_ref().and_then(|spot| line_of(&text, spot));
                     f
                 };
-                findings.extend(values(&ws.store.name, task).into_iter().map(at_line));
+                let states = states(&ws.store.name, task, &log.entries);
+                findings.extend(values(&ws.store.name, task).into_iter().chain(states).map(at_line));
             }
             // Without events a file is no task's readable file; `broken_between` reports what it is then.
             let is_archived = log.partial && yaml.is_none();

@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use super::notes::note;
+use super::refusals::refuse_new_criteria;
 use crate::error::{Error, Result};
 use crate::model::event::Entity;
 use crate::model::id::{HANDLE_MIN, Id};
@@ -72,6 +73,7 @@ pub fn accept(task: &Task, resolved: &mut ThreadResolved, named: Option<Id>, oth
             .hint("name a message with a proposal by --message, or give the change with --patch"));
     };
     resolved.set = patch::apply(task, patch)?;
+    refuse_new_criteria(task, &resolved.set)?;
     resolved.patch = patch.clone();
     resolved.message = newest.map(|message| message.id);
     Ok(())

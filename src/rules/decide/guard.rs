@@ -13,7 +13,7 @@ use super::grants::assert_again;
 use super::refusals::refuse_finished;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, LeaseRecord};
-use crate::model::args::{OptionalTaskRef, Ref};
+use crate::model::args::{OptionalTaskRef, Ref, Text};
 use crate::model::command::Guard;
 use crate::model::event::{Author, Entity};
 use crate::model::id::Id;
@@ -37,8 +37,14 @@ pub struct Permit {
 impl Permit {
     /// Emits an event of the task under this permit.
     pub fn emit(&self, stage: &mut dyn Stage, payload: Payload) -> Result<Id> {
+        self.emit_forced(stage, payload, None)
+    }
+
+    /// As [`Permit::emit`]; the reason for an override, if there is one, is recorded in place of the permit's.
+    pub fn emit_forced(&self, stage: &mut dyn Stage, payload: Payload, reason: Option<&Text>) -> Result<Id> {
         let fence = self.lease.as_ref().map(|lease| lease.fence);
-        stage.emit(Draft { entity: Entity::Task(self.id), payload, why: self.why.clone(), fence })
+        let why = reason.map(|reason| reason.0.clone()).or_else(|| self.why.clone());
+        stage.emit(Draft { entity: Entity::Task(self.id), payload, why, fence })
     }
 
     /// The same permit with another reason, if one is given.

@@ -7,9 +7,11 @@
 use serde_json::{Value, json};
 
 use super::around::{move_to, open_blockers};
-use super::guard::{Permit, refuse_unfit, unblock_if_free};
-use super::refusals::{refuse_bound, refuse_elsewhere};
-use super::status::{archive_closed, cancel, finish, judgement, needs_words, no_way, open_again, return_to_open};
+use super::guard::{Permit, unblock_if_free};
+use super::refusals::{refuse_new_criteria, refuse_unmarking};
+use super::status::{
+    archive_closed, begin, cancel, finish, judgement, no_way, open_again, refuse_overturning, return_to_open, unblock,
+};
 use super::tasks::{check_owner, is_already, move_parent};
 use crate::error::{Error, Result};
 use crate::model::args::Text;
@@ -46,15 +48,19 @@ pub fn verb(register: &str, value: &Value) -> Verb {
     }
 }
 
-/// Sets registers of the task under the permit. The status comes last except for the owner, since it may release the lease.
+/// Sets registers of the task under the permit. The status comes last, since it may release the lease, except for the owner, and
+/// for marks of criteria where the task is opened again, which a closed one keeps.
 pub fn put(stage: &mut dyn Stage, permit: &Permit, values: &[(String, Value)], how: PutOptions) -> Result<()> {
-    let mut plain = Fields::new();
-    let (mut status, mut owner) = (None, None);
+    let status = values.iter().find(|(name, _)| name == "status");
+    let status = status.and_then(|(_, value)| value.as_str()).and_then(Status::from_word);
+    let opens = status.is_some_and(|status| !status.is_finished());
+    let (mut plain, mut owner, mut marks) = (Fields::new(), None, Vec::new());
     for (name, value) in values {
         match name.split_once('.').map_or(name.as_str(), |(begin, _)| begin) {
-            "status" => status = value.as_str().and_then(Status::from_word),
+            "status" => {}
             "owner" => owner = Some(value.clone()),
             "parent" => put_parent(stage, permit, value)?,
+            "met" if opens => marks.push((name, value)),
             "progress" | "context" | "met" | "verified" => put_part(stage, permit, name, value)?,
             _ => {
                 plain.insert(name.clone(), value.clone());
@@ -67,6 +73,9 @@ pub fn put(stage: &mut dyn Stage, permit: &Permit, values: &[(String, Value)], h
     };
     put_fields(stage, permit, plain)?;
     put_status(stage, permit, status, owner.as_ref().and_then(Value::as_str), how)?;
+    for (name, value) in marks {
+        put_part(stage, permit, name, value)?;
+    }
     put_fields(stage, permit, owner.map(|owner| ("owner".to_owned(), owner)).into_iter().collect())
 }
 
@@ -80,6 +89,8 @@ fn put_fields(stage: &mut dyn Stage, permit: &Permit, mut set: Fields) -> Result
         set.iter().filter(|(name, _)| is_known(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
     fields::check(&known)?;
     check_owner(stage, &task, set.get("owner"))?;
+    refuse_new_criteria(&task, &set)?;
+    stage.require(Verb::Update)?;
     permit.emit(stage, Payload::TaskUpdated(TaskUpdated::new(set))).map(|_| ())
 }
 
@@ -109,7 +120,13 @@ pub fn write_part(stage: &mut dyn Stage, permit: &Permit, register: &str, value:
     let payload = match (begin, value) {
         ("progress", _) if yes => Payload::ProgressItemCompleted(ProgressItemCompleted { item: rest.parse()? }),
         ("progress", _) => Payload::ProgressItemReopened(ProgressItemReopened { item: rest.parse()? }),
-        ("met", _) => Payload::AcceptanceMet(AcceptanceMet { criterion: rest.to_owned(), met: yes }),
+        ("met", _) => {
+            let task = stage.task(permit.id)?;
+            if !yes && task.met.contains_key(rest) {
+                refuse_unmarking(&task)?;
+            }
+            Payload::AcceptanceMet(AcceptanceMet { criterion: rest.to_owned(), met: yes })
+        }
         ("context", Value::String(by)) => {
             Payload::ContextSuperseded(ContextSuperseded { entry: rest.parse()?, by: by.parse()? })
         }
@@ -128,6 +145,7 @@ pub fn write_part(stage: &mut dyn Stage, permit: &Permit, register: &str, value:
             Payload::TaskVerified(judgement(stage, &task, *passed)?)
         }
         ("verified", _) => {
+            refuse_overturning(&*stage.task(permit.id)?)?;
             return Err(Error::state("there was no review before this one, and a review cannot be removed")
                 .hint_command(format!("record another: agentpm task verify {} --fail, or without --fail", permit.id)));
         }
@@ -147,12 +165,13 @@ fn put_status(stage: &mut dyn Stage, permit: &Permit, to: Status, owner: Option<
             permit.emit(stage, Payload::TaskStatusChanged(change)).map(|_| ())
         }
         (from, Status::Open | Status::Blocked | Status::InProgress) if from.is_finished() => {
+            refuse_overturning(&task)?;
             // As `task reopen` requires.
             stage.require(Verb::Update)?;
             open_again(stage, permit)?;
-            if to == Status::InProgress { begin(stage, permit, owner) } else { Ok(()) }
+            if to == Status::InProgress { begin_for(stage, permit, owner, how.force) } else { Ok(()) }
         }
-        (Status::Open | Status::Blocked, Status::InProgress) => begin(stage, permit, owner),
+        (Status::Open | Status::Blocked, Status::InProgress) => begin_for(stage, permit, owner, how.force),
         (Status::Open | Status::InProgress, Status::Blocked) => {
             if open_blockers(stage, &task)?.is_empty() {
                 return Err(Error::state(format!("no unfinished task blocks task {}", task.id)));
@@ -178,23 +197,17 @@ fn put_status(stage: &mut dyn Stage, permit: &Permit, to: Status, owner: Option<
     }
 }
 
-/// Moves to in progress: no other agent may have it, and no unfinished task may block it.
-fn begin(stage: &mut dyn Stage, permit: &Permit, owner: Option<&str>) -> Result<()> {
-    refuse_elsewhere(stage, permit.id)?;
+/// To in progress, for the agent that owns the task then. To give it to another agent than the actor, or to take it from its
+/// owner, is an assignment, which requires the right to update.
+fn begin_for(stage: &mut dyn Stage, permit: &Permit, owner: Option<&str>, force: Option<&Text>) -> Result<()> {
     let task = unblock_if_free(stage, permit.id)?;
-    refuse_bound(stage, &task)?;
-    let name = owner.or(task.owner.as_deref()).unwrap_or(&stage.me().agent).to_owned();
-    refuse_unfit(stage, &task, &name)?;
-    let owner = (task.owner.as_ref() != Some(&name)).then_some(Some(name));
-    let change = TaskStatusChanged { owner, ..move_to(task.status, Status::InProgress) };
-    permit.emit(stage, Payload::TaskStatusChanged(change)).map(|_| ())
-}
-
-/// Moves from blocked to open despite an unfinished blocker: only with `force`.
-fn unblock(stage: &mut dyn Stage, permit: &Permit, task: &Task, force: Option<&Text>) -> Result<()> {
-    let Some(reason) = force else { return refuse_bound(stage, task) };
-    needs_words(reason)?;
-    stage.require(Verb::Override)?;
-    let change = TaskStatusChanged { forced: vec!["blockers".into()], ..move_to(task.status, Status::Open) };
-    permit.emit(stage, Payload::TaskStatusChanged(change)).map(|_| ())
+    let me = stage.me().agent.clone();
+    let agent = owner.or(task.owner.as_deref()).unwrap_or(&me).to_owned();
+    if agent != me || task.owner.as_ref().is_some_and(|owner| *owner != agent) {
+        check_owner(stage, &task, Some(&json!(agent)))?;
+        if stage.require(Verb::Override).is_err() {
+            stage.require(Verb::Update)?;
+        }
+    }
+    begin(stage, permit, &agent, force, None)
 }

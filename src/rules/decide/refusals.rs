@@ -2,15 +2,15 @@
 //!
 //! Leaves to others: the lease itself (`work`), and what readiness means (`rules::readiness`).
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::around::{unready, waits};
 use crate::error::{Code, Error, Result};
 use crate::model::args::Text;
 use crate::model::event::Entity;
-use crate::model::id::Id;
+use crate::model::id::{Id, quoted};
 use crate::model::overlap::FileClaim;
-use crate::model::payload::{LeaseOverride, Payload};
+use crate::model::payload::{Fields, LeaseOverride, Payload};
 use crate::model::task::{Status, Task};
 use crate::rules::readiness::{self, Blocker, Reason, waits_words, withheld};
 use crate::rules::roles::Verb;
@@ -133,6 +133,33 @@ pub fn refuse_elsewhere(stage: &mut dyn Stage, task: Id) -> Result<()> {
                 "merge that branch, or take other work with agentpm next --claim; agentpm claim ID --here considers only this branch",
             )),
     }
+}
+
+/// Refuses to add a criterion to a completed task: its completion stands for all that the task asked for.
+pub fn refuse_new_criteria(task: &Task, set: &Fields) -> Result<()> {
+    let asked = set.get("acceptance").and_then(Value::as_array);
+    let is_new = |criterion: &&str| {
+        !task.met.contains_key(*criterion) && !task.fields.acceptance.iter().any(|known| known == criterion)
+    };
+    let new: Vec<&str> = asked.into_iter().flatten().filter_map(Value::as_str).filter(is_new).collect();
+    match new.first() {
+        Some(first) if task.completed_at.is_some() => {
+            Err(completed(task, &format!("it does not meet the new criterion {}", quoted(first))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to mark a criterion of a completed task as unmet.
+pub fn refuse_unmarking(task: &Task) -> Result<()> {
+    if task.completed_at.is_none() { Ok(()) } else { Err(completed(task, "its criteria stay marked as met")) }
+}
+
+/// The refusal of a change that a completed task must be opened again for.
+fn completed(task: &Task, why: &str) -> Error {
+    Error::state(format!("task {} is completed; {why}", task.id))
+        .with(json!({ "task": task.id, "status": task.status }))
+        .hint_command(format!("open it again first: agentpm task reopen {} --reason TEXT", task.id))
 }
 
 fn is_abandoned(stage: &dyn Stage, task: &Task) -> bool {

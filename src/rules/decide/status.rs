@@ -6,29 +6,28 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::around::{count_children, move_to, open_blockers, unfinished_children, waits};
+use super::around::{count_children, move_to, open_blockers, unfinished_children, unready, waits};
 use super::guard::{Permit, permit, permit_held, permit_id, refuse_unfit, unblock_if_free};
-use super::refusals::still_waits;
+use super::refusals::{refuse_elsewhere, refuse_finished, refuse_owned, refuse_unmarking, refuse_unready, still_waits};
 use super::{Needs, PlanNeed, Subject, decides, index};
 use crate::error::{Code, Error, Result};
 use crate::model::args::{Ref, Text};
 use crate::model::command::{ChildrenOfCancelled, Guard, TaskArchive, TaskReopen, TaskTransition, TaskVerify};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::{HANDLE_MIN, Id, quoted};
-use crate::model::payload::{AcceptanceMet, Payload, TaskArchived, TaskReopened, TaskStatusChanged, TaskVerified};
+use crate::model::payload::{
+    AcceptanceMet, Payload, TaskArchived, TaskReopened, TaskStatusChanged, TaskVerified, check,
+};
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::copies::HAND_EDIT;
 use crate::rules::event_rules::{rights_to, verb_for};
 use crate::rules::held::NamedTask;
 use crate::rules::moves;
-use crate::rules::readiness::{Blocker, Missing, waits_words};
+use crate::rules::readiness::{Blocker, Missing, Reason, waits_words};
 use crate::rules::review::{Unfit, met_words, unfit, unmet_criteria};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
-
-/// What a completion overrides where children are unfinished.
-const CHILDREN: &str = "children";
 
 decides! {
     TaskTransition: transition_needs => transition,
@@ -53,8 +52,7 @@ pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> 
         return Ok(Subject::Task(task.id));
     }
     match (task.status, c.status) {
-        (Status::Open, Status::InProgress) if c.force.is_some() => return unblock_by_force(stage, permit, c, &task),
-        (Status::Open, Status::InProgress) => start(stage, &permit)?,
+        (Status::Open | Status::Blocked, Status::InProgress) => start(stage, &permit, c, &task)?,
         (Status::Open | Status::InProgress, Status::Blocked) => {
             if open_blockers(stage, &task)?.is_empty() {
                 return Err(Error::state(format!("no unfinished task blocks task {}", task.id))
@@ -65,7 +63,7 @@ pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> 
         }
         (Status::InProgress, Status::Open) => return_to_open(stage, &permit, c.force.is_some())?,
         (Status::InProgress, Status::Completed) => complete(stage, &permit, c.force.as_ref())?,
-        (Status::Blocked, Status::Open | Status::InProgress) => return unblock_by_force(stage, permit, c, &task),
+        (Status::Blocked, Status::Open) => unblock(stage, &permit, &task, c.force.as_ref())?,
         (Status::Open | Status::InProgress | Status::Blocked, Status::Cancelled) => {
             cancel_descendants(stage, task.id, c)?;
             cancel(stage, &permit, None)?;
@@ -96,17 +94,49 @@ pub fn no_way(task: &Task, from: Status, to: Status) -> Error {
         .hint_command(hint)
 }
 
-/// Open to in progress: the actor becomes the owner.
-fn start(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
-    super::refusals::refuse_elsewhere(stage, permit.id)?;
-    let task = stage.task(permit.id)?;
-    super::refusals::refuse_bound(stage, &task)?;
+/// Open or blocked to in progress: the actor becomes the owner.
+fn start(stage: &mut dyn Stage, permit: &Permit, c: &TaskTransition, task: &Task) -> Result<()> {
     let me = stage.me().agent.clone();
-    refuse_unfit(stage, &task, &me)?;
-    let owner = (task.owner.as_deref() != Some(&me)).then_some(Some(me));
-    let change = TaskStatusChanged { owner, ..move_to(task.status, Status::InProgress) };
-    permit.emit(stage, Payload::TaskStatusChanged(change))?;
+    refuse_owned(stage, task, &me)?;
+    if c.force.is_none() {
+        refuse_waiting(stage, task)?;
+    }
+    begin(stage, permit, &me, c.force.as_ref(), c.guard.override_reason.as_ref())
+}
+
+/// To in progress, for an agent, by the rules of a claim. `force` overrides what withholds the task, `overlaps` files that
+/// overlap with work in progress.
+pub fn begin(
+    stage: &mut dyn Stage,
+    permit: &Permit,
+    agent: &str,
+    force: Option<&Text>,
+    overlaps: Option<&Text>,
+) -> Result<()> {
+    let task = stage.task(permit.id)?;
+    if force.is_none() {
+        refuse_finished(stage, task.id)?;
+        refuse_elsewhere(stage, task.id)?;
+    }
+    let forced = overridden(stage, &task, force, overlaps)?;
+    refuse_unfit(stage, &task, agent)?;
+    let owner = (task.owner.as_deref() != Some(agent)).then(|| Some(agent.to_owned()));
+    let change = TaskStatusChanged { owner, forced, ..move_to(task.status, Status::InProgress) };
+    permit.emit_forced(stage, Payload::TaskStatusChanged(change), force)?;
     Ok(())
+}
+
+/// What beginning a task overrides by `force`. Without it, refuses a task that is not ready.
+pub fn overridden(
+    stage: &mut dyn Stage,
+    task: &Task,
+    force: Option<&Text>,
+    overlaps: Option<&Text>,
+) -> Result<Vec<String>> {
+    let Some(reason) = force else { return refuse_unready(stage, task, overlaps).map(|()| Vec::new()) };
+    needs_words(reason)?;
+    stage.require(Verb::Override)?;
+    Ok(unready(stage, task)?.iter().filter_map(Reason::overridden).map(str::to_owned).collect())
 }
 
 /// In progress to open: clears the owner and releases the lease. A task that waits for an unfinished one becomes blocked.
@@ -119,24 +149,24 @@ pub fn return_to_open(stage: &mut dyn Stage, permit: &Permit, though_blocked: bo
     permit.give_back(stage)
 }
 
-fn unblock_by_force(stage: &mut dyn Stage, permit: Permit, c: &TaskTransition, task: &Task) -> Result<Subject> {
+/// Refuses to move a task that waits for others.
+fn refuse_waiting(stage: &mut dyn Stage, task: &Task) -> Result<()> {
     let left = waits(stage, task)?;
-    let Some(force) = &c.force else {
-        return Err(still_waits(task, &left)
-            .hint(format!("finish them, run agentpm task unblock {}, or pass --force REASON", task.id)));
-    };
-    needs_words(force)?;
-    stage.require(Verb::Override)?;
-    let permit = permit.because(Some(force.0.clone()));
-    if c.status == Status::InProgress {
-        let me = stage.me().agent.clone();
-        refuse_unfit(stage, task, &me)?;
+    if left.is_empty() {
+        return Ok(());
     }
-    let owner = (c.status == Status::InProgress).then(|| Some(stage.me().agent.clone()));
-    let forced = if left.is_empty() { Vec::new() } else { vec!["blockers".into()] };
-    let change = TaskStatusChanged { owner, forced, ..move_to(task.status, c.status) };
-    permit.emit(stage, Payload::TaskStatusChanged(change))?;
-    Ok(Subject::Task(permit.id))
+    Err(still_waits(task, &left)
+        .hint(format!("finish them, run agentpm task unblock {}, or pass --force REASON", task.id)))
+}
+
+/// Blocked to open although it waits for others: only with `force`.
+pub fn unblock(stage: &mut dyn Stage, permit: &Permit, task: &Task, force: Option<&Text>) -> Result<()> {
+    let Some(reason) = force else { return refuse_waiting(stage, task) };
+    needs_words(reason)?;
+    stage.require(Verb::Override)?;
+    let forced = if open_blockers(stage, task)?.is_empty() { Vec::new() } else { vec![check::BLOCKERS.to_owned()] };
+    let change = TaskStatusChanged { forced, ..move_to(task.status, Status::Open) };
+    permit.emit_forced(stage, Payload::TaskStatusChanged(change), force).map(|_| ())
 }
 
 /// Refuses an empty reason.
@@ -179,9 +209,11 @@ pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: 
     let children = unfinished_children(stage, task.id)?;
     let unmet: Vec<&str> = task.unmet().collect();
     let mut forced = Vec::new();
-    for (name, empty) in
-        [("blockers", blockers.is_empty()), (CHILDREN, children.is_empty()), ("acceptance", unmet.is_empty())]
-    {
+    for (name, empty) in [
+        (check::BLOCKERS, blockers.is_empty()),
+        (check::CHILDREN, children.is_empty()),
+        (check::ACCEPTANCE, unmet.is_empty()),
+    ] {
         if !empty {
             forced.push(name.to_owned());
         }
@@ -193,9 +225,7 @@ pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: 
         needs_words(reason)?;
         stage.require(Verb::Override)?;
         change.forced = forced;
-        let fence = permit.lease.as_ref().map(|lease| lease.fence);
-        let why = Some(reason.0.clone());
-        stage.emit(Draft { entity: Entity::Task(task.id), payload: Payload::TaskStatusChanged(change), why, fence })?;
+        permit.emit_forced(stage, Payload::TaskStatusChanged(change), force)?;
     } else {
         let left = [
             (!blockers.is_empty()).then(|| format!("it {}", waits_words(&blockers))),
@@ -247,26 +277,29 @@ fn hint_of_left(stage: &mut dyn Stage, task: &Task, blockers: &[Blocker], childr
 /// Cancels the open descendants of a task that is about to be cancelled, each as by a command of its own, or leaves them.
 /// Refuses where the caller has not said which.
 fn cancel_descendants(stage: &mut dyn Stage, id: Id, c: &TaskTransition) -> Result<()> {
-    if c.children == Some(ChildrenOfCancelled::Keep) {
-        return Ok(());
-    }
-    let open = open_descendants(stage, id)?;
-    if open.is_empty() {
-        return Ok(());
-    }
-    if c.children.is_none() {
-        let count =
-            if open.len() == 1 { "1 open descendant".into() } else { format!("{} open descendants", open.len()) };
-        return Err(Error::state(format!("task {id} has {count}"))
-            .with(json!({ "task": id, "descendants": open.len(), "first": open.iter().take(20).collect::<Vec<_>>() }))
-            .hint("cancel them too with --children cancel, or leave them as they are with --children keep"));
+    match c.children {
+        Some(ChildrenOfCancelled::Keep) => return Ok(()),
+        Some(ChildrenOfCancelled::Cancel) => {}
+        None => return refuse_open_descendants(stage, id),
     }
     let guard = Guard { lease_id: None, expected_version: None, ..c.guard.clone() };
-    for task in open {
+    for task in open_descendants(stage, id)? {
         let permit = permit_id(stage, task, &guard, Verb::Cancel)?;
         cancel(stage, &permit, None)?;
     }
     Ok(())
+}
+
+/// Refuses to cancel a task with open descendants while the actor has not said what becomes of them.
+pub fn refuse_open_descendants(stage: &mut dyn Stage, id: Id) -> Result<()> {
+    let open = open_descendants(stage, id)?;
+    if open.is_empty() {
+        return Ok(());
+    }
+    let count = if open.len() == 1 { "1 open descendant".into() } else { format!("{} open descendants", open.len()) };
+    Err(Error::state(format!("task {id} has {count}"))
+        .with(json!({ "task": id, "descendants": open.len(), "first": open.iter().take(20).collect::<Vec<_>>() }))
+        .hint("cancel them too with --children cancel, or leave them as they are with --children keep"))
 }
 
 /// The unfinished tasks below a task, the lowest first.
@@ -384,8 +417,9 @@ fn verify(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
     let permit = permit_held(stage, &c.id, &c.guard, Verb::Verify)?;
     let criteria = chosen(&*stage.task(permit.id)?, &c.criterion, c.all)?;
     mark_criteria(stage, &permit, &criteria, !c.unmet)?;
-    if !marks && !c.unmet {
-        let task = stage.task(permit.id)?;
+    let task = stage.task(permit.id)?;
+    // An acceptance that stands needs no other.
+    if !marks && !c.unmet && (c.fail || !task.is_accepted()) {
         if !c.fail {
             refuse_unmet(&task, "or pass --fail")?;
         }
@@ -431,12 +465,6 @@ fn review(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
             .hint("only a completed task is accepted or rejected; agentpm ls --query is:unreviewed lists them"));
     }
     refuse_reviewer(stage, &task)?;
-    if c.reject && !task.is_unreviewed() {
-        let by = task.verified.as_ref().map_or_else(|| "another agent".to_owned(), |review| quoted(&review.by));
-        return Err(Error::state(format!("{by} accepted task {}; the first judgement decides", task.id))
-            .with(json!({ "task": task.id, "verified": task.verified }))
-            .hint(format!("agentpm task reopen {} --reason TEXT opens it again", task.id)));
-    }
     if c.reject {
         let review = judgement(stage, &task, false)?;
         permit.emit(stage, Payload::TaskVerified(review))?;
@@ -445,9 +473,8 @@ fn review(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
             let unmark = format!("agentpm task verify {} --criterion N --unmet", stage.handle(task.id)?);
             stage.warn(format!("{words}; {unmark} unmarks one"));
         }
-    } else if task.is_unreviewed() {
+    } else if !task.is_accepted() {
         refuse_unmet(&task, "or reject it: --reject --why TEXT")?;
-        refuse_open_children(stage, &task)?;
         warn_of_threads(stage, &task);
         let review = judgement(stage, &task, true)?;
         permit.emit(stage, Payload::TaskVerified(review))?;
@@ -457,12 +484,30 @@ fn review(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
 }
 
 /// A review of a task as it stands. One of a completed task judges its completion, which is not for the agent that completed
-/// it where the settings require a review.
+/// it where the settings require a review. The first acceptance of a completion stands.
 pub fn judgement(stage: &mut dyn Stage, task: &Task, passed: bool) -> Result<TaskVerified> {
-    if stage.settings().review.required && task.completion().is_some() {
-        refuse_reviewer(stage, task)?;
+    let completion = task.completion;
+    if completion.is_some() {
+        // One by the agent that completed it would take the place of an acceptance too.
+        if !passed || task.completed_by.as_ref() == Some(&stage.me().agent) {
+            refuse_overturning(task)?;
+        }
+        if stage.settings().review.required {
+            refuse_reviewer(stage, task)?;
+        }
+        if passed {
+            refuse_open_children(stage, task)?;
+        }
     }
-    Ok(TaskVerified { passed, completion: task.completion() })
+    Ok(TaskVerified { passed, completion })
+}
+
+/// Refuses what would end the acceptance of a completion otherwise than by opening the task again for a reason.
+pub fn refuse_overturning(task: &Task) -> Result<()> {
+    let Some(review) = task.verified.as_ref().filter(|_| task.is_accepted()) else { return Ok(()) };
+    Err(Error::state(format!("{} accepted task {}; the first judgement decides", quoted(&review.by), task.id))
+        .with(json!({ "task": task.id, "verified": review }))
+        .hint(format!("agentpm task reopen {} --reason TEXT opens it again", task.id)))
 }
 
 /// Refuses an agent that may not judge the completion of a task.
@@ -490,7 +535,7 @@ fn refuse_open_children(stage: &mut dyn Stage, task: &Task) -> Result<()> {
     let completion = task.completion();
     let overrides = |entry: &Entry| {
         let Payload::TaskStatusChanged(p) = &entry.event.payload else { return false };
-        Some(entry.event.id) == completion && p.forced.iter().any(|what| what == CHILDREN)
+        Some(entry.event.id) == completion && p.overrides(&[check::CHILDREN])
     };
     if stage.history(task.id)?.iter().any(overrides) {
         return Ok(());
@@ -542,7 +587,11 @@ pub fn chosen(task: &Task, named: &[String], all: bool) -> Result<Vec<String>> {
 /// Marks criteria as met or unmet; those that are already so need no event.
 pub fn mark_criteria(stage: &mut dyn Stage, permit: &Permit, criteria: &[String], met: bool) -> Result<()> {
     for criterion in criteria {
-        if stage.task(permit.id)?.met.contains_key(criterion) != met {
+        let task = stage.task(permit.id)?;
+        if task.met.contains_key(criterion) != met {
+            if !met {
+                refuse_unmarking(&task)?;
+            }
             permit.emit(stage, Payload::AcceptanceMet(AcceptanceMet { criterion: criterion.clone(), met }))?;
         }
     }

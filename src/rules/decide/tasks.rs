@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::around::{missing_of, move_to, open_blockers};
 use super::guard::{Permit, permit, permit_held, permit_id, refuse_unfit, unblock_if_free};
+use super::refusals::refuse_new_criteria;
 use super::{Subject, decides, index, nothing};
 use crate::error::{Error, Result};
 use crate::model::args::{OptionalTaskRef, Ref, Text};
@@ -125,6 +126,7 @@ pub fn update(stage: &mut dyn Stage, c: &TaskUpdate) -> Result<Subject> {
     plain.shift_remove("owner");
     fields::check(&plain)?;
     check_owner(stage, &task, owner.as_ref())?;
+    refuse_new_criteria(&task, &set)?;
     let set: Fields = set.into_iter().filter(|(name, value)| !is_already(&task, name, value)).collect();
     let unpark = c.unpark && task.attempts > 0;
     if !set.is_empty() || unpark {

@@ -10,11 +10,11 @@ use super::grants::{assert_again, is_left_behind, take, take_again, taken, ttl_m
 use super::guard::{held_task, permit_id, refuse_unfit, unblock_if_free};
 use super::notes::note;
 use super::refusals::{refuse_elsewhere, refuse_finished, refuse_owned, refuse_unready, refuse_withheld};
-use super::status::{chosen, complete, mark_criteria, return_to_open};
+use super::status::{chosen, complete, mark_criteria, overridden, return_to_open};
 use super::{Needs, PlanNeed, Subject, decides, index, nothing};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, SessionStatus};
-use crate::model::args::{Duration, Ref};
+use crate::model::args::{Duration, Ref, Text};
 use crate::model::command::{Claim, Done, LeaseAcquire, LeaseRelease, LeaseRenew, Release};
 use crate::model::context::ContextType;
 use crate::model::event::{Author, Entity};
@@ -129,7 +129,7 @@ pub fn confirm_again(stage: &mut dyn Stage, task: Id, ttl: Duration) -> Result<S
 fn done(stage: &mut dyn Stage, c: &Done) -> Result<Subject> {
     let id = held_task(stage, &c.id)?;
     if c.guard.lease_id.is_none() {
-        start_here(stage, id)?;
+        start_here(stage, id, c.force.as_ref())?;
     }
     let permit = permit_id(stage, id, &c.guard, Verb::Complete)?;
     let criteria = chosen(&*stage.task(id)?, &c.met, c.all_met)?;
@@ -160,7 +160,7 @@ fn warn_of_rejection(stage: &mut dyn Stage, id: Id) -> Result<()> {
 }
 
 /// Starts a task here that the actor holds by a lease from another worktree, whose files have it in progress already.
-fn start_here(stage: &mut dyn Stage, id: Id) -> Result<()> {
+fn start_here(stage: &mut dyn Stage, id: Id, force: Option<&Text>) -> Result<()> {
     let (task, me, record) = (stage.task(id)?, stage.me().clone(), stage.lease(id)?);
     let (Standing::Mine(lease) | Standing::MineExpired(lease)) = lease::standing(&record, &me, stage.now()) else {
         return Ok(());
@@ -168,9 +168,11 @@ fn start_here(stage: &mut dyn Stage, id: Id) -> Result<()> {
     if !matches!(task.status, Status::Open | Status::Blocked) || lease.fence <= stage.known_fence(id)? {
         return Ok(());
     }
+    let forced = overridden(stage, &task, force, None)?;
+    refuse_unfit(stage, &task, &me.agent)?;
     let fence = take(stage, &task, &me, None)?;
     let owner = Some(Some(me.agent));
-    let change = TaskStatusChanged { owner, ..move_to(task.status, Status::InProgress) };
+    let change = TaskStatusChanged { owner, forced, ..move_to(task.status, Status::InProgress) };
     stage.emit(Draft {
         entity: Entity::Task(id),
         payload: Payload::TaskStatusChanged(change),

@@ -11,6 +11,7 @@ use crate::model::command::{Command, TaskUpdate};
 use crate::model::field::{Form, field};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{Fields, Payload, TaskUpdated};
+use crate::rules::decide::refusals::refuse_new_criteria;
 use crate::rules::decide::tasks;
 use crate::rules::fields;
 use crate::rules::roles::Verb;
@@ -37,6 +38,11 @@ impl Edit<'_> {
             }
             match one {
                 Some(Value::Array(list)) if key == "acceptance" && same_criteria(&list, self.old.get(key)) => continue,
+                Some(value) if key == "acceptance" => {
+                    let task = self.stage.task(self.id).map_err(&at)?;
+                    refuse_new_criteria(&task, &Fields::from_iter([(key.clone(), value.clone())])).map_err(&at)?;
+                    args[key.as_str()] = value;
+                }
                 Some(value) => args[key.as_str()] = value,
                 None if matches!(key.as_str(), "title" | "type") => {
                     return Err(at(Error::validation(format!("{key} cannot be removed"))

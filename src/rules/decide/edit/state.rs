@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::id::quoted;
 use crate::model::task::{Status, Task};
 use crate::rules::decide::put::{PutOptions, put, verb};
-use crate::rules::decide::status::{mark_criteria, no_way};
+use crate::rules::decide::status::{mark_criteria, no_way, refuse_open_descendants};
 use crate::rules::event_rules::verb_for;
 use crate::rules::roles::Verb;
 
@@ -142,6 +142,9 @@ impl Edit<'_> {
                 return Err(with_allowed_moves(no_way(&task, task.status, to), &task, to));
             }
             let permit = self.permit(verb_for(to))?;
+            if to == Status::Cancelled {
+                refuse_open_descendants(self.stage, self.id).map_err(|e| with_allowed_moves(e, &task, to))?;
+            }
             let mut values = vec![("status".to_owned(), json!(to))];
             values.extend(owner.clone().map(|owner| ("owner".to_owned(), json!(owner))));
             return put(self.stage, &permit, &values, PutOptions::default())
@@ -190,6 +193,9 @@ fn with_allowed_moves(mut e: Error, task: &Task, to: Status) -> Error {
         (Status::Open | Status::InProgress, Status::Blocked) => {
             e.hint("restore the old value, and write what blocks it: blocked_by: [ID]")
         }
+        (_, Status::Cancelled) if !e.details["descendants"].is_null() => e.hint(format!(
+            "restore the old value, then run agentpm cancel {id} with --children cancel or --children keep"
+        )),
         (_, Status::Archived) => e.hint("restore the old value; write status: cancelled or complete it first"),
         _ if waits => e.hint(format!("restore the old value, then finish them, or run agentpm task unblock {id}")),
         _ if taken => e.hint("restore the old value, then merge that branch"),
