@@ -64,7 +64,7 @@ pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work
         let (before, now) = (TreeArchives::at(objects, folder(last)?)?, TreeArchives::at(objects, folder(head)?)?);
         work.entities.extend(before.differing(objects, &now)?.into_iter().map(Entity::Task));
     }
-    let mut vanished = BTreeMap::new();
+    let mut missing = Missing::from(objects, folder(head)?)?;
     for commit in removed_commits::history(ws, objects, head, seen)? {
         let Some(new) = folder(commit)? else { continue };
         let parents = objects.commit(commit)?.parents;
@@ -84,24 +84,17 @@ pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work
                 let Some(was) = change.old else { continue };
                 match entity_below(&change.path) {
                     Some((entity, false)) if merged => drop(work.merged.insert(entity)),
-                    Some((_, true)) => collect_lost(objects, was, change.new, &mut vanished)?,
-                    None if is_archive(&change.path) => collect_lost(objects, was, change.new, &mut vanished)?,
+                    Some((_, true)) => missing.collect(was, change.new)?,
+                    None if is_archive(&change.path) => missing.collect(was, change.new)?,
                     _ => {}
                 }
             }
         }
     }
     work.whole = true;
-    let (plan, archives) = (folder(head)?, TreeArchives::at(objects, folder(head)?)?);
     let dropped = archive::archived(&ws.store)?;
-    for (entity, entries) in vanished {
-        if entity.task().is_some_and(|id| dropped.dropped.contains(&id)) {
-            continue;
-        }
-        let committed = archives.log(objects, plan, &entity)?.unwrap_or_default();
-        let there: BTreeSet<Id> = committed.entries.iter().map(|e| e.event.id).collect();
-        let lost: Vec<Entry> = entries.into_iter().filter(|e| !there.contains(&e.event.id)).collect();
-        if !lost.is_empty() {
+    for (entity, lost) in missing.events {
+        if entity.task().is_none_or(|id| !dropped.dropped.contains(&id)) {
             work.whole = false;
             work.events.entry(entity).or_default().extend(lost);
         }
@@ -113,24 +106,17 @@ pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work
 ///
 /// Errors: `ERR_GIT` if git's objects cannot be read.
 pub(crate) fn lost_between(objects: &Objects, old: Option<Oid>, new: Option<Oid>) -> Result<Vec<Entry>> {
-    let mut vanished = BTreeMap::new();
     let changes = objects.changes(old, new)?;
     let items = changes.iter().flat_map(|change| [change.old, change.new]).flatten();
     objects.fetch_missing(items.map(|item| item.oid))?;
+    let mut missing = Missing::from(objects, new)?;
     for change in changes {
         let is_log = matches!(entity_below(&change.path), Some((_, true))) || is_archive(&change.path);
         if let Some(was) = change.old.filter(|_| is_log) {
-            collect_lost(objects, was, change.new, &mut vanished)?;
+            missing.collect(was, change.new)?;
         }
     }
-    let archives = TreeArchives::at(objects, new)?;
-    let mut lost = Vec::new();
-    for (entity, entries) in vanished {
-        // Its events may have moved into an archive, or out of one.
-        let now = archives.log(objects, new, &entity)?.unwrap_or_default().entries;
-        lost.extend(entries.into_iter().filter(|entry| !now.iter().any(|known| known.event.id == entry.event.id)));
-    }
-    Ok(lost)
+    Ok(missing.events.into_values().flatten().collect())
 }
 
 /// Collects events in the log of another entity, as git's rename detection leaves them. They are moved to their own log if the
@@ -187,29 +173,46 @@ fn add_events(events: &mut BTreeMap<Entity, Vec<Entry>>, bytes: &[u8]) {
     }
 }
 
-/// Adds the events that a log has lost.
-fn collect_lost(
-    objects: &Objects,
-    was: Item,
-    now: Option<Item>,
-    vanished: &mut BTreeMap<Entity, Vec<Entry>>,
-) -> Result<()> {
-    if !is_file(was.mode) {
-        return Ok(());
-    }
-    // Objects that a partial clone never had contain no event acknowledged here.
-    let Some(before) = objects.blob_within_reach(was.oid)? else { return Ok(()) };
-    let now = now.filter(|item| is_file(item.mode)).map(|item| objects.blob_within_reach(item.oid));
-    let now = now.transpose()?.flatten().unwrap_or_default();
-    if !now.starts_with(&before) {
-        add_vanished(vanished, &before, &now);
-    }
-    Ok(())
+/// The events that earlier logs hold and a later tree of the store's folder lacks.
+struct Missing<'a> {
+    objects: &'a Objects,
+    tree: Option<Oid>,
+    archives: TreeArchives,
+    events: BTreeMap<Entity, Vec<Entry>>,
 }
 
-fn add_vanished(events: &mut BTreeMap<Entity, Vec<Entry>>, before: &[u8], now: &[u8]) {
-    let still: BTreeSet<Id> = Log::of(now).entries.iter().map(|e| e.event.id).collect();
-    for entry in Log::of(before).entries.into_iter().filter(|e| !still.contains(&e.event.id)) {
-        events.entry(entry.event.entity.clone()).or_default().push(entry);
+impl<'a> Missing<'a> {
+    fn from(objects: &'a Objects, tree: Option<Oid>) -> Result<Self> {
+        Ok(Missing { objects, tree, archives: TreeArchives::at(objects, tree)?, events: BTreeMap::new() })
+    }
+
+    /// Adds the events that a log or an archive has lost on the way from `was` to `now`. They may have moved into an archive of the
+    /// tree, or out of one.
+    fn collect(&mut self, was: Item, now: Option<Item>) -> Result<()> {
+        if !is_file(was.mode) {
+            return Ok(());
+        }
+        // Objects that a partial clone never had contain no event acknowledged here.
+        let Some(before) = self.objects.blob_within_reach(was.oid)? else { return Ok(()) };
+        let now = now.filter(|item| is_file(item.mode)).map(|item| self.objects.blob_within_reach(item.oid));
+        let now = now.transpose()?.flatten().unwrap_or_default();
+        if now.starts_with(&before) {
+            return Ok(());
+        }
+        let still: BTreeSet<Id> = Log::of(&now).entries.iter().map(|e| e.event.id).collect();
+        let mut gone: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
+        for entry in Log::of(&before).entries.into_iter().filter(|e| !still.contains(&e.event.id)) {
+            gone.entry(entry.event.entity.clone()).or_default().push(entry);
+        }
+        // A compaction takes away most logs of a plan, so only what is missing is kept.
+        for (entity, mut entries) in gone {
+            let there = self.archives.log(self.objects, self.tree, &entity)?.unwrap_or_default();
+            let there: BTreeSet<Id> = there.entries.iter().map(|e| e.event.id).collect();
+            entries.retain(|entry| !there.contains(&entry.event.id));
+            if !entries.is_empty() {
+                self.events.entry(entity).or_default().append(&mut entries);
+            }
+        }
+        Ok(())
     }
 }
