@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use crate::engine::commit::plan::PlanReport;
 use crate::engine::commit::saga::SagaReport;
+use crate::engine::commit::settings::SettingSet;
 use crate::engine::commit::tokens::IssuedToken;
+use crate::engine::context::settings::SettingView;
 use crate::engine::feed::stream::Pushed;
 use crate::engine::import::ImportReport;
 use crate::engine::query::TaskFile;
@@ -82,6 +84,9 @@ pub enum Answer {
     Planned(PlanReport),
     RequestUndone(SagaReport),
     Token(IssuedToken),
+    Setting(SettingView),
+    Settings(List<SettingView>),
+    SettingSet(SettingSet),
 }
 
 /// An answer as JSON without the fields that hold nothing.
@@ -160,6 +165,8 @@ impl Answer {
             Answer::Thread(thread) => Some(vec![thread.id.to_string()]),
             Answer::Agents(list) => ids(&list.items, |item| item.agent.name.clone()),
             Answer::Agent(item) => Some(vec![item.agent.name.clone()]),
+            Answer::Setting(setting) | Answer::SettingSet(SettingSet { setting, .. }) => Some(vec![setting.text()]),
+            Answer::Settings(list) => ids(&list.items, |setting| setting.key.clone()),
             Answer::Token(issued) => issued.token.clone().map(|token| vec![token]),
             Answer::Leases(list) => {
                 Some(list.items.iter().filter_map(|item| Some(item.lease.as_ref()?.id.to_string())).collect())

@@ -16,8 +16,8 @@ use super::options::{
     Batch, Cancel, Completions, Export, Help, Import, Init, Lint, NextArgs, Prime, Schema, Search, UndoArgs,
 };
 use super::verbs::{
-    AgentVerb, ConflictsArgs, ContextVerb, InboxArgs, LeaseVerb, PlanVerb, ProgressVerb, SessionVerb, TaskVerb,
-    ThreadVerb,
+    AgentVerb, ConfigVerb, ConflictsArgs, ContextVerb, InboxArgs, LeaseVerb, PlanVerb, ProgressVerb, SessionVerb,
+    TaskVerb, ThreadVerb,
 };
 use crate::model::{command as c, query as q};
 
@@ -177,6 +177,9 @@ pub enum Verb {
     /// Check whether another agent's task in progress claims files; exit with 1 if one does
     #[command(after_help = "Example:\n  agentpm check src/git docs/git.md")]
     Check(Deferred<q::Check>),
+    /// Settings: get, set, list
+    #[command(subcommand)]
+    Config(Deferred<ConfigVerb>),
     /// Check the store and its environment; changes nothing
     #[command(after_help = "Example:\n  agentpm doctor")]
     Doctor(Deferred<q::Doctor>),

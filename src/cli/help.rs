@@ -82,8 +82,8 @@ pub const OTHER_WORDS: &[(&[&str], &str)] = &[
     (&["notifications", "messages", "mail", "unread"], "agentpm inbox"),
     (&["announce", "notify", "message", "send"], "agentpm broadcast TEXT"),
     (
-        &["config", "configure", "settings", "setting"],
-        "an editor: .agentpm/config.toml holds the settings; agentpm schema config describes them",
+        &["configure", "settings", "setting"],
+        "agentpm config list, agentpm config set KEY VALUE; agentpm schema config describes the settings",
     ),
     (&["heartbeat", "renew"], "agentpm lease renew"),
 ];

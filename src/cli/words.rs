@@ -15,6 +15,7 @@ use super::table::{object, short, table};
 use super::task_words::{event, events, task, task_words};
 use super::{changes, lint, review, threads};
 use crate::api::{Answer, Answered, without_nulls};
+use crate::engine::context::settings::SettingView;
 use crate::engine::query::check::FileCheck;
 use crate::engine::query::doctor::Health;
 use crate::engine::query::history::BlameList;
@@ -41,6 +42,7 @@ const SESSIONS: &[&str] = &["handle", "title", "agent", "status", "started_at", 
 const LEASES: &[&str] = &["handle", "title", "agent", "fence", "expires_at", "confirmed", "elsewhere", "mine", "id"];
 const REMOTE_LEASES: &[&str] = &["handle", "title", "state", "agent", "fence", "expires_at", "elsewhere", "mine", "id"];
 const LOST_EVENTS: &[&str] = &["handle", "title", "what", "agent", "at", "why", "id"];
+const SETTINGS: &[&str] = &["key", "value", "source", "place"];
 const BATCH: &[&str] = &["as", "handle", "title", "id", "agent"];
 
 /// An answer in the requested form.
@@ -91,6 +93,9 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Acknowledged(done) => format!("{} acknowledged, {} unread\n", done.acknowledged, done.unread),
         Answer::Agents(list) => table(list, AGENTS, md),
         Answer::Agent(agent) => object(&json!(agent)),
+        Answer::Setting(setting) => setting_line(setting),
+        Answer::Settings(list) => table(list, SETTINGS, md),
+        Answer::SettingSet(set) => setting_line(&set.setting),
         Answer::Token(issued) => object(&without_nulls(json!(issued))),
         Answer::Leases(list) => leases(list, md),
         Answer::LostEvents(events) => table(&events.list, LOST_EVENTS, md),
@@ -137,7 +142,8 @@ fn is_markdown(answer: &Answer) -> bool {
         | Answer::Inbox(_)
         | Answer::Agents(_)
         | Answer::Leases(_)
-        | Answer::LostEvents(_) => true,
+        | Answer::LostEvents(_)
+        | Answer::Settings(_) => true,
         Answer::Ready(ready) => ready.elsewhere.is_empty() && ready.explained.is_none(),
         _ => false,
     }
@@ -150,6 +156,7 @@ fn has_changed(answer: &Answer) -> bool {
         Answer::Sync(report) => !report.dry_run,
         Answer::Planned(report) => !report.dry_run,
         Answer::RequestUndone(report) => report.events > 0,
+        Answer::SettingSet(set) => set.changed,
         Answer::Token(_)
         | Answer::Acknowledged(_)
         | Answer::Pushed(_)
@@ -250,6 +257,12 @@ fn claimed_paths(check: &FileCheck) -> String {
     let lines =
         check.claimed.iter().map(|one| format!("{}: {}\n", escape(&one.claim.path), escape(&one.claim.claim.words())));
     lines.collect()
+}
+
+/// A setting, and where its value comes from.
+fn setting_line(setting: &SettingView) -> String {
+    let place = setting.place.as_deref().unwrap_or("default");
+    escape_lines(&format!("{} = {}  ({place})\n", setting.key, setting.text()))
 }
 
 /// The checks of doctor.

@@ -471,6 +471,23 @@ pub struct Check {
     pub paths: Vec<String>,
 }
 
+/// Show the value of a setting, and where it comes from
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigGet {
+    /// Name of the setting, such as lease.ttl_seconds
+    #[arg(value_name = "KEY")]
+    pub key: String,
+}
+
+/// List the settings with their values, and where each comes from
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ConfigList {
+    /// Only those of this section, such as lease
+    #[arg(value_name = "SECTION")]
+    pub section: Option<String>,
+}
+
 /// Check the store; changes nothing
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Lint {}
@@ -509,6 +526,8 @@ macro_rules! queries {
                 Stats = "stats",
                 Doctor = "doctor",
                 Check = "check",
+                ConfigGet = "config.get",
+                ConfigList = "config.list",
                 Lint = "lint",
             }
         }
