@@ -2,6 +2,8 @@
 //!
 //! Leaves to others: the types of the answers (`reports`, `engine::query`), and how they are printed.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -155,7 +157,12 @@ impl Answer {
                 Some(work.map(|next| next.task.id().to_string()).collect())
             }
             Answer::Blame(_) => Some(Vec::new()),
-            Answer::Conflicts(list) => ids(&list.items, |item| item.lost.event.to_string()),
+            // An event that lost several values is restored or confirmed by one command.
+            Answer::Conflicts(list) => {
+                let mut seen = BTreeSet::new();
+                let events = list.items.iter().map(|item| item.lost.event).filter(|event| seen.insert(*event));
+                Some(events.map(|event| event.to_string()).collect())
+            }
             Answer::Diff(diff) => ids(&diff.list.items, |item| item.task.to_string()),
             Answer::Review(review) => ids(&review.list.items, |item| item.task.to_string()),
             Answer::Stale(list) => ids(&list.items, |task| task.id.to_string()),

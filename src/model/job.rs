@@ -226,6 +226,10 @@ pub struct NextWait {
     #[arg(long)]
     #[serde(default)]
     pub no_reviews: bool,
+    /// Offer completed tasks for review, and no others
+    #[arg(long, conflicts_with = "no_reviews")]
+    #[serde(default)]
+    pub reviews: bool,
 }
 
 /// Wait until something is unread in your inbox, and list it

@@ -113,6 +113,9 @@ pub struct Next {
     /// Offer no completed tasks for review
     #[arg(long)]
     pub no_reviews: bool,
+    /// Offer completed tasks for review, and no others
+    #[arg(long, conflicts_with = "no_reviews")]
+    pub reviews: bool,
 }
 
 /// Print all that an agent needs to know about a task, on one page
@@ -344,7 +347,7 @@ pub struct PlanShow {
     pub name: Option<String>,
 }
 
-/// List work in progress whose agent shows no activity
+/// List work that stands still: in progress without activity of its agent, or sent back by a review and not taken up again
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Stale {
