@@ -55,8 +55,10 @@ pub fn model_of(path: &[String]) -> Result<Value> {
             let mut names = Vec::new();
             collect_names(&known, &mut Vec::new(), &mut names);
             let last = path.last().map(String::as_str).unwrap_or_default();
-            let same_end = names.iter().find(|known| known.rsplit('.').next() == Some(last)).cloned();
-            let near = same_end.or_else(|| nearest(&name, names.iter().map(String::as_str)));
+            let begun = names.iter().find(|known| known.starts_with(&name));
+            let ended = || names.iter().find(|known| known.rsplit('.').next() == Some(last));
+            let all = names.iter().chain(known.keys()).map(String::as_str);
+            let near = begun.or_else(ended).cloned().or_else(|| nearest(&name, all));
             let meant = near.as_ref().map(|near| format!("; did you mean {near}?")).unwrap_or_default();
             Err(Error::validation(format!("unknown key {name}{meant}"))
                 .with(json!({ "key": name, "nearest": near }))
@@ -166,6 +168,8 @@ mod tests {
         let refused = |name, value| set("format = 1\n", name, value).unwrap_err().message;
         assert_eq!(refused("lease.ttl_second", "5"), "unknown key lease.ttl_second; did you mean lease.ttl_seconds?");
         assert_eq!(refused("ttl_seconds", "5"), "unknown key ttl_seconds; did you mean lease.ttl_seconds?");
+        assert_eq!(refused("lease.ttl", "5"), "unknown key lease.ttl; did you mean lease.ttl_seconds?");
+        assert_eq!(refused("laese", "5"), "unknown key laese; did you mean lease?");
         assert_eq!(refused("lease", "5"), "lease is a section of settings");
         assert!(
             refused("lease.ttl_seconds", "long").starts_with("lease.ttl_seconds = "),
