@@ -2,12 +2,16 @@
 //!
 //! Leaves to others: the types of the answers (`reports`, `engine::query`), and how they are printed.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::engine::commit::plan::PlanReport;
 use crate::engine::commit::saga::SagaReport;
+use crate::engine::commit::settings::SettingSet;
 use crate::engine::commit::tokens::IssuedToken;
+use crate::engine::context::settings::SettingView;
 use crate::engine::feed::stream::Pushed;
 use crate::engine::import::ImportReport;
 use crate::engine::query::TaskFile;
@@ -82,6 +86,9 @@ pub enum Answer {
     Planned(PlanReport),
     RequestUndone(SagaReport),
     Token(IssuedToken),
+    Setting(SettingView),
+    Settings(List<SettingView>),
+    SettingSet(SettingSet),
 }
 
 /// An answer as JSON without the fields that hold nothing.
@@ -150,7 +157,12 @@ impl Answer {
                 Some(work.map(|next| next.task.id().to_string()).collect())
             }
             Answer::Blame(_) => Some(Vec::new()),
-            Answer::Conflicts(list) => ids(&list.items, |item| item.lost.event.to_string()),
+            // An event that lost several values is restored or confirmed by one command.
+            Answer::Conflicts(list) => {
+                let mut seen = BTreeSet::new();
+                let events = list.items.iter().map(|item| item.lost.event).filter(|event| seen.insert(*event));
+                Some(events.map(|event| event.to_string()).collect())
+            }
             Answer::Diff(diff) => ids(&diff.list.items, |item| item.task.to_string()),
             Answer::Review(review) => ids(&review.list.items, |item| item.task.to_string()),
             Answer::Stale(list) => ids(&list.items, |task| task.id.to_string()),
@@ -160,6 +172,8 @@ impl Answer {
             Answer::Thread(thread) => Some(vec![thread.id.to_string()]),
             Answer::Agents(list) => ids(&list.items, |item| item.agent.name.clone()),
             Answer::Agent(item) => Some(vec![item.agent.name.clone()]),
+            Answer::Setting(setting) | Answer::SettingSet(SettingSet { setting, .. }) => Some(vec![setting.text()]),
+            Answer::Settings(list) => ids(&list.items, |setting| setting.key.clone()),
             Answer::Token(issued) => issued.token.clone().map(|token| vec![token]),
             Answer::Leases(list) => {
                 Some(list.items.iter().filter_map(|item| Some(item.lease.as_ref()?.id.to_string())).collect())

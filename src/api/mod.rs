@@ -22,7 +22,8 @@ pub use self::table::{Kind, Method, OPERATIONS, OTHER_NAMES, Operation, Route, f
 use crate::engine::commit::compact;
 use crate::engine::commit::hand_edits::record;
 use crate::engine::commit::idempotency::{self, Key};
-use crate::engine::commit::{keys, plan, saga, sessions, tokens, write};
+use crate::engine::commit::{keys, plan, saga, sessions, settings as settings_file, tokens, write};
+use crate::engine::context::settings;
 use crate::engine::feed::stream;
 use crate::engine::import::ImportReport;
 use crate::engine::lint::{self, base, fix};
@@ -343,6 +344,8 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
         Query::Stats(_) => Answer::Stats(doctor::stats(ws)?),
         Query::Doctor(_) => Answer::Health(doctor::doctor(ws)?),
         Query::Check(q) => Answer::Check(check::check(ws, q)?),
+        Query::ConfigGet(q) => Answer::Setting(settings::one(ws, &q.key)?),
+        Query::ConfigList(q) => Answer::Settings(List::whole(settings::all(ws, q.section.as_deref())?)),
         Query::Lint(_) => Answer::Lint(lint::lint(ws)?),
     })
 }
@@ -401,6 +404,11 @@ fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
         }
         Job::UndoRequest(q) => Answer::RequestUndone(saga::undo_request(ws, q)?),
         Job::AgentToken(q) => Answer::Token(tokens::issue(ws, q)?),
+        Job::ConfigSet(q) => {
+            let done = settings_file::set(ws, q)?;
+            let warnings = done.warning.iter().cloned().collect();
+            return Ok(Answered { warnings, ..Answered::of(Answer::SettingSet(done)) });
+        }
         Job::NewKey(q) => return keys::register_with_new_key(ws, q.agent.clone()).map(Answered::from),
     }))
 }

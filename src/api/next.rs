@@ -29,9 +29,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Errors: `ERR_IO` where the store cannot be read.
 pub fn show(ws: &Workspace, asked: &Next) -> Result<Answered> {
     if !asked.no_reviews
-        && let Some(review) = retry_on_damaged_index(ws, || reviews::next_review(ws))?
+        && let Some(review) = retry_on_damaged_index(ws, || reviews::next_review(ws, false, asked.reviews))?
     {
         return with_other_sessions(ws, inbox::counted(ws, Answered::of(Answer::Next(Some(Box::new(review))))));
+    }
+    if asked.reviews {
+        return no_review(ws);
     }
     let (found, warnings, unread) = retry_on_damaged_index(ws, || lists::next(ws, asked))?;
     let (data, reasons) = match found {
@@ -39,6 +42,12 @@ pub fn show(ws: &Workspace, asked: &Next) -> Result<Answered> {
         Err(reasons) => (Answer::Next(None), Some(reasons)),
     };
     with_other_sessions(ws, Answered { warnings, reasons, unread, ..Answered::of(data) })
+}
+
+/// Nothing, to a caller that takes reviews alone.
+fn no_review(ws: &Workspace) -> Result<Answered> {
+    let reasons = Some(retry_on_damaged_index(ws, || reviews::no_review(ws))?);
+    Ok(inbox::counted(ws, Answered { reasons, ..Answered::of(Answer::Next(None)) }))
 }
 
 /// The answer with the tasks that the caller has in progress in other sessions.
@@ -70,9 +79,12 @@ pub fn claim(ws: &Workspace, claim: &Claim, explain: bool) -> Result<Answered> {
 pub(super) fn claim_keyed(ws: &Workspace, claim: &Claim, explain: bool, key: Option<&str>) -> Result<Answered> {
     if claim.id.0.is_none()
         && !claim.no_reviews
-        && let Some(review) = retry_on_damaged_index(ws, || reviews::next_review(ws))?
+        && let Some(review) = retry_on_damaged_index(ws, || reviews::next_review(ws, true, claim.reviews))?
     {
         return with_other_sessions(ws, inbox::counted(ws, Answered::of(Answer::Next(Some(Box::new(review))))));
+    }
+    if claim.id.0.is_none() && claim.reviews {
+        return no_review(ws);
     }
     // As sync and serve do: a thread that is past its time to live may withhold a task from the choice.
     if claim.id.0.is_none() {
@@ -93,9 +105,9 @@ pub(super) fn claim_keyed(ws: &Workspace, claim: &Claim, explain: bool, key: Opt
 ///
 /// Errors: those of [`show`] and [`claim`].
 pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<Answered> {
-    let NextWait { here, another, no_reviews, .. } = *asked;
-    let any = Claim { ttl: asked.ttl, here, another, no_reviews, ..Claim::default() };
-    let looks = Next { explain: asked.explain, here, no_reviews };
+    let NextWait { here, another, no_reviews, reviews, .. } = *asked;
+    let any = Claim { ttl: asked.ttl, here, another, no_reviews, reviews, ..Claim::default() };
+    let looks = Next { explain: asked.explain, here, no_reviews, reviews };
     ws.choose_runtime_place();
     let mut nothing: Option<Answered> = None;
     let mut looked = Instant::now();

@@ -92,8 +92,8 @@ pub const PLANNER: &str = "\
 pub const REVIEWER: &str = "\
 ## The loop of a reviewer
 
-1. Find work: `agentpm inbox` lists what concerns you, `agentpm thread list --open` the open discussions,
-   `agentpm ls --query is:unreviewed` completed work that no other agent accepted.
+1. Find work: `agentpm next --claim --reviews` hands you a completed task to review, `agentpm inbox` lists what concerns you,
+   `agentpm thread list --open` the open discussions, `agentpm ls --query is:unreviewed` all work that no other agent accepted.
 2. Read: `agentpm brief ID` prints all that is recorded about a task, `agentpm blame ID` who set what.
    What a branch does to the plan: `agentpm review main..HEAD`. New events without a right or out of order: `agentpm lint --base main`.
 3. Judge the result against its criteria, not against the words about it. Mark those that hold: `agentpm task verify ID --criterion N`,
@@ -115,7 +115,8 @@ pub const COORDINATOR: &str = "\
 
 1. See who does what: `agentpm status`, `agentpm lease list`, `agentpm agent list`. `agentpm inbox` lists what concerns you,
    `agentpm sync` fetches what the other clones did.
-2. Find what stands still: `agentpm stale` lists work without a sign of life, `agentpm ready --explain` why tasks are not ready.
+2. Find what stands still: `agentpm stale` lists work without a sign of life and work that a review sent back and its owner left,
+   `agentpm ready --explain` why tasks are not ready.
    Ask the agent: `agentpm thread open ID --no-hold --body TEXT`, with @name in the text. If it is gone, free its task:
    `agentpm task transition ID --status open --override REASON`. Do not take work from an agent that is alive.
 3. Escalations: `agentpm thread list --mine` includes those that were passed on to you. Read them: `agentpm thread show THREAD`. Decide:
@@ -152,14 +153,19 @@ pub fn prime(ws: &Workspace, asked: Option<Loop>) -> Result<String> {
     let role = asked.or_else(|| Loop::from_str(registered.as_deref()?, false).ok());
     let me = name.unwrap_or_else(|| "not known; set AGENTPM_AGENT".into());
     let as_what = registered.map(|role| format!(", registered as {}", escape(&role))).unwrap_or_default();
-    let Overview { mine, other_sessions, unread, ready_total, .. } = status::status(ws)?;
+    let Overview { mine, other_sessions, unread, ready_total, reviews_total, .. } = status::status(ws)?;
     let unread = unread.map(|n| format!("Unread in your inbox: {n} (agentpm inbox)\n")).unwrap_or_default();
     let mut held: String =
         mine.iter().map(|task| format!("You hold: {} {}\n", task.handle, escape(&task.title))).collect();
     held.extend(other_sessions.iter().map(|other| format!("{}\n", escape(&other.words()))));
+    let reviews = match reviews_total {
+        0 => String::new(),
+        1 => " 1 awaits your review (agentpm next --reviews).".to_owned(),
+        n => format!(" {n} await your review (agentpm next --reviews)."),
+    };
     let counts: Vec<String> = stats.by_status.iter().map(|(status, n)| format!("{n} {status}")).collect();
     Ok(format!(
-        "{}{}{}\n## Now\n\nYou are: {me}{as_what}\n{held}{unread}Tasks: {} ({}); {} ready.\n{}{}",
+        "{}{}{}\n## Now\n\nYou are: {me}{as_what}\n{held}{unread}Tasks: {} ({}); {} ready.{reviews}\n{}{}",
         PRIME,
         match role.unwrap_or(Loop::Executor) {
             Loop::Planner => PLANNER,

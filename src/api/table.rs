@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use crate::engine::commit::plan::PlanReport;
 use crate::engine::commit::saga::SagaReport;
+use crate::engine::commit::settings::SettingSet;
 use crate::engine::commit::tokens::IssuedToken;
+use crate::engine::context::settings::SettingView;
 use crate::engine::feed::stream::Pushed;
 use crate::engine::import::ImportReport;
 use crate::engine::query::TaskFile;
@@ -289,6 +291,8 @@ rows! {
         Stats => row::<Stats>(None, None, Some("find")),
         Doctor => row::<Health>(None, None, None),
         Check => row::<FileCheck>(None, None, Some("find")),
+        ConfigGet => row::<SettingView>(None, None, None),
+        ConfigList => row::<List<SettingView>>(None, None, None),
         Lint => row::<LintReport>(None, None, None),
     }
     job {
@@ -309,6 +313,7 @@ rows! {
         UndoRequest => row::<SagaReport>(None, None, Some("update")).depending(VALUES),
         NewKey => row::<Agent>(Some(Verb::Register), None, None),
         AgentToken => row::<IssuedToken>(Some(Verb::Register), None, None),
+        ConfigSet => row::<SettingSet>(Some(Verb::Admin), None, None),
     }
 }
 

@@ -16,8 +16,8 @@ use super::options::{
     Batch, Cancel, Completions, Export, Help, Import, Init, Lint, NextArgs, Prime, Schema, Search, UndoArgs,
 };
 use super::verbs::{
-    AgentVerb, ConflictsArgs, ContextVerb, InboxArgs, LeaseVerb, PlanVerb, ProgressVerb, SessionVerb, TaskVerb,
-    ThreadVerb,
+    AgentVerb, ConfigVerb, ConflictsArgs, ContextVerb, InboxArgs, LeaseVerb, PlanVerb, ProgressVerb, SessionVerb,
+    TaskVerb, ThreadVerb,
 };
 use crate::model::{command as c, query as q};
 
@@ -83,7 +83,7 @@ pub enum Verb {
     Ready(Deferred<q::Ready>),
     /// Show, or claim with --claim, the next task to do
     #[command(
-        after_help = "Examples:\n  agentpm next --claim\n  agentpm next --claim --wait 10m\n  agentpm next --explain"
+        after_help = "Examples:\n  agentpm next --claim\n  agentpm next --claim --wait 10m\n  agentpm next --claim --reviews\n  agentpm next --explain"
     )]
     Next(Deferred<NextArgs>),
     /// Claim a specific task: take its lease, become its owner, set it in progress
@@ -104,7 +104,7 @@ pub enum Verb {
     /// Run a command under the lease of a task, which is renewed while the command runs
     #[command(after_help = super::help::WORK)]
     Work(Deferred<super::work::Work>),
-    /// List work in progress whose agent shows no activity
+    /// List work that stands still: in progress without activity of its agent, or sent back by a review and not taken up again
     #[command(after_help = "Examples:\n  agentpm stale\n  agentpm stale --for 1h")]
     Stale(Deferred<q::Stale>),
     /// Agents: register, list, show, token
@@ -177,6 +177,9 @@ pub enum Verb {
     /// Check whether another agent's task in progress claims files; exit with 1 if one does
     #[command(after_help = "Example:\n  agentpm check src/git docs/git.md")]
     Check(Deferred<q::Check>),
+    /// Settings: get, set, list
+    #[command(subcommand)]
+    Config(Deferred<ConfigVerb>),
     /// Check the store and its environment; changes nothing
     #[command(after_help = "Example:\n  agentpm doctor")]
     Doctor(Deferred<q::Doctor>),

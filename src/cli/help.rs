@@ -21,8 +21,8 @@ Exit codes: 0 success, 1 finding (lint, doctor, check, review), 2 usage, 3 not f
 pub const OTHER_OPTIONS: &[(&str, &str)] = &[
     ("--status", "agentpm task transition ID --status STATUS"),
     ("--last", "agentpm undo EVENT; agentpm log --limit 5 shows the last events"),
-    ("--review", "agentpm next, which shows reviews first"),
-    ("--reviews", "agentpm next, which shows reviews first"),
+    ("--review", "agentpm next --reviews"),
+    ("--reviews", "agentpm next --reviews"),
     ("--acceptance-criteria", "--acceptance TEXT"),
     ("--done", "agentpm done ID"),
 ];
@@ -51,7 +51,7 @@ pub const OTHER_WORDS: &[(&[&str], &str)] = &[
         &["reject", "decline"],
         "agentpm task verify ID --reject --why TEXT, or agentpm thread resolve ID --resolution reject",
     ),
-    (&["reviews"], "agentpm next, or agentpm ls --query is:unreviewed"),
+    (&["reviews"], "agentpm next --reviews, or agentpm ls --query is:unreviewed"),
     (
         &["priority", "prioritize", "rename", "retitle", "due", "defer", "snooze", "unpark"],
         "agentpm task update ID --priority N --title TEXT --due TIME --defer-until TIME --unpark",
@@ -82,8 +82,8 @@ pub const OTHER_WORDS: &[(&[&str], &str)] = &[
     (&["notifications", "messages", "mail", "unread"], "agentpm inbox"),
     (&["announce", "notify", "message", "send"], "agentpm broadcast TEXT"),
     (
-        &["config", "configure", "settings", "setting"],
-        "an editor: .agentpm/config.toml holds the settings; agentpm schema config describes them",
+        &["configure", "settings", "setting"],
+        "agentpm config list, agentpm config set KEY VALUE; agentpm schema config describes the settings",
     ),
     (&["heartbeat", "renew"], "agentpm lease renew"),
 ];
@@ -166,10 +166,10 @@ Examples:
 
 /// Shown after `agentpm inbox --help`.
 pub const INBOX: &str = "\
-What concerns you and is unread: tasks that became ready for you or were assigned to you, threads on your tasks, in which you take
-part, or that name you as @NAME, leases and edits that you lost, parked tasks, messages, changed settings. The inbox begins with your
-registration in this clone (what called you by your name before is in it), or with the first agentpm inbox. It changes only by
-agentpm inbox ack.
+What concerns you and is unread: tasks that became ready for you or were assigned to you, work that you may review, threads on your
+tasks, in which you take part, or that name you as @NAME, leases and edits that you lost, parked tasks, messages, changed settings.
+The inbox begins with your registration in this clone (what called you by your name before is in it), or with the first agentpm
+inbox. It changes only by agentpm inbox ack.
 
 Examples:
   agentpm inbox

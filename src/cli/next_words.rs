@@ -2,6 +2,8 @@
 //!
 //! Leaves to others: a task by itself (`task_words`).
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::output::Output;
@@ -28,12 +30,16 @@ pub fn ready(ws: &Workspace, ready: &ReadyList, md: bool) -> String {
 }
 
 fn counts(reasons: &NotReady) -> String {
+    not_ready_words(&reasons.counts).collect::<Vec<_>>().join(", ")
+}
+
+/// How many tasks are not ready for each reason.
+pub fn not_ready_words(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = String> {
     let name = |kind: &str, n: u64| match (kind, n) {
         ("planning_units", 1) => "planning unit".to_owned(),
         _ => kind.replace('_', " "),
     };
-    let words = reasons.counts.iter().map(|(kind, n)| format!("{n} {}", name(kind, *n)));
-    words.collect::<Vec<_>>().join(", ")
+    counts.iter().map(move |(kind, n)| format!("{n} {}", name(kind, *n)))
 }
 
 /// A line for each task that is not ready, with its reasons.
@@ -130,7 +136,8 @@ pub fn nothing_ready(ws: &Workspace, reasons: &NotReady) -> Output {
     let held: Vec<String> = reasons.held.iter().map(|task| escape(&task.words())).collect();
     let held = held.join(", ");
     let begin = match (&reasons.hint, held.is_empty()) {
-        (Some(hint), _) => format!("nothing was claimed: you hold {held}\n{hint}\n"),
+        (Some(hint), true) => format!("{hint}\n"),
+        (Some(hint), false) => format!("nothing was claimed: you hold {held}\n{hint}\n"),
         (None, false) => format!("nothing is ready: {words}\nyou hold {held}\n"),
         (None, true) => format!("nothing is ready: {words}\n"),
     };

@@ -150,6 +150,9 @@ pub struct NextArgs {
     /// Offer no completed tasks for review
     #[arg(long)]
     pub no_reviews: bool,
+    /// Offer completed tasks for review, and no others
+    #[arg(long, visible_alias = "review", conflicts_with = "no_reviews")]
+    pub reviews: bool,
     /// Maximum time to wait for a ready task: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     pub wait: Option<crate::model::args::Duration>,

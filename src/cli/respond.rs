@@ -66,14 +66,16 @@ fn streamed(ws: &Workspace, call: &Call, global: &Global) -> Result<Option<Outpu
 
 /// Shows or claims the next task; with `--wait` as soon as there is one.
 pub fn next(ws: &Workspace, args: &NextArgs, global: &Global) -> Result<Output> {
-    let NextArgs { claim, explain, here, ttl, wait, another, no_reviews } = *args;
+    let NextArgs { claim, explain, here, ttl, wait, another, no_reviews, reviews } = *args;
     let answered = match wait {
         Some(wait) => {
-            let asked = NextWait { wait, claim, explain, here, ttl, another, no_reviews };
+            let asked = NextWait { wait, claim, explain, here, ttl, another, no_reviews, reviews };
             api::call(ws, &Call::Job(Job::NextWait(asked)))?
         }
-        None if claim => api::claim(ws, &Claim { ttl, here, another, no_reviews, ..Claim::default() }, explain)?,
-        None => api::next(ws, &query::Next { explain, here, no_reviews })?,
+        None if claim => {
+            api::claim(ws, &Claim { ttl, here, another, no_reviews, reviews, ..Claim::default() }, explain)?
+        }
+        None => api::next(ws, &query::Next { explain, here, no_reviews, reviews })?,
     };
     words::output(ws, answered, global)
 }

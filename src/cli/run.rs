@@ -237,6 +237,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Undo(Deferred(args)) => undo_call(args, global)?,
         Verb::Lint(Deferred(args)) => lint::call(args),
         Verb::Check(Deferred(args)) => Call::Query(Query::Check(args)),
+        Verb::Config(Deferred(verb)) => verb.call(),
         Verb::Doctor(Deferred(args)) => Call::Query(Query::Doctor(args)),
         Verb::Status(Deferred(args)) => Call::Query(Query::Overview(args)),
         Verb::Stats(Deferred(args)) => Call::Query(Query::Stats(args)),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::model::plain::{escape, markdown};
-use crate::reports::list::List;
+use crate::reports::list::{List, edits_words};
 
 /// A field of an item as words.
 pub fn word(value: &Value, key: &str) -> String {
@@ -37,9 +37,11 @@ pub fn table<T: Serialize>(list: &List<T>, columns: &[&str], md: bool) -> String
     table.set_header(columns.iter().map(|c| c.replace('_', " ")));
     for item in &list.items {
         let item = json!(item);
-        let cells = columns.iter().map(|column| {
+        let mark = if item["unrecorded_edit"] == true { "*" } else { "" };
+        let cells = columns.iter().enumerate().map(|(n, column)| {
             // In a table a bar ends a cell, in a code span too.
-            if md { markdown(&raw(&item[column])).replace('|', "\\|") } else { word(&item, column) }
+            let cell = if md { markdown(&raw(&item[column])).replace('|', "\\|") } else { word(&item, column) };
+            if n == 0 { cell + mark } else { cell }
         });
         table.add_row(cells);
     }
@@ -51,6 +53,7 @@ pub fn table<T: Serialize>(list: &List<T>, columns: &[&str], md: bool) -> String
     } else if list.items.is_empty() {
         out.push_str("nothing\n");
     }
+    out.extend(edits_words(list.rest.unrecorded_edits).map(|words| format!("{words}\n")));
     out
 }
 

@@ -273,6 +273,28 @@ impl LeaseVerb {
     }
 }
 
+#[derive(Subcommand, Debug)]
+pub enum ConfigVerb {
+    #[command(after_help = "Examples:\n  agentpm config get lease.ttl_seconds\n  agentpm config get agent --quiet")]
+    Get(q::ConfigGet),
+    #[command(
+        after_help = "Names and values: agentpm config list, agentpm schema config. The store's file is part of the plan: agentpm sync shares it.\n\nExamples:\n  agentpm config set lease.ttl_seconds 900\n  agentpm config set review.required true\n  agentpm config set query.mine 'owner:me sort:due'\n  agentpm config set agent codex-1 --user"
+    )]
+    Set(crate::model::job::ConfigSet),
+    #[command(after_help = "Examples:\n  agentpm config list\n  agentpm config list lease")]
+    List(q::ConfigList),
+}
+
+impl ConfigVerb {
+    pub fn call(self) -> Call {
+        match self {
+            ConfigVerb::Get(args) => Call::Query(Query::ConfigGet(args)),
+            ConfigVerb::Set(args) => Call::Job(Job::ConfigSet(args)),
+            ConfigVerb::List(args) => Call::Query(Query::ConfigList(args)),
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 pub struct InboxArgs {
     #[command(subcommand)]

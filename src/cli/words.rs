@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::global::Global;
-use super::next_words::{claimed, next_words, nothing_ready, other_session_lines, ready};
+use super::next_words::{claimed, next_words, not_ready_words, nothing_ready, other_session_lines, ready};
 use super::output::{Form, Output, form};
 use super::report_words::{
     compacted_words, imported, migrated_words, planned, repaired, request_undone, restored_words, sync, undo_line,
@@ -15,6 +15,7 @@ use super::table::{object, short, table};
 use super::task_words::{event, events, task, task_words};
 use super::{changes, lint, review, threads};
 use crate::api::{Answer, Answered, without_nulls};
+use crate::engine::context::settings::SettingView;
 use crate::engine::query::check::FileCheck;
 use crate::engine::query::doctor::Health;
 use crate::engine::query::history::BlameList;
@@ -26,13 +27,22 @@ use crate::error::{Code, Error, Result};
 use crate::model::plain::{counted, escape, escape_lines};
 use crate::reports::changed::Changed;
 use crate::reports::inbox::InboxPage;
-use crate::reports::list::List;
+use crate::reports::list::{List, edits_words};
 use crate::reports::view::LostView;
 
 /// Columns of lists.
 const TASKS: &[&str] = &["handle", "status", "priority", "title", "owner", "labels", "progress", "child_progress"];
-const STALE: &[&str] =
-    &["handle", "title", "owner", "session", "session_status", "last_sign_at", "lease_expired_at", "go_on"];
+const STALE: &[&str] = &[
+    "handle",
+    "title",
+    "owner",
+    "sent_back_by",
+    "session",
+    "session_status",
+    "last_sign_at",
+    "lease_expired_at",
+    "go_on",
+];
 const THREADS: &[&str] =
     &["handle", "status", "title", "author", "body", "messages", "proposals", "expires_at", "escalated_to"];
 const INBOX: &[&str] = &["at", "kind", "handle", "title", "summary", "command", "id"];
@@ -41,6 +51,7 @@ const SESSIONS: &[&str] = &["handle", "title", "agent", "status", "started_at", 
 const LEASES: &[&str] = &["handle", "title", "agent", "fence", "expires_at", "confirmed", "elsewhere", "mine", "id"];
 const REMOTE_LEASES: &[&str] = &["handle", "title", "state", "agent", "fence", "expires_at", "elsewhere", "mine", "id"];
 const LOST_EVENTS: &[&str] = &["handle", "title", "what", "agent", "at", "why", "id"];
+const SETTINGS: &[&str] = &["key", "value", "source", "place"];
 const BATCH: &[&str] = &["as", "handle", "title", "id", "agent"];
 
 /// An answer in the requested form.
@@ -91,6 +102,9 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Acknowledged(done) => format!("{} acknowledged, {} unread\n", done.acknowledged, done.unread),
         Answer::Agents(list) => table(list, AGENTS, md),
         Answer::Agent(agent) => object(&json!(agent)),
+        Answer::Setting(setting) => setting_line(setting),
+        Answer::Settings(list) => table(list, SETTINGS, md),
+        Answer::SettingSet(set) => setting_line(&set.setting),
         Answer::Token(issued) => object(&without_nulls(json!(issued))),
         Answer::Leases(list) => leases(list, md),
         Answer::LostEvents(events) => table(&events.list, LOST_EVENTS, md),
@@ -137,7 +151,8 @@ fn is_markdown(answer: &Answer) -> bool {
         | Answer::Inbox(_)
         | Answer::Agents(_)
         | Answer::Leases(_)
-        | Answer::LostEvents(_) => true,
+        | Answer::LostEvents(_)
+        | Answer::Settings(_) => true,
         Answer::Ready(ready) => ready.elsewhere.is_empty() && ready.explained.is_none(),
         _ => false,
     }
@@ -150,6 +165,7 @@ fn has_changed(answer: &Answer) -> bool {
         Answer::Sync(report) => !report.dry_run,
         Answer::Planned(report) => !report.dry_run,
         Answer::RequestUndone(report) => report.events > 0,
+        Answer::SettingSet(set) => set.changed,
         Answer::Token(_)
         | Answer::Acknowledged(_)
         | Answer::Pushed(_)
@@ -252,6 +268,12 @@ fn claimed_paths(check: &FileCheck) -> String {
     lines.collect()
 }
 
+/// A setting, and where its value comes from.
+fn setting_line(setting: &SettingView) -> String {
+    let place = setting.place.as_deref().unwrap_or("default");
+    escape_lines(&format!("{} = {}  ({place})\n", setting.key, setting.text()))
+}
+
 /// The checks of doctor.
 fn checks(health: &Health) -> String {
     let mut out = String::new();
@@ -276,7 +298,8 @@ fn status(overview: &Overview) -> String {
             let owner = task.owner.as_ref().filter(|owner| Some(*owner) != overview.agent.as_ref());
             let by = owner.map(|owner| format!("  by {}", escape(owner))).unwrap_or_default();
             let until = task.expires_at.map(|at| format!("  until {at}")).unwrap_or_default();
-            out.push_str(&format!("  {}  {}{by}{until}\n", task.handle, escape(&task.title)));
+            let mark = if task.unrecorded_edit { "*" } else { "" };
+            out.push_str(&format!("  {}{mark}  {}{by}{until}\n", task.handle, escape(&task.title)));
         }
         if total > tasks.len() {
             out.push_str(&format!("  and {} more\n", total - tasks.len()));
@@ -287,15 +310,19 @@ fn status(overview: &Overview) -> String {
     section("Ready", &overview.ready, overview.ready_total);
     section("In progress", &overview.others, overview.others_total);
     out.push_str(&other_session_lines(&overview.other_sessions));
-    let rest = [
-        (overview.blocked, "blocked"),
-        (overview.awaiting_review, "awaiting review"),
-        (overview.stale, "stale"),
-        (overview.conflicts, "with values that lost"),
-    ];
-    let rest: Vec<String> = rest.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-    let more = if rest.is_empty() { String::new() } else { format!(": {}", rest.join(", ")) };
+    let ready = (overview.ready_total > 0).then(|| format!("{} ready", overview.ready_total));
+    let parts: Vec<String> = ready.into_iter().chain(not_ready_words(&overview.not_ready)).collect();
+    let more = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
     out.push_str(&format!("{}{more}\n", counted(overview.unfinished, "unfinished task")));
+    let besides = [
+        (overview.awaiting_review, "awaiting review"),
+        (overview.stale, "stale: agentpm stale"),
+        (overview.conflicts, "with values that lost: agentpm conflicts"),
+    ];
+    for (n, what) in besides.into_iter().filter(|(n, _)| *n > 0) {
+        out.push_str(&format!("{n} {what}\n"));
+    }
+    out.extend(edits_words(overview.unrecorded_edits).map(|words| format!("{words}\n")));
     if let Some(unread) = overview.unread {
         out.push_str(&format!("{unread} unread: agentpm inbox\n"));
     }

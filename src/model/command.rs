@@ -220,7 +220,7 @@ pub struct TaskVerify {
     #[arg(long, conflicts_with_all = ["criterion", "all", "unmet", "fail"])]
     pub accept: bool,
     /// Reject the completion of a task, and open it again for its owner; needs --why
-    #[arg(long, conflicts_with_all = ["criterion", "all", "unmet", "fail", "accept"])]
+    #[arg(long, requires = "why", conflicts_with_all = ["criterion", "all", "unmet", "fail", "accept"])]
     pub reject: bool,
     #[command(flatten)]
     #[serde(flatten)]

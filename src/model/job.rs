@@ -226,6 +226,10 @@ pub struct NextWait {
     #[arg(long)]
     #[serde(default)]
     pub no_reviews: bool,
+    /// Offer completed tasks for review, and no others
+    #[arg(long, conflicts_with = "no_reviews")]
+    #[serde(default)]
+    pub reviews: bool,
 }
 
 /// Wait until something is unread in your inbox, and list it
@@ -253,6 +257,21 @@ pub struct InboxAck {
     pub all: bool,
 }
 
+/// Change a setting of the store, which git shares with the other clones, or of the user
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigSet {
+    /// Name of the setting, such as lease.ttl_seconds
+    #[arg(value_name = "KEY")]
+    pub key: String,
+    /// New value; a text needs no quotes
+    #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+    pub value: String,
+    /// Write ~/.agentpm/config.toml, which counts for all stores of the user, instead of the store's file
+    #[arg(long)]
+    #[serde(default)]
+    pub user: bool,
+}
+
 impl Job {
     /// Whether it changes anything that an idempotency key can guard. A wait for a task claims by itself.
     pub fn changes(&self) -> bool {
@@ -269,7 +288,8 @@ impl Job {
             | Job::Import(_)
             | Job::InboxAck(_)
             | Job::NewKey(_)
-            | Job::AgentToken(_) => true,
+            | Job::AgentToken(_)
+            | Job::ConfigSet(_) => true,
             Job::NextWait(_) | Job::InboxWait(_) | Job::SyncPull(_) | Job::LintSince(_) => false,
         }
     }
@@ -298,6 +318,7 @@ macro_rules! jobs {
                 UndoRequest = "undo.request",
                 NewKey = "agent.new_key",
                 AgentToken = "agent.token",
+                ConfigSet = "config.set",
             }
         }
     };

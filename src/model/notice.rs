@@ -33,6 +33,8 @@ pub enum NoticeKind {
     EditLost,
     /// A task that the agent created, owns or watches was parked.
     Parked,
+    /// A completed task awaits review, and the agent may give it.
+    ToReview,
     /// Work that the agent completed was accepted or rejected.
     Reviewed,
     /// A message of another agent.
@@ -55,6 +57,7 @@ impl NoticeKind {
             NoticeKind::LeaseOverridden => "lease_overridden",
             NoticeKind::EditLost => "edit_lost",
             NoticeKind::Parked => "parked",
+            NoticeKind::ToReview => "to_review",
             NoticeKind::Reviewed => "reviewed",
             NoticeKind::Broadcast => "broadcast",
             NoticeKind::Settings => "settings",

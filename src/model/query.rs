@@ -113,6 +113,9 @@ pub struct Next {
     /// Offer no completed tasks for review
     #[arg(long)]
     pub no_reviews: bool,
+    /// Offer completed tasks for review, and no others
+    #[arg(long, conflicts_with = "no_reviews")]
+    pub reviews: bool,
 }
 
 /// Print all that an agent needs to know about a task, on one page
@@ -344,7 +347,7 @@ pub struct PlanShow {
     pub name: Option<String>,
 }
 
-/// List work in progress whose agent shows no activity
+/// List work that stands still: in progress without activity of its agent, or sent back by a review and not taken up again
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Stale {
@@ -471,6 +474,23 @@ pub struct Check {
     pub paths: Vec<String>,
 }
 
+/// Show the value of a setting, and where it comes from
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigGet {
+    /// Name of the setting, such as lease.ttl_seconds
+    #[arg(value_name = "KEY")]
+    pub key: String,
+}
+
+/// List the settings with their values, and where each comes from
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ConfigList {
+    /// Only those of this section, such as lease
+    #[arg(value_name = "SECTION")]
+    pub section: Option<String>,
+}
+
 /// Check the store; changes nothing
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Lint {}
@@ -509,6 +529,8 @@ macro_rules! queries {
                 Stats = "stats",
                 Doctor = "doctor",
                 Check = "check",
+                ConfigGet = "config.get",
+                ConfigList = "config.list",
                 Lint = "lint",
             }
         }

@@ -251,6 +251,9 @@ pub struct Task {
     /// The claims that ended without completion since what it asks for last changed.
     #[serde(default)]
     pub attempts: u64,
+    /// The agent whose claim was the last of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_by: Option<String>,
     /// Whether the log has a TaskCreated.
     pub created: bool,
 }
@@ -287,6 +290,7 @@ impl Task {
             lamport: 0,
             fence: 0,
             attempts: 0,
+            attempt_by: None,
             created: false,
         }
     }
@@ -347,6 +351,12 @@ impl Task {
         self.completion.is_some() && self.verified.as_ref().is_some_and(accepts)
     }
 
+    /// Whether a reviewer rejected its completion, and it is not finished since.
+    pub fn is_sent_back(&self) -> bool {
+        let rejects = |review: &Verified| !review.passed && review.completion.is_some();
+        !self.status.is_finished() && self.verified.as_ref().is_some_and(rejects)
+    }
+
     /// What the choice of work needs to know of it.
     pub fn brief(&self) -> Brief {
         Brief {
@@ -363,6 +373,8 @@ impl Task {
             thread: self.holding_thread(),
             title: self.fields.title.clone(),
             attempts: self.attempts,
+            attempt_by: self.attempt_by.clone(),
+            sent_back: self.is_sent_back(),
         }
     }
 
@@ -413,4 +425,8 @@ pub struct Brief {
     pub thread: Option<Id>,
     pub title: String,
     pub attempts: u64,
+    /// The agent whose claim ended last without completion.
+    pub attempt_by: Option<String>,
+    /// Whether a reviewer opened it again.
+    pub sent_back: bool,
 }

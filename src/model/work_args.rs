@@ -35,6 +35,9 @@ pub struct Claim {
     /// If no task is named: offer no completed tasks for review
     #[arg(skip)]
     pub no_reviews: bool,
+    /// If no task is named: hand out completed tasks for review, and no others
+    #[arg(skip)]
+    pub reviews: bool,
 }
 
 /// Complete the task you hold

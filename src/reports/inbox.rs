@@ -110,7 +110,7 @@ fn command(id: &str, notice: &Notice, handle: Option<&str>) -> String {
         NoticeKind::LeaseLost | NoticeKind::LeaseOverridden => format!("agentpm log {task}"),
         NoticeKind::EditLost => format!("agentpm conflicts {task}"),
         NoticeKind::Parked => format!("agentpm show {task}"),
-        NoticeKind::Reviewed => format!("agentpm brief {task}"),
+        NoticeKind::ToReview | NoticeKind::Reviewed => format!("agentpm brief {task}"),
         NoticeKind::Broadcast => format!("agentpm inbox ack {id}"),
         NoticeKind::Settings => "agentpm doctor".to_owned(),
     }

@@ -23,13 +23,28 @@ pub struct Rest {
     /// Where to go on; absent after the last item.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+    /// The number of shown tasks whose task.yaml was edited by hand, which is not recorded; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unrecorded_edits: Option<u64>,
 }
 
 impl Rest {
     /// The rest of a list of so many items.
     pub fn new(total: u64, next_cursor: Option<String>) -> Self {
-        Rest { total, truncated: next_cursor.is_some(), next_cursor }
+        Rest { total, truncated: next_cursor.is_some(), next_cursor, unrecorded_edits: None }
     }
+
+    /// The same with so many unrecorded edits.
+    pub fn with_unrecorded_edits(self, edits: u64) -> Self {
+        Rest { unrecorded_edits: (edits > 0).then_some(edits), ..self }
+    }
+}
+
+/// What the marks of so many edited tasks mean, as a line; `None` if there is none.
+pub fn edits_words(edits: Option<u64>) -> Option<String> {
+    let n = edits?;
+    let were = if n == 1 { "1 task was" } else { &format!("{n} tasks were") };
+    Some(format!("* {were} edited by hand; the values are from before, agentpm lint --fix records the edits"))
 }
 
 impl<T> List<T> {

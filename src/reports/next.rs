@@ -102,7 +102,7 @@ pub struct NotReady {
     /// Tasks that the caller holds; the first few of many.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<NamedTask>,
-    /// What to do, where nothing was claimed because the caller holds a task.
+    /// What to do, where nothing was claimed because the caller holds a task or takes reviews alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// Tasks that the caller has in progress in other sessions.

@@ -272,14 +272,15 @@ impl Plan {
     /// The tasks that are ready now, in the order of another instant.
     pub fn rank_as_of(&self, viewer: &Viewer, weights: &ScoreSettings, now: Time, at: Time) -> Vec<RankedTask> {
         let ready = self.tasks.values().filter(|task| self.reasons(task, viewer, now).is_empty());
-        let later = |id: Id| if self.overlaps(id).is_empty() { 0.0 } else { self.overlap_margin };
+        let overlap = |id: Id| if self.overlaps(id).is_empty() { 0.0 } else { self.overlap_margin };
+        let later = |task: &Brief| overlap(task.id) + if gave_back(task, viewer) { GIVEN_BACK } else { 0.0 };
         let mut ranked: Vec<RankedTask> = ready
             .map(|task| RankedTask {
                 id: task.id,
                 score: self.score(task, weights, at),
                 place: Place {
                     at,
-                    points: self.points(task, weights, at) - later(task.id),
+                    points: self.points(task, weights, at) - later(task),
                     created_at: task.created_at,
                     id: task.id,
                 },
@@ -298,7 +299,7 @@ impl Plan {
             if let Some(first) = reasons.first() {
                 *counts.entry(first.kind().to_owned()).or_default() += 1;
             }
-            if let Some(Reason::Leased { holder, until, .. }) = reasons.first()
+            if let Some(Reason::Leased { holder, until, ran_out: false }) = reasons.first()
                 && leased.len() < 20
             {
                 leased.push(LeasedTask { task: task.id, holder: holder.clone(), until: *until });
@@ -306,6 +307,14 @@ impl Plan {
         }
         NotReady { unfinished: self.tasks.len(), counts, leased, ..NotReady::default() }
     }
+}
+
+/// How much later a task comes for the agent that gave it back: after all others. No score is as high.
+const GIVEN_BACK: f64 = 1e9;
+
+/// Whether the last claim of a task was the caller's own, and ended without completion.
+pub fn gave_back(task: &Brief, viewer: &Viewer) -> bool {
+    task.attempt_by.is_some() && task.attempt_by.as_deref() == viewer.name()
 }
 
 impl Surroundings for &Plan {
@@ -407,6 +416,8 @@ mod tests {
             thread: None,
             title: String::new(),
             attempts: 0,
+            attempt_by: None,
+            sent_back: false,
         }
     }
 

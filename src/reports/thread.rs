@@ -183,10 +183,12 @@ pub struct ThreadReceipt {
     pub id: Id,
     /// The thread.
     pub thread: Id,
+    /// The handle of the thread.
+    pub handle: String,
     /// The task.
     pub task: Id,
     /// The handle of the task.
-    pub handle: String,
+    pub task_handle: String,
     /// The status of the thread.
     pub status: ThreadStatus,
     /// The fields of the task that were changed.

@@ -443,6 +443,9 @@ pub struct Summary {
     pub lease_holder: Option<String>,
     /// Whether the caller could take it now.
     pub ready: bool,
+    /// Whether its task.yaml was edited by hand, and that is not recorded: the values are from before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unrecorded_edit: bool,
 }
 
 /// Shows a task in a list.
@@ -470,6 +473,7 @@ pub fn summary(line: &Line, around: Around) -> Summary {
         ready: around.ready,
         handle: around.handle,
         lease_holder: around.lease.map(|lease| lease.agent),
+        unrecorded_edit: false,
     }
 }
 

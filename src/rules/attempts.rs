@@ -12,10 +12,10 @@ use crate::rules::event_rules::{AttemptRule, EventRules};
 const MAX_NOTES: usize = 5;
 const MAX_NOTE: usize = 200;
 
-/// The number of attempts after an event, by the task as it was before.
-pub fn after(task: &Task, event: &Event) -> u64 {
+/// The number of attempts after an event, and the agent of the last one, by the task as it was before.
+pub fn after(task: &Task, event: &Event) -> (u64, Option<String>) {
     let ended = match EventRules::of(&event.payload).attempts {
-        AttemptRule::Resets => return 0,
+        AttemptRule::Resets => return (0, None),
         AttemptRule::Keeps => false,
         AttemptRule::Ends => true,
         // Two clones that take over the same lease end one claim. In a log with branches, another holder may be a rival
@@ -25,7 +25,10 @@ pub fn after(task: &Task, event: &Event) -> u64 {
             None => !task.forked && task.owner.as_ref() != Some(&p.holder),
         },
     };
-    task.attempts + u64::from(ended && task.status == Status::InProgress)
+    match ended && task.status == Status::InProgress {
+        true => (task.attempts + 1, task.owner.clone()),
+        false => (task.attempts, task.attempt_by.clone()),
+    }
 }
 
 /// What was recorded about the attempts: the latest notes of the types attempt and outcome, oldest first.

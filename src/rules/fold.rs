@@ -407,10 +407,10 @@ fn take_event(task: &mut Task, event: &Event, pending: &mut Pending) -> Option<F
         );
         return Some(Finding::new(Rule::EventFenced, message).event(event.id));
     }
-    let attempts = attempts::after(task, event);
+    let (attempts, attempt_by) = attempts::after(task, event);
     let applied = effect(task, event, pending);
     if applied.is_ok() {
-        task.attempts = attempts;
+        (task.attempts, task.attempt_by) = (attempts, attempt_by);
     }
     match applied {
         Ok(()) if !(SANE_FROM..SANE_TO).contains(&event.at.millis()) => {

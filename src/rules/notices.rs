@@ -8,18 +8,22 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
-use crate::model::event::{Entity, Entry, Event, Stamp};
+use crate::model::event::{Author, Entity, Entry, Event, Stamp};
 use crate::model::id::{Id, quoted};
 use crate::model::mentions::is_named;
 use crate::model::notice::{Notice, NoticeKind};
 use crate::model::payload::{LeaseAcquired, Payload, TaskStatusChanged};
 use crate::model::plain::counted;
+use crate::model::settings::ReviewSettings;
 use crate::model::task::{Status, Task};
 use crate::model::thread::{EXPIRED, Resolution, Thread};
 use crate::model::time::Time;
 use crate::rules::event_rules::{EventRules, NoticeRule, WakeRule};
 use crate::rules::lease::gives_back;
 use crate::rules::lost::Lost;
+use crate::rules::readiness::Viewer;
+use crate::rules::review::unfit;
+use crate::rules::roles::Rights;
 
 /// The agent that reads its inbox.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +34,10 @@ pub struct Receiver {
     pub role: Option<String>,
     /// The number of attempts that parks a task; 0 for none.
     pub max_attempts: u32,
+    /// The store's roles.
+    pub rights: Rights,
+    /// Whether completed tasks are reviewed, and by whom.
+    pub review: ReviewSettings,
 }
 
 /// A task as the clone knows it.
@@ -80,7 +88,9 @@ impl Receiver {
             && match EventRules::of(&event.payload).notice {
                 NoticeRule::Nothing => false,
                 NoticeRule::Assigns(owner) => is_me(owner),
-                NoticeRule::Moves(p) => is_me(new_owner(p)) || p.from == Status::InProgress,
+                NoticeRule::Moves(p) => {
+                    is_me(new_owner(p)) || p.from == Status::InProgress || p.to == Status::Completed
+                }
                 NoticeRule::Grants(p) => p.holder != self.agent,
                 NoticeRule::Overrides(p) => p.holder == self.agent,
                 NoticeRule::Judges(p) => p.completion.is_some() || !p.passed,
@@ -108,7 +118,7 @@ impl Receiver {
             NoticeRule::Moves(p) => {
                 let leaves = p.from == Status::InProgress && p.to != Status::InProgress;
                 let parked = if leaves { self.parked(event, task) } else { None };
-                parked.or_else(|| self.assigned(event, new_owner(p), task))
+                parked.or_else(|| self.to_review(event, task)).or_else(|| self.assigned(event, new_owner(p), task))
             }
             NoticeRule::Grants(p) => {
                 let lost = self.lost_lease(task.id, log, p, event);
@@ -187,6 +197,22 @@ impl Receiver {
         let is_mine = owner == Some(self.agent.as_str()) && task.owner.as_ref() == Some(&self.agent);
         let words = format!("{} assigned it to you", event.author.agent);
         (is_mine && !task.status.is_finished()).then(|| by_event(NoticeKind::Assigned, event, None, words))
+    }
+
+    /// Whether the event completed the task, which awaits a review that the agent may give.
+    fn to_review(&self, event: &Event, task: &Task) -> Option<Notice> {
+        let is_last = task.status == Status::Completed && task.completion() == Some(event.id);
+        let awaits = self.review.required && is_last && task.is_unreviewed();
+        let me = Author { agent: self.agent.clone(), ..Author::default() };
+        let viewer = || Viewer {
+            me: Some(me),
+            role: self.role.clone(),
+            rights: self.rights.clone(),
+            max_attempts: self.max_attempts,
+        };
+        let concerns = awaits && unfit(task.completed_by.as_deref(), &viewer(), &self.review).is_none();
+        let words = format!("{} completed it, and it awaits your review", event.author.agent);
+        concerns.then(|| by_event(NoticeKind::ToReview, event, None, words))
     }
 
     fn parked(&self, event: &Event, task: &Task) -> Option<Notice> {

@@ -406,7 +406,7 @@ impl Reason {
         match self {
             Reason::Status { .. } => "in_progress",
             Reason::Blocked { .. } => "blocked",
-            Reason::AwaitingReview { .. } => "awaiting_review",
+            Reason::AwaitingReview { .. } => "blocked_by_review",
             Reason::NotLanded { .. } => "not_landed",
             Reason::Children { .. } => "planning_units",
             Reason::Thread { .. } => "withheld_by_thread",
@@ -415,6 +415,7 @@ impl Reason {
             Reason::Parked { .. } => "parked",
             Reason::Overlaps { .. } => "overlaps",
             Reason::Owned { .. } => "owned_by_others",
+            Reason::Leased { ran_out: true, .. } => "lease_expired",
             Reason::Leased { .. } => "leased",
             Reason::NotPermitted { .. } => "not_permitted",
             Reason::Finished { .. } | Reason::Elsewhere { .. } => "taken_elsewhere",

@@ -10,6 +10,7 @@ pub mod nonces;
 pub mod rebuild;
 pub mod records;
 pub mod rendered;
+pub mod reviews;
 pub mod tokens;
 pub mod waiting;
 pub mod worktree;

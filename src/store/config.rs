@@ -13,6 +13,9 @@ use crate::model::search::{self, Search};
 use crate::model::settings::{Settings, USERS_ONLY};
 use crate::model::suggest::nearest;
 
+/// What a finding about a value says besides its fault.
+pub const UNTIL_CORRECTED: &str = "; the default applies until it is corrected";
+
 /// The largest settings file, in bytes.
 pub const MAX_CONFIG: u64 = 256 * 1024;
 
@@ -39,39 +42,44 @@ impl SettingsFile {
 pub fn combine(files: &[SettingsFile]) -> (Settings, Vec<Finding>) {
     let mut whole = Table::new();
     let mut findings = Vec::new();
-    for SettingsFile { name, text, is_users } in files {
-        let mut table: Table = match text.parse() {
-            Ok(table) => table,
-            Err(e) => {
-                let markers = text.lines().any(|line| line.starts_with("<<<<<<< "));
-                let why = if markers { "it holds conflict markers of git".into() } else { plain_words(e.message()) };
-                let message = format!("{why}; the defaults apply until it is corrected");
-                findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line_at(text, &e)));
-                continue;
-            }
-        };
-        // Most stores set only their format, and every command reads that.
-        if table.keys().all(|key| key == "format") && table.get("format").is_none_or(Value::is_integer) {
-            merge(&mut whole, table);
-            continue;
-        }
-        let Ok(known) = known(&table) else { continue };
-        if !is_users {
-            take_users_only(&mut table, &mut |key| {
-                let message = format!("{key} is read from ~/.agentpm/config.toml alone");
-                findings.push(Finding::new(Rule::ConfigKey, message).at(name.clone(), line_of(text, key)));
-            });
-        }
-        odd(&known, name, text, &table, &mut findings);
-        take_misfits(&known, &mut table, &mut Vec::new(), &mut |path, value, why| {
-            let key = path.join(".");
-            let message = format!("{key} = {value}: {}; the default applies until it is corrected", plain_words(why));
-            let line = line_below(text, path).or_else(|| line_of(text, &key));
-            findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line).on(Spot::Key(key)));
-        });
+    for table in files.iter().filter_map(|file| values(file, &mut findings)) {
         merge(&mut whole, table);
     }
     (whole.try_into().unwrap_or_default(), findings)
+}
+
+/// The values of a settings file that count, without the others; `None` if the file cannot be read.
+pub fn values(file: &SettingsFile, findings: &mut Vec<Finding>) -> Option<Table> {
+    let SettingsFile { name, text, is_users } = file;
+    let mut table: Table = match text.parse() {
+        Ok(table) => table,
+        Err(e) => {
+            let markers = text.lines().any(|line| line.starts_with("<<<<<<< "));
+            let why = if markers { "it holds conflict markers of git".into() } else { plain_words(e.message()) };
+            let message = format!("{why}; the defaults apply until it is corrected");
+            findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line_at(text, &e)));
+            return None;
+        }
+    };
+    // Most stores set only their format, and every command reads that.
+    if table.keys().all(|key| key == "format") && table.get("format").is_none_or(Value::is_integer) {
+        return Some(table);
+    }
+    let known = known(&table).ok()?;
+    if !is_users {
+        take_users_only(&mut table, &mut |key| {
+            let message = format!("{key} is read from ~/.agentpm/config.toml alone");
+            findings.push(Finding::new(Rule::ConfigKey, message).at(name.clone(), line_of(text, key)));
+        });
+    }
+    odd(&known, name, text, &table, findings);
+    take_misfits(&known, &mut table, &mut Vec::new(), &mut |path, value, why| {
+        let key = path.join(".");
+        let message = format!("{key} = {value}: {}{UNTIL_CORRECTED}", plain_words(why));
+        let line = line_below(text, path).or_else(|| line_of(text, &key));
+        findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line).on(Spot::Key(key)));
+    });
+    Some(table)
 }
 
 /// Removes and reports the keys that only the user's own file may have.
@@ -86,7 +94,7 @@ fn take_users_only(table: &mut Table, report: &mut dyn FnMut(&str)) {
 }
 
 /// All existing keys; saved queries have the names that a file gives them.
-fn known(given: &Table) -> Result<Table> {
+pub fn known(given: &Table) -> Result<Table> {
     let mut all = Settings { agent: Some(String::new()), ..Settings::default() };
     all.review.need_precedence = Some(0);
     all.lint.severity = Rule::ALL.iter().map(|rule| (rule.code().to_owned(), Level::Error)).collect();

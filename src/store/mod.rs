@@ -22,5 +22,6 @@ pub mod merge;
 pub mod migrate;
 pub mod place;
 pub mod project;
+pub mod setting;
 pub mod yaml;
 mod yaml_messages;

@@ -9,7 +9,7 @@ use agentpm::model::args::Title;
 use agentpm::model::command::{Command, TaskCreate};
 use agentpm::reports::changed::{Changed, TaskAnswer};
 use agentpm::rules::held::NamedTask;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::sandbox::{Sandbox, sealed_vars};
 
@@ -249,4 +249,54 @@ fn a_new_task_names_open_ones_with_a_similar_title() {
     let similar = create("Tune the Cache!");
     assert_eq!(similar.len(), 3);
     assert!(similar[0].id.to_string().ends_with(&similar[0].handle));
+}
+
+#[test]
+fn a_task_that_was_given_back_comes_after_others_for_the_agent_that_gave_it_back() {
+    let room = Sandbox::new();
+    let (first, second) = (room.task("first", &["--priority", "3"]), room.task("second", &[]));
+    let next = |who: &str| room.run_as(who, &["next"]).data()["task"]["id"].as_str().unwrap().to_owned();
+    room.run(&["claim", &first]).data();
+    room.run(&["release", &first, "--why", "needs a decision"]).data();
+    assert_eq!((next("ada"), next("bob")), (second.clone(), first.clone()));
+    let ready = room.run(&["ready"]).data();
+    assert_eq!((&ready["items"][1]["id"], &ready["items"][1]["given_back"]), (&json!(first), &json!(true)), "{ready}");
+    assert!(ready["items"][0].get("given_back").is_none());
+    room.run(&["next", "--claim"]).data();
+    room.run(&["done", &second]).data();
+    assert_eq!(next("ada"), first, "unless it is the only one");
+    // What it asks for changed, so the attempt does not count any more.
+    room.task("third", &[]);
+    room.run(&["task", "update", &first, "--intent", "it is decided"]).data();
+    assert_eq!(next("ada"), first);
+    room.is_clean();
+}
+
+#[test]
+fn status_and_ready_count_alike() {
+    let room = Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let config = std::fs::read_to_string(room.store().join("config.toml")).unwrap();
+    std::fs::write(room.store().join("config.toml"), format!("{config}\n[review]\nrequired = true\n")).unwrap();
+    let (done, open) = (room.task("done", &[]), room.task("open", &[]));
+    room.task("waits for a review", &["--blocked-by", &done]);
+    room.task("waits for work", &["--blocked-by", &open]);
+    room.task("deferred", &["--defer-until", "2027-01-01"]);
+    let (held, parent) = (room.task("held by bob", &[]), room.task("parent", &[]));
+    room.task("child", &["--parent", &parent]);
+    room.run(&["claim", &done]).data();
+    room.run(&["done", &done]).data();
+    room.run_as("bob", &["claim", &held]).data();
+    let own = room.task("mine", &[]);
+    room.run(&["claim", &own]).data();
+    for who in ["ada", "bob", "eve"] {
+        let (status, ready) = (room.run_as(who, &["status"]).data(), room.run_as(who, &["ready"]).data());
+        let counts = &ready["not_ready"]["counts"];
+        assert_eq!((&status["not_ready"], &status["ready_total"]), (counts, &ready["total"]), "{who}");
+        let sum: u64 = counts.as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+        assert_eq!(sum + ready["total"].as_u64().unwrap(), status["unfinished"].as_u64().unwrap(), "{who}: {counts}");
+        assert_eq!((&status["blocked"], &counts["blocked_by_review"]), (&json!(1), &json!(1)), "{who}: {counts}");
+        let words = room.run_as(who, &["status", "--format", "table"]);
+        assert!(words.text().contains("1 blocked, 1 blocked by review, 1 deferred"), "{words:?}");
+    }
 }

@@ -470,6 +470,8 @@ fn next_skips_an_expired_lease_of_another_clone() {
     let none = run_at(&clones, "bob", "2026-11-20T11:00:00Z", &["next", "--claim"]);
     assert!(none.data().is_null() || none.data()["task"].is_null(), "{none:?}");
     assert!(warning(&none, "the lease of ann") && warning(&none, "takes it over"), "{none:?}");
+    let counts = run_at(&clones, "bob", "2026-11-20T11:00:00Z", &["ready"]).data()["not_ready"]["counts"].clone();
+    assert_eq!((&counts["lease_expired"], counts.get("leased")), (&1.into(), None), "{counts}");
     let taken = run_at(&clones, "bob", "2026-11-20T11:00:00Z", &["claim", &task]).data();
     assert_eq!(taken["lease"]["confirmed"], true);
 }

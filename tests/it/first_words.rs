@@ -362,8 +362,8 @@ fn texts_of_messages_need_no_flag() {
     assert_eq!(room.run_short(&["ls", "--mine"]).data()["total"], 1);
     let nothing = room.run_short(&["inbox", "ack"]).error("ERR_USAGE", 2);
     assert!(nothing["hint"].as_str().unwrap().contains("agentpm inbox ack --all"), "{nothing}");
-    let settings = room.run_short(&["config", "set"]).error("ERR_USAGE", 2);
-    assert!(settings["hint"].as_str().unwrap().contains(".agentpm/config.toml"), "{settings}");
+    let settings = room.run_short(&["settings"]).error("ERR_USAGE", 2);
+    assert!(settings["hint"].as_str().unwrap().contains("agentpm config list"), "{settings}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::sandbox::Sandbox;
 
 /// Changes a task's file by hand.
@@ -156,4 +158,39 @@ fn a_file_committed_without_its_log_is_reported_as_not_restored() {
         refused["task"] == id.as_str() && refused["message"].as_str().unwrap().contains("without its log"),
         "{fixed:#}"
     );
+}
+
+#[test]
+fn lists_mark_tasks_whose_edits_are_not_recorded() {
+    let room = Sandbox::new();
+    let (edited, other) = (room.task("before", &["--priority", "2"]), room.task("other", &[]));
+    let lists: [&[&str]; 5] = [&["ls"], &["ready"], &["search", "before"], &["graph"], &["status"]];
+    for args in lists {
+        let answer = room.run_short(args).stdout;
+        assert!(!answer.contains("unrecorded_edit"), "{args:?}: {answer}");
+    }
+    // Files that were compared once are not read again, but a later edit is seen.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    room.run(&["ls"]).data();
+    edit(&room, &edited, "before", "after");
+    for args in lists {
+        let data = room.run_short(args).data();
+        assert_eq!(data["unrecorded_edits"], 1, "{args:?}: {data}");
+        let items = ["items", "nodes", "ready"].into_iter().find_map(|key| data[key].as_array()).unwrap();
+        let marked: Vec<&Value> = items.iter().filter(|item| item["unrecorded_edit"] == true).collect();
+        assert!(marked.len() == 1 && marked[0]["title"] == "before", "{args:?}: {data}");
+        let words = room.run(&[args, &["--format", if args[0] == "graph" { "tree" } else { "table" }]].concat());
+        assert!(words.text().contains("* 1 task was edited by hand"), "{words:?}");
+        assert!(args[0] == "graph" || words.text().contains(&format!("{}*", &edited[20..])), "{words:?}");
+    }
+    let next = room.run(&["next"]);
+    assert!(next.stdout.contains("was edited by hand (title)"), "{next:?}");
+    assert_eq!(room.run_short(&["next"]).data()["task"]["unrecorded_edit"], true);
+    // One that only touches the file is none.
+    let text = fs::read(room.yaml_of(&other)).unwrap();
+    fs::write(room.yaml_of(&other), text).unwrap();
+    assert_eq!(room.run(&["ls"]).data()["unrecorded_edits"], 1);
+    room.run(&["lint", "--fix"]).data();
+    assert!(room.run(&["ls"]).data().get("unrecorded_edits").is_none());
+    assert_eq!(room.run(&["ls"]).data()["items"][0]["title"], "after");
 }

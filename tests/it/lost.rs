@@ -132,6 +132,7 @@ fn one_event_may_lose_several_fields_and_each_comes_back_alone() {
     let edits = items(&twins.ada(&["conflicts"]));
     assert_eq!(edits.iter().map(|e| e["field"].as_str().unwrap()).collect::<Vec<_>>(), ["metadata.a b", "title"]);
     assert_eq!(edits[0]["restore"], format!("agentpm conflicts restore {event} --field 'metadata.a b'"));
+    assert_eq!(twins.ada(&["conflicts", "--quiet"]).text(), event, "one command ends both");
     let first = twins.ada(&["conflicts", "--limit", "1"]).data();
     assert_eq!((first["total"].as_u64(), first["truncated"].as_bool()), (Some(2), Some(true)));
     let rest = twins.ada(&["conflicts", "--cursor", first["next_cursor"].as_str().unwrap()]);

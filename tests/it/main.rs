@@ -114,6 +114,7 @@ mod served_callers;
 #[cfg(feature = "server")]
 mod server;
 mod sessions;
+mod settings;
 mod signed;
 mod staged;
 #[path = "../../benches/speed/store.rs"]

@@ -169,6 +169,11 @@ pub fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
         "stats" => (vec!["stats"], json!({})),
         "check" => (vec!["check", "src"], json!({ "paths": ["src"] })),
         "doctor" => (vec!["doctor"], json!({})),
+        "config.get" => (vec!["config", "get", "lease.ttl_seconds"], json!({ "key": "lease.ttl_seconds" })),
+        "config.list" => (vec!["config", "list"], json!({})),
+        "config.set" => {
+            (vec!["config", "set", "lease.ttl_seconds", "900"], json!({ "key": "lease.ttl_seconds", "value": "900" }))
+        }
         "lint" => (vec!["lint"], json!({})),
         "lint.fix" => (vec!["lint", "--fix"], json!({})),
         "lint.since" => (vec!["lint", "--base", "HEAD"], json!({ "base": "HEAD" })),
@@ -194,9 +199,9 @@ pub fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
     (words.into_iter().map(str::to_owned).collect(), args)
 }
 
-/// Whether an operation answers with paths, or with what its own process measured.
+/// Whether an operation answers with paths, or with what its own process measured or was given.
 pub fn is_of_a_place(operation: &str) -> bool {
-    matches!(operation, "task.path" | "doctor" | "diagnostics.export")
+    matches!(operation, "task.path" | "doctor" | "diagnostics.export" | "config.list")
 }
 
 pub fn copy_folder(from: &Path, to: &Path) {

@@ -36,7 +36,7 @@ fn dependents_wait_until_another_agent_accepts() {
     assert_eq!(room.get(&second)["status"], "blocked");
     assert_eq!(room.get(&first)["awaits_review"], true);
     let ready = room.run(&["ready", "--explain"]).data();
-    assert_eq!((&ready["total"], &ready["not_ready"]["counts"]), (&json!(0), &json!({ "awaiting_review": 1 })));
+    assert_eq!((&ready["total"], &ready["not_ready"]["counts"]), (&json!(0), &json!({ "blocked_by_review": 1 })));
     assert_eq!(
         ready["explained"]["items"][0]["reasons"][0],
         json!({ "reason": "awaiting_review", "by": [first], "total": 1 })
@@ -165,7 +165,8 @@ fn an_acceptance_names_the_tasks_that_became_ready() {
 #[test]
 fn a_rejection_opens_the_task_again_for_its_owner() {
     let (room, first, second) = completed("");
-    room.run_as("bob", &["task", "verify", &first, "--reject"]).error("ERR_VALIDATION", 4);
+    let usage = room.run_as("bob", &["task", "verify", &first, "--reject"]).error("ERR_USAGE", 2);
+    assert!(usage["message"].as_str().unwrap().contains("--why"), "{usage}");
     room.run_as("bob", &["task", "verify", &first, "--reject", "--why", "it does not hold"]).data();
     let view = room.get(&first);
     assert_eq!((&view["status"], &view["owner"]), (&json!("open"), &json!("ada")));
@@ -706,4 +707,122 @@ fn a_reviewer_that_lost_the_task_before_judges_it_at_once() {
     run("bob", "2026-11-20T11:01:00Z", &["task", "verify", &task, "--accept"]).data();
     let update = ["task", "update", &task, "--title", "still mine?"];
     run("bob", "2026-11-20T11:02:00Z", &update).error("ERR_LEASE_LOST", 5);
+}
+
+/// A room where `ada` completed these tasks, which await review.
+fn awaiting(titles: &[&str]) -> (Sandbox, Vec<String>) {
+    let room = Sandbox::new();
+    configure(&room, "");
+    room.at("2026-11-20T10:00:00Z");
+    for name in ["bob", "eve"] {
+        room.run_as(name, &["agent", "register", "--name", name, "--role", "reviewer"]).data();
+    }
+    let complete = |title: &&str| {
+        let task = room.task(title, &[]);
+        room.run(&["claim", &task]).data();
+        room.run(&["done", &task]).data();
+        task
+    };
+    let tasks = titles.iter().map(complete).collect();
+    (room, tasks)
+}
+
+fn heard(room: &Sandbox, agent: &str, kind: &str) -> Vec<Value> {
+    let items = room.run_as(agent, &["inbox"]).data()["items"].as_array().unwrap().clone();
+    items.into_iter().filter(|item| item["kind"] == kind).collect()
+}
+
+#[test]
+fn the_inbox_of_a_reviewer_announces_what_awaits_its_review() {
+    let (room, tasks) = awaiting(&["one", "two"]);
+    let items = heard(&room, "bob", "to_review");
+    assert_eq!(items.len(), 2, "{items:?}");
+    assert_eq!(items[0]["summary"], "ada completed it, and it awaits your review");
+    assert_eq!(items[0]["command"], json!(format!("agentpm brief {}", &tasks[0][20..])));
+    assert!(heard(&room, "ada", "to_review").is_empty(), "nobody reviews its own work");
+    assert!(room.run_as("bob", &["prime"]).stdout.contains(" 2 await your review (agentpm next --reviews)."));
+    room.run_as("eve", &["task", "verify", &tasks[0], "--accept"]).data();
+    room.run_as("eve", &["task", "verify", &tasks[1], "--reject", "--why", "no"]).data();
+    assert!(heard(&room, "bob", "to_review").is_empty(), "another agent judged it");
+    room.run(&["claim", &tasks[1]]).data();
+    room.run(&["done", &tasks[1]]).data();
+    assert_eq!(heard(&room, "bob", "to_review").len(), 1, "the new completion awaits review anew");
+    room.run_as("bob", &["inbox", "ack", "--all"]).data();
+    assert!(heard(&room, "bob", "to_review").is_empty());
+}
+
+#[test]
+fn two_reviewers_that_ask_at_once_are_handed_different_reviews() {
+    let (room, mut tasks) = awaiting(&["one", "two"]);
+    tasks.sort();
+    let next = |who: &str, args: &[&str]| room.run_as(who, args).data()["task"]["id"].as_str().unwrap().to_owned();
+    let claim = ["next", "--claim"];
+    assert_eq!(next("bob", &claim), tasks[0]);
+    assert_eq!(next("bob", &claim), tasks[0], "its own again, until it judges");
+    assert_eq!(next("eve", &["next"]), tasks[1]);
+    assert_eq!(next("eve", &claim), tasks[1]);
+    assert_eq!(next("joe", &claim), tasks[0], "where there are no more, the first");
+    room.at("2026-11-20T10:11:00Z");
+    assert_eq!(next("eve", &claim), tasks[0], "handed out for the time of a lease");
+    room.run_as("eve", &["task", "verify", &tasks[0], "--accept"]).data();
+    assert_eq!(next("bob", &claim), tasks[1]);
+    room.run_as("bob", &["task", "verify", &tasks[1], "--accept"]).data();
+    assert!(room.run_as("bob", &claim).data().is_null());
+    let other = room.task("work", &[]);
+    let reviews = ["next", "--claim", "--reviews"];
+    let nothing = room.run_as("bob", &reviews).json();
+    assert!(
+        nothing["data"].is_null() && nothing["reasons"]["hint"].to_string().contains("awaits a review"),
+        "{nothing}"
+    );
+    let words = room.run_as("bob", &[&reviews[..], &["--format", "table"]].concat());
+    assert!(words.text().starts_with("no completed task awaits a review that you may give"), "{words:?}");
+    // It reviews although it holds a task.
+    room.run_as("bob", &["claim", &other]).data();
+    let third = room.task("three", &[]);
+    room.run(&["claim", &third]).data();
+    room.run(&["done", &third]).data();
+    assert_eq!(next("bob", &reviews), third);
+    room.run_as("bob", &["next", "--reviews", "--no-reviews"]).error("ERR_USAGE", 2);
+}
+
+#[test]
+fn a_task_that_was_sent_back_and_not_taken_up_is_stale() {
+    let (room, tasks) = awaiting(&["one"]);
+    room.run_as("bob", &["task", "verify", &tasks[0], "--reject", "--why", "no"]).data();
+    let stale = |clock: &'static str| room.at(clock).run_as("bob", &["stale"]).data();
+    assert_eq!(stale("2026-11-20T10:10:00Z")["total"], 0);
+    let later = stale("2026-11-20T10:20:00Z");
+    let item = &later["items"][0];
+    assert_eq!((&item["id"], &item["owner"], &item["sent_back_by"]), (&json!(tasks[0]), &json!("ada"), &json!("bob")));
+    assert_eq!(room.run_as("bob", &["status"]).data()["stale"], 1);
+    room.run(&["claim", &tasks[0]]).data();
+    assert_eq!(stale("2026-11-20T10:21:00Z")["total"], 0);
+}
+
+#[test]
+fn the_gate_reports_a_reviewer_without_the_right_once() {
+    let (room, first, _) = completed("");
+    fs::write(room.store().join("roles.yml"), "agents:\n  ada: {perms: [admin]}\n  bob: {perms: [comment]}\n").unwrap();
+    commit(&room, "base");
+    room.git(&["switch", "-q", "-c", "side"]).text();
+    fs::write(room.store().join("roles.yml"), "agents:\n  ada: {perms: [admin]}\n  bob: {perms: [verify]}\n").unwrap();
+    room.run_as("bob", &["task", "verify", &first, "--accept"]).data();
+    commit(&room, "bob accepts");
+    let lint = room.run(&["lint", "--base", "main"]).json();
+    let findings = lint["data"]["findings"].as_array().unwrap();
+    let refused: Vec<&Value> = findings.iter().filter(|finding| finding["code"] == "not-permitted").collect();
+    assert_eq!(refused.len(), 1, "{refused:#?}");
+}
+
+#[test]
+fn a_coordinator_learns_how_to_free_what_was_sent_back() {
+    let (room, tasks) = awaiting(&["one"]);
+    room.run_as("bob", &["task", "verify", &tasks[0], "--reject", "--why", "no"]).data();
+    let error = room.run_as("joe", &["release", &tasks[0]]).error("ERR_INVALID_STATE", 4);
+    assert!(error["hint"].as_str().unwrap().contains("--clear owner"), "{error}");
+    let me = room.run_as("joe", &["task", "update", &tasks[0], "--owner", "me"]).error("ERR_VALIDATION", 4);
+    assert!(me["hint"].as_str().unwrap().contains("--owner joe"), "{me}");
+    room.run_as("joe", &["task", "update", &tasks[0], "--clear", "owner"]).data();
+    assert_eq!(room.run_as("joe", &["next", "--claim", "--no-reviews"]).data()["task"]["id"], json!(tasks[0]));
 }

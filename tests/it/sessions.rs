@@ -360,3 +360,17 @@ fn a_new_session_hears_of_the_work_of_the_old_one() {
     assert_eq!(within(&room, "eve", &eve, &["status"]).data().get("other_sessions"), None);
     assert_eq!(room.run(&["status"]).data()["mine"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn a_command_without_a_task_reports_a_lost_lease_once() {
+    let room = Sandbox::new();
+    let task = room.at(TEN).task("one", &[]);
+    room.run(&["claim", &task]).data();
+    room.at("2026-11-20T10:11:00Z").run_as("bob", &["claim", &task]).data();
+    let lost = room.run(&["done", "--all-met"]).error("ERR_LEASE_LOST", 5);
+    assert_eq!(lost["details"]["holder"], "bob");
+    for words in [&["done", "--all-met"][..], &["note", "late"], &["brief"]] {
+        room.run(words).error("ERR_NOT_FOUND", 3);
+    }
+    room.run(&["done", &task]).error("ERR_LEASE_HELD", 5);
+}

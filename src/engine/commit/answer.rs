@@ -15,7 +15,7 @@ use crate::engine::view::read;
 use crate::error::Result;
 use crate::model::agent::{Agent, Lease, LeaseRecord, Session};
 use crate::model::context::{ContextEntry, ProgressItem};
-use crate::model::id::Id;
+use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::task::{Status, Task};
 use crate::model::thread::Thread;
 use crate::reports::changed::{
@@ -181,7 +181,8 @@ impl Show<'_, '_> {
                         id: *id,
                         thread: thread.id,
                         task: task.id,
-                        handle: read::handle(self.ws, task.id)?,
+                        handle: thread.id.handle(HANDLE_MIN),
+                        task_handle: read::handle(self.ws, task.id)?,
                         status: thread.status(),
                         changed: self.changes(&task),
                     }),
@@ -280,7 +281,7 @@ impl Show<'_, '_> {
 
     /// The fields of a task that the command changed; of a new task none.
     fn changes(&self, task: &Task) -> BTreeMap<String, ValueChange> {
-        let names = fields::NAMES.iter().copied().chain(["status", "owner", "parent"]);
+        let names = fields::NAMES.iter().copied().chain(["status", "owner", "parent", "verified"]);
         let before = self.written.before.as_ref().filter(|before| before.version > 0);
         let change = |before: &Task, name: &str| {
             let (from, to) = (register::value(before, name), register::value(task, name));

@@ -17,6 +17,7 @@ pub(crate) mod project;
 pub(crate) mod remote;
 pub(crate) mod saga;
 pub(crate) mod sessions;
+pub(crate) mod settings;
 pub(crate) mod tokens;
 pub(crate) mod transaction;
 pub(crate) mod unblock;

@@ -179,9 +179,11 @@ fn execute_once(
     reply(ws, written)
 }
 
-/// Clears the note of a lease that was lost to an agent which has released it since: the loss is reported once.
+/// Clears the note of a lost lease once it was reported: where no agent holds the task, and where the command named no task, so that
+/// the loss is no reason to refuse the next one.
 pub(crate) fn clear_reported_lost_leases(ws: &Workspace, e: &Error) {
-    if e.code != Code::LeaseLost || !e.details["holder"].is_null() {
+    let is_news_no_more = e.details["holder"].is_null() || e.details["named"] == false;
+    if e.code != Code::LeaseLost || !is_news_no_more {
         return;
     }
     let task = e.details["task"].as_str().and_then(|text| text.parse().ok());

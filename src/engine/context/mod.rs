@@ -8,6 +8,7 @@ pub(crate) mod bus;
 pub(crate) mod check_settings;
 pub(crate) mod open;
 pub(crate) mod runtime_place;
+pub(crate) mod settings;
 
 use std::ops::Deref;
 use std::path::PathBuf;

@@ -400,7 +400,7 @@ pub(crate) fn severities(env: &Env, store: &Store) -> LintSettings {
 }
 
 /// The settings files that can be read, in their order; the others are findings.
-fn readable_settings(env: &Env, store: &Store, findings: &mut Vec<Finding>) -> Result<Vec<SettingsFile>> {
+pub(crate) fn readable_settings(env: &Env, store: &Store, findings: &mut Vec<Finding>) -> Result<Vec<SettingsFile>> {
     let mut found = Vec::new();
     let name = store.shown("config.toml");
     let own = match read_own(store, "config.toml") {

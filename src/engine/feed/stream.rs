@@ -69,7 +69,12 @@ pub fn pull_events(ws: &Workspace, q: &SyncPull, mut show: impl FnMut(Entry)) ->
         (shown, next) = (shown + 1, Some(one.0));
         show(entry);
     }
-    Ok(Rest { total: total as u64, truncated: shown < total, next_cursor: next.map(|id| id.to_string()) })
+    Ok(Rest {
+        total: total as u64,
+        truncated: shown < total,
+        next_cursor: next.map(|id| id.to_string()),
+        ..Rest::default()
+    })
 }
 
 /// The last events that arrived here, oldest first. Notes nothing in the journal.

@@ -352,6 +352,8 @@ impl<'a> RolesAt<'a> {
             let viewer = Viewer { me: Some(event.author.clone()), role, rights: self.rights.clone(), max_attempts: 0 };
             match unfit(completer(log, *completion), &viewer, &self.review) {
                 Some(Unfit::Own) => breaches.push(format!("{by} reviews its own work by {what} of {entity}")),
+                // Without the right to verify, the event is reported as any other that is not permitted.
+                Some(Unfit::Lacks(_)) if !self.may(&event.author.agent, &[Verb::Verify])? => {}
                 Some(Unfit::Lacks(lacks)) => {
                     breaches.push(format!(
                         "{what} of {entity} needs {lacks} by the settings of {}, which {by} lacks",

@@ -88,7 +88,7 @@ pub fn stats(ws: &Workspace) -> Result<Stats> {
         *completed_by.entry(owner.unwrap_or_else(|| "nobody".into())).or_default() += count;
     }
     let mut plan = read::plan(ws, &index)?;
-    let ready = lists::offered(ws, &index, &mut plan, &read::viewer_with_rights(ws)?)?.len();
+    let ready = lists::offered(ws, &index, &mut plan, &read::viewer_with_rights(ws)?)?.0.len();
     Ok(Stats {
         tasks: total,
         by_status,

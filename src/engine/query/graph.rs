@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::lists::Page;
+use crate::engine::commit::hand_edits::record::UnrecordedEdits;
 use crate::engine::context::Workspace;
 use crate::engine::view::read::{self, handles};
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ use crate::model::query::Graph;
 use crate::model::relationship::RelationType;
 use crate::model::task::{Line, Status};
 use crate::reports::board::graph::{self, Place};
-use crate::reports::list::{List, Rest};
+use crate::reports::list::{List, Rest, edits_words};
 use crate::reports::ready::Plan;
 use crate::rules::readiness::Missing;
 use crate::store::index::Index;
@@ -53,12 +54,19 @@ struct Node {
     /// What is missing of a completed task before those that wait for it may begin.
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<Missing>,
+    /// Whether its task.yaml was edited by hand, and that is not recorded: the values are from before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unrecorded_edit: bool,
 }
 
 impl Node {
     /// What else there is to say about it, each with its separator.
     fn notes(&self, before: &str, after: &str) -> String {
-        let notes = [self.missing.and_then(Missing::words), self.discussed.then_some("discussed")];
+        let notes = [
+            self.missing.and_then(Missing::words),
+            self.discussed.then_some("discussed"),
+            self.unrecorded_edit.then_some("*"),
+        ];
         notes.into_iter().flatten().map(|note| format!("{before}{note}{after}")).collect()
     }
 }
@@ -98,6 +106,7 @@ pub fn graph(ws: &Workspace, q: &Graph) -> Result<Drawing> {
         priority: line.priority,
         discussed: discussed.contains(&line.id),
         missing: missing.get(&line.id).copied(),
+        unrecorded_edit: false,
     };
     let nodes: Vec<Node> = in_tree_order(lines.into_iter().map(node).collect());
     let mut edges: HashMap<Id, Vec<Link>> = HashMap::new();
@@ -105,7 +114,7 @@ pub fn graph(ws: &Workspace, q: &Graph) -> Result<Drawing> {
         let void = plan.void.contains(&edge.stamp);
         edges.entry(edge.to).or_default().push(Link { from: edge.from, to: edge.to, kind: edge.kind, void });
     }
-    page(ws, q, nodes, edges)
+    page(ws, q, nodes, edges, &UnrecordedEdits::new(ws, &index))
 }
 
 /// What is missing of completed tasks before those that wait for them may begin.
@@ -119,7 +128,13 @@ fn missing(ws: &Workspace, index: &Index, plan: &Plan) -> Result<HashMap<Id, Mis
 }
 
 /// As many of the tasks as fit, each with the edges that lead to it.
-fn page(ws: &Workspace, q: &Graph, nodes: Vec<Node>, mut edges: HashMap<Id, Vec<Link>>) -> Result<Drawing> {
+fn page(
+    ws: &Workspace,
+    q: &Graph,
+    nodes: Vec<Node>,
+    mut edges: HashMap<Id, Vec<Link>>,
+    edits: &UnrecordedEdits<'_>,
+) -> Result<Drawing> {
     let total = nodes.len();
     let begin = match q.cursor.as_deref().filter(|cursor| *cursor != START) {
         None => 0,
@@ -134,7 +149,8 @@ fn page(ws: &Workspace, q: &Graph, nodes: Vec<Node>, mut edges: HashMap<Id, Vec<
     };
     let (mut page, mut next) = (Page::new(ws, q.limit, q.all), None);
     let mut last = q.cursor.clone().unwrap_or_else(|| START.into());
-    for node in nodes.into_iter().skip(begin) {
+    for mut node in nodes.into_iter().skip(begin) {
+        node.unrecorded_edit = edits.has(node.id)?;
         let (id, links) = (node.id, edges.remove(&node.id).unwrap_or_default());
         if !page.push(Part { node, links }) {
             next = Some(last);
@@ -143,6 +159,8 @@ fn page(ws: &Workspace, q: &Graph, nodes: Vec<Node>, mut edges: HashMap<Id, Vec<
         last = id.to_string();
     }
     let List { items, rest } = page.finish(total as u64, next);
+    let edited = items.iter().filter(|part| part.node.unrecorded_edit).count();
+    let rest = rest.with_unrecorded_edits(edited as u64);
     let (nodes, links): (Vec<Node>, Vec<Vec<Link>>) = items.into_iter().map(|part| (part.node, part.links)).unzip();
     Ok(Drawing { nodes, edges: links.into_iter().flatten().collect(), rest })
 }
@@ -233,10 +251,12 @@ impl Drawing {
         out
     }
 
-    /// What is not on the page, as a line; `None` if everything is.
-    fn more(&self) -> Option<String> {
-        let cursor = self.rest.next_cursor.as_ref().filter(|_| self.rest.truncated)?;
-        Some(format!("{} of {}; continue with --cursor {cursor}", self.nodes.len(), self.rest.total))
+    /// What the marks mean and what is not on the page, as lines.
+    fn more(&self) -> impl Iterator<Item = String> {
+        let cursor = self.rest.next_cursor.as_ref().filter(|_| self.rest.truncated);
+        let (shown, total) = (self.nodes.len(), self.rest.total);
+        let more = cursor.map(|cursor| format!("{shown} of {total}; continue with --cursor {cursor}"));
+        edits_words(self.rest.unrecorded_edits).into_iter().chain(more)
     }
 
     /// For mermaid.

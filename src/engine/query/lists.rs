@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::find::{Finder, Spot};
 use super::liveness;
+use crate::engine::commit::hand_edits::record::{UnrecordedEdits, unrecorded};
 use crate::engine::context::Workspace;
 use crate::engine::inbox::{self, PlanInView};
 use crate::engine::view::claimed_files;
@@ -26,7 +27,7 @@ use crate::model::time::Time;
 use crate::reports::changed::TaskAnswer;
 use crate::reports::list::{List, Rest};
 use crate::reports::next::{Explained, ExplainedTask, NextReasons, NextTask, NotReady, PassedOver};
-use crate::reports::ready::{Place, Plan, RankedTask, Score};
+use crate::reports::ready::{Place, Plan, RankedTask, Score, gave_back};
 use crate::reports::view::{self, Around, Summary};
 use crate::rules::held::NamedTask;
 use crate::rules::readiness::{Reason, Viewer, add_notes};
@@ -120,6 +121,7 @@ fn list_once(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Summary, String)
     let found = found(&finder, q, &search)?;
     let mut arounds = Neighbours::new(ws, &index, &plan, &viewer)?;
     let mut elsewhere = OtherBranches::new(ws);
+    let (edits, mut edited) = (UnrecordedEdits::new(ws, &index), 0);
     // Of the ids, those before this one are dealt with.
     let mut next = 0;
     let mut last = None;
@@ -130,17 +132,22 @@ fn list_once(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Summary, String)
         let lines = index.lines(some.iter().copied())?;
         let items = parallel::map(&lines, |line| {
             let item = view::summary(line, arounds.of(line.id));
-            // A struct of plain values has nothing that JSON cannot say.
-            let text = serde_json::to_string(&item).expect("plain data");
+            let text = text_of(&item);
             Ok((item, text))
         })?;
         let mut at = next;
-        for (item, text) in items {
+        for (mut item, mut text) in items {
             let id = item.id;
+            if edits.has(id)? {
+                item.unrecorded_edit = true;
+                text = text_of(&item);
+            }
             if !room.has(text.len()) {
                 let before = q.cursor.clone().unwrap_or_else(|| START.into());
-                return Ok(Rest::new(found.total, Some(last.map_or(before, |last| (found.cursor)(last)))));
+                let rest = Rest::new(found.total, Some(last.map_or(before, |last| (found.cursor)(last))));
+                return Ok(rest.with_unrecorded_edits(edited));
             }
+            edited += u64::from(item.unrecorded_edit);
             take(item, text);
             while found.ids.get(at).is_some_and(|one| *one != id) {
                 at += 1;
@@ -149,7 +156,12 @@ fn list_once(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Summary, String)
         }
         (next, at_once) = (next + some.len(), MORE);
     }
-    Ok(Rest::new(found.total, None))
+    Ok(Rest::new(found.total, None).with_unrecorded_edits(edited))
+}
+
+fn text_of(item: &Summary) -> String {
+    // A struct of plain values has nothing that JSON cannot say.
+    serde_json::to_string(item).expect("plain data")
 }
 
 /// What a list is about, from a cursor on.
@@ -293,9 +305,15 @@ pub struct ReadyTask {
     pub blocking_count: usize,
     /// Its score.
     pub score: f64,
+    /// Whether the caller gave it back: it comes after the others.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub given_back: bool,
     /// The terms of the score, where they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terms: Option<Score>,
+    /// Whether its task.yaml was edited by hand, and that is not recorded: the values are from before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unrecorded_edit: bool,
 }
 
 /// `ready`
@@ -316,6 +334,7 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<ReadyList> {
     let mut others = if q.here { OtherBranches::ignored(ws) } else { OtherBranches::new(ws) };
     let (ranked, elsewhere) = here_only(ranked, &mut others)?;
     let mut page = Page::new(ws, q.limit, false);
+    let edits = UnrecordedEdits::new(ws, &index);
     let mut next = None;
     let mut last = q.cursor.clone().unwrap_or_else(|| START.into());
     for one in ranked.iter().filter(|one| after.as_ref().is_none_or(|place| one.is_behind(place))) {
@@ -328,7 +347,9 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<ReadyList> {
             parent: brief.parent,
             blocking_count: plan.waiting(one.id).len(),
             score: one.score.score,
+            given_back: gave_back(brief, &viewer),
             terms: q.explain.then_some(one.score),
+            unrecorded_edit: edits.has(one.id)?,
         };
         if !page.push(item) {
             next = Some(last);
@@ -336,13 +357,13 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<ReadyList> {
         }
         last = one.place().to_string();
     }
-    let mut not_ready = plan.why_nothing(&viewer, ws.env.now());
-    if !elsewhere.is_empty() {
-        not_ready.counts.insert("taken_elsewhere".into(), elsewhere.len() as u64);
-    }
+    let not_ready = not_ready(&plan, &viewer, ws.env.now(), elsewhere.len());
     let explained = q.explain.then(|| explain(ws, &index, &plan, &viewer, &arounds)).transpose()?;
+    let mut list = page.finish(ranked.len() as u64, next);
+    let edited = list.items.iter().filter(|item| item.unrecorded_edit).count();
+    list.rest = list.rest.with_unrecorded_edits(edited as u64);
     Ok(ReadyList {
-        list: page.finish(ranked.len() as u64, next),
+        list,
         not_ready,
         elsewhere: elsewhere.into_iter().take(NAMED).collect(),
         warnings: others.warning().into_iter().collect(),
@@ -367,13 +388,28 @@ pub(super) fn here_only(
     Ok((here, there))
 }
 
-/// The tasks that `next` would offer the caller, best first. Adds to the plan what overlaps with work in progress of others.
+/// The tasks that `next` would offer the caller, best first, and those taken elsewhere. Adds to the plan what overlaps with work in
+/// progress of others.
 ///
 /// Errors: `ERR_IO` if the index, a lease or another branch cannot be read.
-pub(super) fn offered(ws: &Workspace, index: &Index, plan: &mut Plan, viewer: &Viewer) -> Result<Vec<RankedTask>> {
+pub(super) fn offered(
+    ws: &Workspace,
+    index: &Index,
+    plan: &mut Plan,
+    viewer: &Viewer,
+) -> Result<(Vec<RankedTask>, Vec<PassedOver>)> {
     claimed_files::add_overlaps(ws, index, plan)?;
     let ranked = plan.rank(viewer, &ws.settings.score, ws.env.now());
-    Ok(here_only(ranked, &mut OtherBranches::new(ws))?.0)
+    here_only(ranked, &mut OtherBranches::new(ws))
+}
+
+/// Why unfinished tasks are not offered to the caller; so many others are taken elsewhere.
+pub(super) fn not_ready(plan: &Plan, viewer: &Viewer, now: Time, elsewhere: usize) -> NotReady {
+    let mut not_ready = plan.why_nothing(viewer, now);
+    if elsewhere > 0 {
+        not_ready.counts.insert("taken_elsewhere".into(), elsewhere as u64);
+    }
+    not_ready
 }
 
 /// For what is not ready, each reason; at most a hundred tasks, with the number of the rest.
@@ -502,6 +538,9 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<FoundNext> {
     }
     let mut warnings: Vec<String> =
         best.iter().flat_map(|(task, _)| plan.overlaps(task.id)).map(FileClaim::warning).collect();
+    let edits = UnrecordedEdits::new(ws, &index);
+    let edited = best.as_ref().map(|(task, _)| edits.has(task.id)).transpose()?.unwrap_or_default();
+    warnings.extend(best.as_ref().filter(|_| edited).and_then(|(task, _)| unrecorded(ws, task.id)));
     let asking = Question { ws, index: &index, plan: &plan, viewer: &viewer };
     let held = if viewer.me.is_some() { asking.held()? } else { Vec::new() };
     let mut answer = match best {
@@ -515,7 +554,8 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<FoundNext> {
                 } else {
                     let card = index.lines(std::iter::once(task.id))?.pop();
                     let card = card.ok_or_else(|| Error::not_found(format!("task {} is gone", task.id)))?;
-                    TaskAnswer::Card(Box::new(view::summary(&card, read::around(ws, &task, &index, &mut others)?)))
+                    let card = view::summary(&card, read::around(ws, &task, &index, &mut others)?);
+                    TaskAnswer::Card(Box::new(Summary { unrecorded_edit: edited, ..card }))
                 },
                 reasons: NextReasons { others: others_why, held, ..NextReasons::new(ranked.score) },
                 taken_over: None,

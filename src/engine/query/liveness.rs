@@ -28,7 +28,7 @@ use crate::rules::session::word;
 use crate::runtime::records;
 use crate::store::index::Index;
 
-/// A task in progress whose agent has fallen silent.
+/// A task in progress whose agent has fallen silent, or one that a review sent back and its owner has not taken up again.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StaleTask {
     /// The task.
@@ -39,6 +39,9 @@ pub struct StaleTask {
     pub title: String,
     /// The agent that works on it.
     pub owner: Option<String>,
+    /// The reviewer that sent it back; nothing where it is in progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent_back_by: Option<String>,
     /// The session of its lease.
     pub session: Option<Id>,
     /// Whether that is `active`, `silent` or `closed`.
@@ -108,7 +111,10 @@ pub fn stale(ws: &Workspace, q: &Stale) -> Result<List<StaleTask>> {
         Err(_) => BTreeMap::new(),
     };
     let mut items = Vec::new();
-    for brief in index.briefs()?.into_iter().filter(|b| b.status == Status::InProgress) {
+    // A task that was sent back is its owner's: no other agent is offered it.
+    let is_sent_back = |brief: &Brief| brief.sent_back && brief.owner.is_some();
+    let may_stand = |brief: &Brief| brief.status == Status::InProgress || is_sent_back(brief);
+    for brief in index.briefs()?.into_iter().filter(may_stand) {
         let lease = read::lease_record(ws, brief.id, &index)?.lease;
         let Some(task) = index.task(brief.id)? else { continue };
         let session = session_of(ws, lease.as_ref())?;
@@ -124,6 +130,7 @@ pub fn stale(ws: &Workspace, q: &Stale) -> Result<List<StaleTask>> {
             handle: read::handle(ws, brief.id)?,
             title: brief.title,
             owner: brief.owner,
+            sent_back_by: (brief.status != Status::InProgress).then(|| task.verified.map(|review| review.by)).flatten(),
             session: lease.as_ref().and_then(|lease| lease.session),
             session_status: status_word(ws, session.as_ref()),
             last_sign_at: last,

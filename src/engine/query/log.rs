@@ -84,7 +84,7 @@ pub fn log(ws: &Workspace, q: &Log, show: &mut dyn FnMut(Entry)) -> Result<Rest>
     }
     let more = shown.len() < places.len();
     let next = shown.first().filter(|_| more).map(|place| place.stamp.to_string());
-    Ok(Rest { total: total as u64, truncated: more, next_cursor: next })
+    Ok(Rest { total: total as u64, truncated: more, next_cursor: next, ..Rest::default() })
 }
 
 impl Logs<'_> {

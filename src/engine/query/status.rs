@@ -2,12 +2,15 @@
 //!
 //! Leaves to others: the lists behind the numbers (`lists`, `reports::ready`).
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::conflicts::count_conflicts;
 use super::{lists, liveness, reviews};
 use crate::engine::bus::lag::{BusLag, lag};
+use crate::engine::commit::hand_edits::record::UnrecordedEdits;
 use crate::engine::context::Workspace;
 use crate::engine::inbox::{self, PlanInView};
 use crate::engine::view::read::{self, handles};
@@ -50,13 +53,18 @@ pub struct Overview {
     /// The number of all tasks in progress of others.
     pub others_total: usize,
     /// The number of tasks that wait for others.
-    pub blocked: usize,
+    pub blocked: u64,
+    /// The number of unfinished tasks that are not ready for the caller, by the first reason, as `ready` counts them.
+    pub not_ready: BTreeMap<String, u64>,
     /// The number of unfinished tasks.
     pub unfinished: usize,
-    /// The number of tasks in progress without a sign of life.
+    /// The number of tasks without a sign of life, as `stale` lists them.
     pub stale: usize,
     /// The number of values that lost to a concurrent one, as `conflicts` lists them.
     pub conflicts: usize,
+    /// The number of these tasks whose task.yaml was edited by hand, which is not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unrecorded_edits: Option<u64>,
     /// The number of unread items in the caller's inbox, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unread: Option<u64>,
@@ -82,6 +90,9 @@ pub struct OverviewTask {
     /// When its lease expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
+    /// Whether its task.yaml was edited by hand, and that is not recorded: the values are from before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unrecorded_edit: bool,
 }
 
 /// `status`
@@ -90,13 +101,17 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
     let mut plan = read::plan(ws, &index)?;
     let viewer = read::viewer_with_rights(ws)?;
     let now = ws.env.now();
-    let offered = lists::offered(ws, &index, &mut plan, &viewer)?;
+    let (offered, elsewhere) = lists::offered(ws, &index, &mut plan, &viewer)?;
+    let not_ready = lists::not_ready(&plan, &viewer, now, elsewhere.len()).counts;
     let handles = handles(&index.all_ids()?);
+    let edits = UnrecordedEdits::new(ws, &index);
     let view = |task: &Brief| OverviewTask {
         handle: handles.get(&task.id).cloned().unwrap_or_else(|| task.id.to_string()),
         title: task.title.clone(),
         owner: task.owner.clone(),
         expires_at: plan.lease(task.id, now).map(|lease| lease.expires_at),
+        // A file that cannot be compared is reported by lint.
+        unrecorded_edit: edits.has(task.id).unwrap_or_default(),
     };
     let me = viewer.name();
     let held = if me.is_some() { read::held(ws, &index)? } else { Vec::new() };
@@ -113,22 +128,31 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
         title: line.title,
         owner: line.owner,
         expires_at: None,
+        unrecorded_edit: edits.has(line.id).unwrap_or_default(),
     });
+    let to_review: Vec<OverviewTask> = to_review.collect();
+    let mine: Vec<OverviewTask> = mine.iter().map(|task| view(task)).collect();
+    let ready: Vec<OverviewTask> = ready.map(view).collect();
+    let named_others: Vec<OverviewTask> = others.iter().take(NAMED).map(|task| view(task)).collect();
+    let shown = [&to_review, &mine, &ready, &named_others].into_iter().flatten();
+    let edited = shown.filter(|task| task.unrecorded_edit).count() as u64;
     Ok(Overview {
-        reviews: to_review.collect(),
+        reviews: to_review,
         reviews_total: reviews.len(),
         awaiting_review,
         agent: me.map(str::to_owned),
-        mine: mine.iter().map(|task| view(task)).collect(),
+        mine,
         other_sessions,
-        ready: ready.map(view).collect(),
+        ready,
         ready_total: offered.len(),
-        others: others.iter().take(NAMED).map(|task| view(task)).collect(),
+        others: named_others,
         others_total: others.len(),
-        blocked: plan.tasks.values().filter(|task| plan.status(task) == Status::Blocked).count(),
+        blocked: not_ready.get("blocked").copied().unwrap_or_default(),
+        not_ready,
         unfinished: plan.tasks.len(),
         stale: liveness::stale(ws, &Stale::default())?.items.len(),
         conflicts: count_conflicts(ws, &index)?,
+        unrecorded_edits: (edited > 0).then_some(edited),
         unread: inbox::count(ws, &PlanInView { index: &index, plan: &plan, viewer: &viewer })?,
         bus: lag(ws)?,
     })

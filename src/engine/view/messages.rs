@@ -20,7 +20,8 @@ use crate::store::log::Log;
 pub(crate) fn receiver(ws: &Workspace) -> Result<Receiver> {
     let agent = ws.author()?.agent;
     let role = read::agent_record(ws, &agent)?.role;
-    Ok(Receiver { agent, role, max_attempts: ws.settings.claim.max_attempts })
+    let review = ws.settings.review.clone();
+    Ok(Receiver { agent, role, max_attempts: ws.settings.claim.max_attempts, rights: ws.rights.clone(), review })
 }
 
 /// The messages in a plan that none of the earlier plans has, in their order.

@@ -110,8 +110,9 @@ pub fn held_task(stage: &mut dyn Stage, named: &OptionalTaskRef) -> Result<Id> {
     }
     let held = stage.held()?;
     if held.is_empty()
-        && let Some(lost) = stage.lost()?
+        && let Some(mut lost) = stage.lost()?
     {
+        lost.details["named"] = json!(false);
         return Err(lost);
     }
     let agent = stage.me().agent.clone();

@@ -202,6 +202,14 @@ pub fn check_owner(stage: &mut dyn Stage, task: &Task, owner: Option<&Value>) ->
                     task.id
                 )));
             }
+            // Queries mean the caller by it.
+            if name == "me" && stage.me().agent != *name {
+                return Err(Error::validation("\"me\" is not an agent").hint_command(format!(
+                    "agentpm task update {} --owner {}",
+                    task.id,
+                    stage.me().agent
+                )));
+            }
             let is_new = task.status == Status::InProgress && task.owner.as_ref() != Some(name);
             if is_new { refuse_unfit(stage, task, name) } else { Ok(()) }
         }

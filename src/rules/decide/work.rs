@@ -53,7 +53,7 @@ fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
     let id = match &c.id.0 {
         Some(reference) => stage.task_id(&Ref(reference.clone()))?,
         // A second task is handed out only on request: an agent that lost track of its first would leave it behind.
-        None if !c.another && !stage.held()?.is_empty() => return Ok(Subject::Claim(None)),
+        None if c.reviews || (!c.another && !stage.held()?.is_empty()) => return Ok(Subject::Claim(None)),
         None => match stage.best_ready(c.here)? {
             Some(id) => id,
             None => return Ok(Subject::Claim(None)),
@@ -199,7 +199,14 @@ fn release(stage: &mut dyn Stage, c: &Release) -> Result<Subject> {
     } else {
         let whose =
             task.owner.as_ref().map_or_else(|| "has no owner".to_owned(), |owner| format!("belongs to {owner}"));
-        return Err(Error::state(format!("task {id} is {} and {whose}", task.status)));
+        let refused = Error::state(format!("task {id} is {} and {whose}", task.status));
+        let is_assigned = task.owner.is_some() && !task.status.is_finished();
+        return Err(match is_assigned {
+            true => refused.hint_command(format!(
+                "agentpm task update {id} --owner AGENT assigns it to another agent, --clear owner to none"
+            )),
+            false => refused,
+        });
     }
     Ok(Subject::Task(id))
 }

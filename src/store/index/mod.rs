@@ -33,7 +33,7 @@ use crate::store::layout::Store;
 
 /// Changes with every change of the tables, and by itself with the fields and event types, since folded tasks are kept.
 pub const SCHEMA: i64 = {
-    let mut sum: i64 = 22;
+    let mut sum: i64 = 23;
     let known: [&[&str]; 2] = [NAMES, KINDS];
     let (mut list, mut name, mut byte) = (0, 0, 0);
     while list < known.len() {
@@ -60,7 +60,7 @@ CREATE TABLE task(
   errors INTEGER NOT NULL, lamport INTEGER NOT NULL, lost INTEGER NOT NULL, is_there INTEGER NOT NULL,
   due INTEGER, version INTEGER NOT NULL, steps INTEGER NOT NULL, steps_done INTEGER NOT NULL, labels TEXT,
   completed_at INTEGER, completed_by TEXT, unreviewed INTEGER NOT NULL, attempts INTEGER NOT NULL, files TEXT, threads INTEGER NOT NULL,
-  open_threads INTEGER NOT NULL, thread TEXT
+  open_threads INTEGER NOT NULL, thread TEXT, attempt_by TEXT, sent_back INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX task_finished ON task(finished, status);
 CREATE INDEX task_lamport ON task(lamport);
@@ -72,7 +72,7 @@ CREATE INDEX task_origin ON task(origin) WHERE origin IS NOT NULL;
 CREATE TABLE granted(task TEXT PRIMARY KEY, finished INTEGER NOT NULL, lease TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX granted_finished ON granted(finished);
 CREATE TABLE file(
-  task TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL, inode INTEGER NOT NULL, read_at INTEGER NOT NULL
+  task TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL, inode INTEGER NOT NULL, read_at INTEGER NOT NULL, rendered TEXT
 ) WITHOUT ROWID;
 CREATE TABLE archive(path TEXT PRIMARY KEY, mark TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE archived(path TEXT NOT NULL, task TEXT NOT NULL, PRIMARY KEY(path, task)) WITHOUT ROWID;

@@ -342,7 +342,7 @@ impl Index {
     pub fn briefs(&self) -> Result<Vec<Brief>> {
         let sql =
             "SELECT id, status, owner, parent, priority, created_at, defer_until, need_perm, need_precedence, title,
-                   due, attempts, thread FROM task WHERE finished = 0 AND version > 0 ORDER BY id";
+                   due, attempts, thread, attempt_by, sent_back FROM task WHERE finished = 0 AND version > 0 ORDER BY id";
         select(self.whole()?, sql, [], |row| {
             Ok(Brief {
                 id: id_of(row, 0)?,
@@ -358,6 +358,8 @@ impl Index {
                 due: time_of(row, 10)?,
                 attempts: count_of(row, 11)?,
                 thread: parent_of(row, 12)?,
+                attempt_by: row.get(13)?,
+                sent_back: row.get(14)?,
             })
         })
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use rusqlite::{Transaction, TransactionBehavior};
+use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior};
 
 use super::rows::{Reading, forget, id_of, remember};
 use super::{Index, Pending};
@@ -17,9 +17,11 @@ use crate::env::files::Mark;
 use crate::env::parallel;
 use crate::env::progress::Progress;
 use crate::error::{Error, Result};
+use crate::model::event::Entity;
 use crate::model::id::Id;
 use crate::store::archive::{self, Archive, Archived};
 use crate::store::database::{self, failed, is_unwritable};
+use crate::store::entity::yaml_path;
 use crate::store::layout::{LOG, Store, task_dir};
 
 /// Tasks that are held in memory before they are written into the index.
@@ -65,7 +67,7 @@ impl Index {
         if now.archives.is_empty() && now.dropped == dropped && known.is_empty() {
             return Ok(ChangedArchives::default());
         }
-        let is_same = |one: &Archive| known.get(&one.path) == Some(&form_of(one));
+        let is_same = |one: &Archive| known.get(&one.path) == Some(&form_of(one.mark));
         let here = now.archives.iter().map(|one| &one.path);
         let gone = known.keys().filter(|path| !now.archives.iter().any(|one| one.path == **path));
         let changed: BTreeSet<&String> = here
@@ -95,6 +97,18 @@ impl Index {
     fn tasks_archived_in(&self, path: &str) -> rusqlite::Result<Vec<Id>> {
         let mut statement = self.db.prepare_cached("SELECT task FROM archived WHERE path = ?1")?;
         statement.query_map([path], |row| id_of(row, 0))?.collect()
+    }
+
+    /// Whether the readable file of a task is the rendering of its log, as it was when the index read both. Where this is false, the
+    /// file must be compared.
+    ///
+    /// Errors: `ERR_IO` if the index cannot be read.
+    pub fn is_rendered(&self, store: &Store, id: Id) -> Result<bool> {
+        let mut statement =
+            self.whole()?.prepare_cached("SELECT rendered FROM file WHERE task = ?1").map_err(failed)?;
+        let known = statement.query_row([id.to_string()], |row| row.get::<_, Option<String>>(0)).optional();
+        let Some(known) = known.map_err(failed)?.flatten() else { return Ok(false) };
+        Ok(yaml_mark(store, id).map(form_of) == Some(known))
     }
 
     /// As [`Index::refresh`], for tasks that are known to have changed.
@@ -218,7 +232,7 @@ impl ChangedArchives {
             tx.execute("DELETE FROM archived WHERE path = ?1", [path])?;
             let Some(archive) = self.now.archives.iter().find(|one| one.path == *path) else { continue };
             // A file written in the same tick in which it was read may have changed again without a trace.
-            let form = if archive.is_racy() { String::new() } else { form_of(archive) };
+            let form = if archive.is_racy() { String::new() } else { form_of(archive.mark) };
             tx.execute("INSERT INTO archive VALUES(?1,?2)", [path, &form])?;
             for task in archive.tasks() {
                 tx.prepare_cached("INSERT INTO archived VALUES(?1,?2)")?.execute([path, &task.to_string()])?;
@@ -228,9 +242,9 @@ impl ChangedArchives {
     }
 }
 
-/// The form of an archive's file, which another state of it does not have.
-fn form_of(archive: &Archive) -> String {
-    let Mark { size, mtime, ctime, inode } = archive.mark;
+/// The form of a file, which another state of it does not have.
+pub(super) fn form_of(mark: Mark) -> String {
+    let Mark { size, mtime, ctime, inode } = mark;
     format!("{size} {mtime} {ctime} {inode}")
 }
 
@@ -272,8 +286,17 @@ impl From<Error> for Failure {
 }
 fn is_stale(store: &Store, id: Id, known: Option<&(Mark, i64)>) -> Result<bool> {
     let Some((mark, read_at)) = known else { return Ok(true) };
-    // A file written in the same tick in which it was read may have changed again without a trace.
-    Ok(mark_of(store, id)? != *mark || mark.mtime.max(mark.ctime).saturating_add(GRAIN) > *read_at)
+    Ok(mark_of(store, id)? != *mark || is_racy(mark, *read_at))
+}
+
+/// Whether a file was written in the same tick in which it was read: then it may have changed again without a trace.
+pub(super) fn is_racy(mark: &Mark, read_at: i64) -> bool {
+    mark.mtime.max(mark.ctime).saturating_add(GRAIN) > read_at
+}
+
+/// The mark of a task's readable file; `None` if there is none.
+pub(super) fn yaml_mark(store: &Store, id: Id) -> Option<Mark> {
+    store.dir.mark(yaml_path(&Entity::Task(id))?).ok().flatten()
 }
 
 pub(super) fn mark_of(store: &Store, id: Id) -> Result<Mark> {

@@ -6,19 +6,20 @@
 use rusqlite::{Row, Transaction, params};
 use serde_json::json;
 
-use super::refresh::{has_folder, mark_of};
+use super::refresh::{form_of, has_folder, is_racy, mark_of, yaml_mark};
 use crate::env::files::Mark;
 use crate::error::{Code, Error, Result};
-use crate::model::event::Entry;
+use crate::model::event::{Entity, Entry};
 use crate::model::finding::Severity;
 use crate::model::id::Id;
 use crate::model::search::text::composed;
 use crate::model::task::Task;
 use crate::model::time::Time;
+use crate::model::yaml::render_task;
 use crate::rules::lease::{LoggedGrant, find_logged_grant};
 use crate::rules::lost::lost;
 use crate::rules::notices::Waker;
-use crate::store::entity::load_task;
+use crate::store::entity::{load_task, read_yaml};
 use crate::store::fulltext;
 use crate::store::layout::Store;
 
@@ -29,6 +30,8 @@ const MAX_TITLE: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct Reading {
     mark: Mark,
+    /// The mark of its task.yaml, if that is the rendering of the log.
+    rendered: Option<Mark>,
     /// Whether it has no folder: all its events are in archives, whose marks show a change.
     is_archived: bool,
     pub(super) task: Task,
@@ -60,8 +63,16 @@ impl Reading {
         let task = loaded.task;
         let doc = serde_json::to_vec(&task)
             .map_err(|e| Error::new(Code::Io, format!("task {id} cannot be kept in the index: {e}")))?;
-        Ok(Reading { mark, is_archived, doc, errors, lost, granted, wakers, task })
+        let rendered = if pending.is_empty() { rendered_mark(store, &task) } else { None };
+        Ok(Reading { mark, rendered, is_archived, doc, errors, lost, granted, wakers, task })
     }
+}
+
+/// The mark of the task.yaml of a task, if that is the rendering of the task. The mark is taken before the bytes.
+fn rendered_mark(store: &Store, task: &Task) -> Option<Mark> {
+    let mark = yaml_mark(store, task.id)?;
+    let bytes = read_yaml(store, &Entity::Task(task.id)).ok()??;
+    (bytes == render_task(task).as_bytes()).then_some(mark)
 }
 
 pub(super) fn forget(tx: &Transaction, id: Id) -> rusqlite::Result<()> {
@@ -75,14 +86,14 @@ pub(super) fn forget(tx: &Transaction, id: Id) -> rusqlite::Result<()> {
 }
 
 pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Result<()> {
-    let Reading { mark, is_archived, task, doc, errors, lost, granted, wakers } = reading;
+    let Reading { mark, rendered, is_archived, task, doc, errors, lost, granted, wakers } = reading;
     let id = task.id.to_string();
     // For lists; the document has the whole title.
     let title = &task.fields.title[..task.fields.title.floor_char_boundary(MAX_TITLE)];
     let origin = task.fields.metadata.get("origin").and_then(origin_key);
     let labels = Some(&task.fields.labels).filter(|labels| !labels.is_empty()).map(|labels| json!(labels).to_string());
     tx.prepare_cached(
-        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31)",
+        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,?32,?33)",
     )?
     .execute(params![
         id,
@@ -117,6 +128,8 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
         task.threads.len() as i64,
         task.open_threads() as i64,
         task.holding_thread().map(|id| id.to_string()),
+        task.attempt_by,
+        task.is_sent_back(),
     ])?;
     // Only an unfinished task becomes ready, and only a finished one makes others so.
     let (woken, moved) = wakers;
@@ -138,8 +151,10 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
     }
     if !is_archived {
         let (size, inode) = (mark.size as i64, mark.inode as i64);
-        tx.prepare_cached("INSERT INTO file VALUES(?1,?2,?3,?4,?5,?6)")?
-            .execute(params![id, size, mark.mtime, mark.ctime, inode, now_ns])?;
+        // One written in the same tick in which it was read may have changed again without a trace.
+        let rendered = rendered.filter(|mark| !is_racy(mark, now_ns)).map(form_of);
+        tx.prepare_cached("INSERT INTO file VALUES(?1,?2,?3,?4,?5,?6,?7)")?
+            .execute(params![id, size, mark.mtime, mark.ctime, inode, now_ns, rendered])?;
     }
     tx.prepare_cached("INSERT OR REPLACE INTO unnoted VALUES(?1,?2)")?.execute(params![id, now_ns])?;
     for edge in task.relationships.values() {

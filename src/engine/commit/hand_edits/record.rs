@@ -5,6 +5,7 @@
 //! A comment is only dropped on request.
 //! Leaves to others: which values a key accepts (`rules::decide::edit`), and what counts as an edit (`judge`).
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
@@ -34,6 +35,7 @@ use crate::store::bare::{Bare, bare};
 use crate::store::comments::Comment;
 use crate::store::edited::{Readable, place_in};
 use crate::store::entity::{is_odd, load_task, read_log, read_yaml, yaml_path};
+use crate::store::index::Index;
 use crate::store::layout::task_dir;
 use crate::store::place::{line_of_entry, line_of_key, not_text};
 use crate::store::project::{project_log, project_onto};
@@ -153,6 +155,31 @@ pub fn unrecorded(ws: &Workspace, id: Id) -> Option<String> {
     let Readable::Edited(what) = judge_file(ws, &lineage(ws), id).ok().flatten()?.how else { return None };
     let (path, what) = (ws.store.shown(task_dir(id).join("task.yaml")), what.join(", "));
     Some(format!("{path} was edited by hand ({what}) and that is not recorded yet; agentpm lint --fix records it"))
+}
+
+/// Finds the tasks of a list whose files hold hand edits that are not recorded.
+pub(crate) struct UnrecordedEdits<'a> {
+    ws: &'a Workspace,
+    index: &'a Index,
+    lineage: OnceCell<Lineage<'a>>,
+}
+
+impl<'a> UnrecordedEdits<'a> {
+    /// For tasks as this index has them.
+    pub fn new(ws: &'a Workspace, index: &'a Index) -> Self {
+        UnrecordedEdits { ws, index, lineage: OnceCell::new() }
+    }
+
+    /// Whether the file of a task holds such an edit. A file that is as the index read it is not opened.
+    ///
+    /// Errors: `ERR_IO` if the index cannot be read.
+    pub fn has(&self, id: Id) -> Result<bool> {
+        if self.index.is_rendered(&self.ws.store, id)? {
+            return Ok(false);
+        }
+        let compared = judge_file(self.ws, self.lineage.get_or_init(|| lineage(self.ws)), id);
+        Ok(compared.ok().flatten().is_some_and(|found| matches!(found.how, Readable::Edited(_))))
+    }
 }
 
 /// Descriptions of unreadable or void lines in a task's log.
