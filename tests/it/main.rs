@@ -20,6 +20,7 @@ mod branch_permissions;
 mod branches;
 mod brief;
 mod broadcasts;
+mod broken_exports;
 mod broken_parts;
 #[cfg(feature = "bus")]
 mod bus;
