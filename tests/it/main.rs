@@ -34,6 +34,7 @@ mod compaction;
 mod completions;
 mod concurrent_saves;
 mod contract;
+mod corpus;
 mod crash;
 mod daily_loop;
 #[cfg(feature = "server")]
