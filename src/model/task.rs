@@ -259,6 +259,12 @@ pub struct Task {
 }
 
 impl Task {
+    /// Where a task of another source came from: `<format>/<id>`.
+    pub fn origin(&self) -> Option<String> {
+        let origin = self.fields.metadata.get("origin")?;
+        Some(format!("{}/{}", origin.get("format")?.as_str()?, origin.get("id")?.as_str()?))
+    }
+
     /// A task of which only the id is known.
     pub fn blank(id: Id) -> Self {
         Task {

@@ -43,6 +43,8 @@ pub const MAX_TITLE: usize = 200;
 pub const MAX_WORD: usize = 1_000;
 /// The most entries of one list.
 pub const MAX_LIST: usize = 500;
+/// The title of a task whose source gives it none.
+const UNTITLED: &str = "untitled";
 /// The lowest and highest priority.
 pub const PRIORITY: std::ops::RangeInclusive<i64> = -5..=5;
 
@@ -159,6 +161,40 @@ pub fn faults(fields: &TaskFields) -> Vec<(&'static str, Error)> {
     fields.entries().filter_map(|(field, value)| Some((field.name, check_one(field, value).err()?))).collect()
 }
 
+/// The value that a command would write and that says most of the present one, as in an event.
+pub fn nearest(fields: &TaskFields, name: &str) -> Value {
+    let Some(field) = field(name) else { return value_of(fields, name) };
+    let value = (field.get)(fields);
+    match (field.form, value) {
+        _ if check_one(field, value).is_ok() => value.to_json(),
+        (Form::Title, FieldValue::Text(Some(text))) => {
+            json!(first_line(text, MAX_TITLE).unwrap_or_else(|| UNTITLED.to_owned()))
+        }
+        (_, FieldValue::Text(text)) => json!(text.and_then(|text| first_line(text, MAX_TITLE))),
+        (_, FieldValue::Number(number)) => json!(number.map(|n| n.clamp(*PRIORITY.start(), *PRIORITY.end()))),
+        (form, FieldValue::List(list)) => {
+            let mut kept: Vec<String> = Vec::new();
+            for entry in list {
+                let entry = match check_line(field.name, entry, MAX_WORD) {
+                    Ok(()) => Some(entry.clone()),
+                    Err(_) => first_line(entry, MAX_WORD),
+                };
+                let fits = |entry: &String| form != Form::Agents || check_agent_name(entry).is_ok();
+                kept.extend(entry.filter(fits).filter(|entry| !kept.contains(entry)));
+            }
+            kept.truncate(MAX_LIST);
+            json!(kept)
+        }
+        (_, FieldValue::Time(_) | FieldValue::Map(_)) => value.to_json(),
+    }
+}
+
+/// The first line of a text that is not blank, cut after so many characters.
+fn first_line(text: &str, most: usize) -> Option<String> {
+    let cut = |line: &str| line.trim().chars().take(most).collect::<String>().trim_end().to_owned();
+    text.split(['\n', '\r', '\0']).map(cut).find(|line| !is_blank(line))
+}
+
 fn check_one(field: &Field, value: FieldValue<'_>) -> Result<()> {
     match (field.form, value) {
         (Form::Title | Form::Line, FieldValue::Text(Some(text))) => check_line(field.name, text, MAX_TITLE),
@@ -215,6 +251,31 @@ mod tests {
 
     fn set(value: Value) -> Fields {
         value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn the_nearest_value_has_no_fault() {
+        let long = "x".repeat(MAX_WORD + 1);
+        let many: Vec<String> = (0..=MAX_LIST).map(|n| n.to_string()).collect();
+        for (name, value, nearest_one) in [
+            ("title", json!(""), json!(UNTITLED)),
+            ("title", json!("\n one\ntwo"), json!("one")),
+            ("title", json!(long), json!(long[..MAX_TITLE])),
+            ("title", json!(" kept "), json!(" kept ")),
+            ("estimate", json!("\u{200b}\n"), Value::Null),
+            ("priority", json!(99), json!(5)),
+            ("priority", json!(i64::MIN), json!(-5)),
+            ("labels", json!(["", "a", "a", "b\0c", " d "]), json!(["a", "b", " d "])),
+            ("files", json!(many), json!(many[..MAX_LIST])),
+            ("acceptance", json!([long]), json!([long[..MAX_WORD]])),
+            ("watchers", json!(["ada", "no name!", "ada"]), json!(["ada"])),
+        ] {
+            let mut fields = TaskFields { title: "-".into(), ..TaskFields::default() };
+            write(&mut fields, &set(json!({ name: value }))).unwrap();
+            assert_eq!(nearest(&fields, name), nearest_one, "{name}");
+            write(&mut fields, &set(json!({ name: nearest_one }))).unwrap();
+            assert!(faults(&fields).is_empty(), "{name}");
+        }
     }
 
     #[test]

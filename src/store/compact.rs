@@ -172,14 +172,18 @@ pub fn drops_until(store: &Store, order: &DropOrder) -> Result<Vec<DroppedTasks>
     let mut drops = Vec::new();
     for archive in archived.archives.iter().filter(|archive| archive.path <= newest) {
         let tasks: Vec<Id> = archive.tasks().collect();
+        // Of a task that is old enough, its origin, if it has one.
         let judged = parallel::map(&tasks, |id| {
             if store.dir.kind(task_dir(*id)).is_ok_and(|kind| kind.is_some()) {
-                return Ok(false);
+                return Ok(None);
             }
             let task = fold(*id, &archive::entries(store, *id)?).0;
-            Ok(task.status == Status::Archived && task.archived_at.is_some_and(|at| at <= order.until))
+            let is_old = task.status == Status::Archived && task.archived_at.is_some_and(|at| at <= order.until);
+            Ok(is_old.then(|| task.origin()))
         })?;
-        let tasks: Vec<Id> = tasks.into_iter().zip(judged).filter(|(_, is_old)| *is_old).map(|(id, _)| id).collect();
+        let old: Vec<(Id, Option<String>)> =
+            tasks.into_iter().zip(judged).filter_map(|(id, origin)| Some((id, origin?))).collect();
+        let tasks: Vec<Id> = old.iter().map(|(id, _)| *id).collect();
         if tasks.is_empty() {
             continue;
         }
@@ -200,6 +204,7 @@ pub fn drops_until(store: &Store, order: &DropOrder) -> Result<Vec<DroppedTasks>
             bytes: lines.iter().map(|(_, _, line)| line.len() as u64 + 1).sum(),
             sha256: digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
             tasks,
+            origins: old.into_iter().filter_map(|(id, origin)| Some((origin?, id))).collect(),
         });
     }
     Ok(drops)

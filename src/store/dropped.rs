@@ -1,10 +1,10 @@
 //! The record of tasks whose events were dropped from the archives.
 //!
 //! Guarantees that a dropped task stays known by its id: a reference to it is no error, and nothing waits for it. A line of the record
-//! holds the tasks that one archive lost at one time, with a digest of their lines.
+//! holds the tasks that one archive lost at one time, with a digest of their lines, and what they were called where they came from.
 //! Leaves to others: what is dropped (`compact`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,9 @@ pub struct DroppedTasks {
     pub sha256: String,
     /// The tasks.
     pub tasks: Vec<Id>,
+    /// Those that came from elsewhere, by `<format>/<id>` of their source, so that no import creates them again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub origins: BTreeMap<String, Id>,
 }
 
 /// The lines of the record, as they stand; none if there is no record.
@@ -53,6 +56,14 @@ pub fn lines(store: &Store) -> Result<Vec<String>> {
 /// Errors: as [`lines`].
 pub fn tasks(store: &Store) -> Result<BTreeSet<Id>> {
     Ok(tasks_in(&lines(store)?.join("\n")))
+}
+
+/// The tasks of the record whose origin begins like this, by the rest of the origin.
+///
+/// Errors: as [`lines`].
+pub fn origins(store: &Store, begin: &str) -> Result<BTreeMap<String, Id>> {
+    let all = lines(store)?.into_iter().filter_map(|line| read_line(&line)).flat_map(|dropped| dropped.origins);
+    Ok(all.filter_map(|(origin, id)| Some((origin.strip_prefix(begin)?.to_owned(), id))).collect())
 }
 
 /// The tasks that a record names.

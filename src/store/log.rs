@@ -112,8 +112,10 @@ impl Log {
             plain = &plain[3..];
             self.note(Rule::LogForm, number, "a byte-order mark before the first event");
         }
-        if plain.ends_with(b"\r") {
-            plain = &plain[..plain.len() - 1];
+        // A conversion of line ends that is made twice leaves two.
+        let end = plain.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
+        if end < plain.len() {
+            plain = &plain[..end];
             if !self.findings.iter().any(|f| f.message.starts_with("lines end with CR")) {
                 self.note(Rule::LogForm, number, "lines end with CR LF");
             }

@@ -315,8 +315,9 @@ fn a_branch_that_gives_itself_a_right_is_judged_without_it() {
     assert_eq!(said("roles.yml"), ("agent \"bob\" gains \"cancel\"".to_owned(), Some(3)));
     assert_eq!(said("config.toml"), ("lint.severity.odd-file: not set -> \"off\"".to_owned(), Some(3)));
     assert!(findings(&room, &["--staged"], "rules-changed").is_empty(), "reported only for a branch");
-    // Once the rules are merged, what they allow is allowed.
     commit(&room, "the branch");
+    assert_eq!(findings(&room, &["--base", "main"], "not-permitted").len(), 1, "committed rules allow no more");
+    // Once the rules are merged, what they allow is allowed.
     room.git(&["switch", "-q", "main"]).text();
     room.git(&["checkout", "-q", "branch", "--", ".agentpm/roles.yml"]).text();
     commit(&room, "bob may cancel");

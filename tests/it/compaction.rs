@@ -286,6 +286,51 @@ fn an_import_brings_no_dropped_task_back() {
 }
 
 #[test]
+fn a_source_creates_no_task_again_that_was_dropped() {
+    let room = Sandbox::new();
+    room.at(LONG_AGO);
+    let on = |id: &str, other: &str, kind: &str| json!({"issue_id": id, "depends_on_id": other, "type": kind});
+    let issue = |id: &str, status: &str, dependencies: Value| {
+        let line = json!({"id": id, "title": id, "status": status, "priority": 2, "issue_type": "task",
+            "dependencies": dependencies});
+        format!("{line}\n")
+    };
+    let mut beads = [
+        issue("old", "closed", json!([])),
+        issue("part", "open", json!([on("part", "old", "parent-child"), on("part", "old", "blocks")])),
+    ]
+    .concat();
+    let plan = "plan: p\ntasks:\n- {key: old, title: Old}\n- {key: new, title: New, blocked_by: [old]}\n";
+    let import = |text: &str| room.feed(&["import", "--from", "beads", "-"], text.as_bytes()).data();
+    let apply = || room.feed(&["plan", "apply", "-"], plan.as_bytes()).data();
+    let (imported, applied) = (import(&beads), apply());
+    let ids = [&imported["items"][0]["id"], &applied["items"][0]["id"]].map(|id| id.as_str().unwrap().to_owned());
+    room.run(&["claim", &ids[1]]).data();
+    room.run(&["done", &ids[1]]).data();
+    for id in &ids {
+        room.run(&["task", "archive", id]).data();
+    }
+    commit(&room, "plan");
+    room.at(NOW);
+    room.run(&["compact"]).data();
+    room.run(&["compact", "--drop-before", "2026-06-01"]).data();
+    let events = || room.run(&["stats"]).data()["events"].clone();
+    let before = events();
+    // Another issue that names it is imported without the edge.
+    for added in [0, 1] {
+        let report = import(&beads);
+        assert_eq!((&report["added"]["tasks"], &report["changes"]), (&json!(added), &json!([])), "{report}");
+        assert!(report["warnings"].to_string().contains(&ids[0]), "{report}");
+        let report = apply();
+        assert_eq!(report["changes"], json!([]), "{report}");
+        assert!(report["warnings"].to_string().contains(&ids[1]), "{report}");
+        assert!(added == 1 || events() == before, "the same source again changes nothing");
+        beads.push_str(&issue("late", "blocked", json!([on("late", "old", "blocks"), on("late", "old", "related")])));
+    }
+    room.is_clean();
+}
+
+#[test]
 fn a_drop_is_named_by_the_gate_and_a_second_one_drops_nothing() {
     let closed = dropped();
     let room = &closed.room;

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::sandbox::{Sandbox, rounds};
 
 /// Numbers from a seed.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -20,7 +20,7 @@ impl Dice {
         ((z ^ (z >> 31)) % n as u64) as usize
     }
 
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+    pub fn one<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 }
@@ -44,7 +44,7 @@ const TEXTS: [&str; 14] = [
 ];
 
 /// A plan of random changes, most of which are allowed.
-fn random_plan(seed: u64, tasks: usize) -> Sandbox {
+pub fn random_plan(seed: u64, tasks: usize) -> Sandbox {
     let (room, mut dice) = (Sandbox::new(), Dice(seed));
     room.run(&["agent", "register", "--name", "bob", "--role", "executor"]).data();
     let mut ops: Vec<Value> = (0..tasks)
@@ -82,7 +82,7 @@ fn random_plan(seed: u64, tasks: usize) -> Sandbox {
 
 /// The document of an export.
 #[track_caller]
-fn exported(room: &Sandbox, format: &str) -> String {
+pub fn exported(room: &Sandbox, format: &str) -> String {
     let answer = room.run_short(&["export", "--format", format]);
     assert_eq!((answer.code, answer.stderr.as_str()), (0, ""), "{answer:?}");
     answer.stdout

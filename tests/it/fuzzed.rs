@@ -27,7 +27,7 @@ const BY_BINARY: u64 = 50;
 const BY_FIX: u64 = 10;
 
 /// Chance from a seed.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
@@ -38,11 +38,11 @@ impl Dice {
         x ^ (x >> 31)
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         usize::try_from(self.next() % n.max(1) as u64).unwrap()
     }
 
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    pub fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
 }
@@ -223,7 +223,7 @@ const HOSTILE: &[&[u8]] = &[
 ];
 
 /// Spoils the bytes of a file. Says how.
-fn spoil(dice: &mut Dice, bytes: &mut Vec<u8>) -> String {
+pub fn spoil(dice: &mut Dice, bytes: &mut Vec<u8>) -> String {
     let at = dice.below(bytes.len().max(1)).min(bytes.len());
     let put = |bytes: &mut Vec<u8>, at: usize, over: usize, run: &[u8]| {
         let end = (at + over).min(bytes.len());

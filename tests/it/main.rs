@@ -21,6 +21,7 @@ mod branch_permissions;
 mod branches;
 mod brief;
 mod broadcasts;
+mod broken_exports;
 mod broken_parts;
 #[cfg(feature = "bus")]
 mod bus;
@@ -34,6 +35,7 @@ mod compaction;
 mod completions;
 mod concurrent_saves;
 mod contract;
+mod corpus;
 mod crash;
 mod daily_loop;
 #[cfg(feature = "server")]

@@ -38,6 +38,8 @@ pub(crate) struct Application<'a> {
     pub ids: BTreeMap<String, Id>,
     /// Those that were there before.
     known: HashSet<Id>,
+    /// The tasks that were dropped from the archives, by their keys in the source: they are closed, and nothing changes about them.
+    dropped: BTreeMap<String, Id>,
     pub changes: Vec<PlanChange>,
     pub conflicts: Vec<PlanConflict>,
     /// Key and title of the unfinished tasks whose keys left the file.
@@ -47,13 +49,24 @@ pub(crate) struct Application<'a> {
 }
 
 impl<'a> Application<'a> {
-    pub fn new(plan: &'a PlanFile, job: &'a PlanApply, ids: BTreeMap<String, Id>) -> Self {
+    pub fn new(
+        plan: &'a PlanFile,
+        job: &'a PlanApply,
+        ids: BTreeMap<String, Id>,
+        dropped: BTreeMap<String, Id>,
+    ) -> Self {
         let source = format!("plan/{}", plan.plan);
-        Application { lists_refusals: false, ..Self::of_source(plan, job, source, ids) }
+        Application { lists_refusals: false, ..Self::of_source(plan, job, source, ids, dropped) }
     }
 
     /// An application of another source, of this name.
-    pub fn of_source(plan: &'a PlanFile, job: &'a PlanApply, source: String, ids: BTreeMap<String, Id>) -> Self {
+    pub fn of_source(
+        plan: &'a PlanFile,
+        job: &'a PlanApply,
+        source: String,
+        ids: BTreeMap<String, Id>,
+        dropped: BTreeMap<String, Id>,
+    ) -> Self {
         let known = ids.values().copied().collect();
         Application {
             plan,
@@ -62,6 +75,7 @@ impl<'a> Application<'a> {
             lists_refusals: true,
             ids,
             known,
+            dropped,
             changes: Vec::new(),
             conflicts: Vec::new(),
             missing: Vec::new(),
@@ -125,16 +139,22 @@ impl<'a> Application<'a> {
     pub fn base(&self, tx: &mut Transaction, task: &Task) -> Result<Base> {
         let mut base = base_of(tx, task, &self.source, self.plan.as_of)?;
         // A key may have left the file since, and a blocker may be no key but an id.
-        base.parent = base.parent_key.as_ref().and_then(|key| self.ids.get(key)).copied().or(base.parent);
+        base.parent = self.parent_of(base.parent_key.as_ref()).or(base.parent);
         // A parent that is no task of this plan is none of its business.
-        base.parent = base.parent.filter(|parent| self.known.contains(parent));
+        let is_own = |parent: &Id| self.known.contains(parent) || self.dropped.values().any(|id| id == parent);
+        base.parent = base.parent.filter(is_own);
         let blockers: Vec<Id> = base.blocker_keys.iter().filter_map(|key| self.id_of(tx, key).ok()).collect();
         base.blockers.extend(blockers);
         Ok(base)
     }
 
     fn id_of(&self, tx: &mut Transaction, key: &str) -> Result<Id> {
-        self.ids.get(key).copied().map_or_else(|| tx.task_id(&Ref(key.to_owned())), Ok)
+        let known = self.ids.get(key).or_else(|| self.dropped.get(key));
+        known.copied().map_or_else(|| tx.task_id(&Ref(key.to_owned())), Ok)
+    }
+
+    fn parent_of(&self, key: Option<&String>) -> Option<Id> {
+        key.and_then(|key| self.ids.get(key).or_else(|| self.dropped.get(key))).copied()
     }
 
     fn create(&mut self, tx: &mut Transaction, one: &PlanItem) -> Result<()> {
@@ -267,11 +287,12 @@ impl<'a> Application<'a> {
         args: &mut Fields,
         clear: &mut Vec<String>,
     ) {
-        let parent = one.parent.as_ref().and_then(|key| self.ids.get(key)).copied();
+        let parent = self.parent_of(one.parent.as_ref());
         let stored = task.parent();
         // Without a record, a parent that differs may have been chosen locally.
         let touched = if base.is_recorded { parent != base.parent } else { parent.is_some() };
-        if !touched || parent == stored {
+        let is_dropped = one.parent.as_ref().is_some_and(|key| self.dropped.contains_key(key));
+        if !touched || parent == stored || is_dropped {
             return;
         }
         let reason = match () {
@@ -308,7 +329,7 @@ impl<'a> Application<'a> {
 
     /// The key of a task, or its id.
     fn name_of(&self, id: Option<Id>) -> Value {
-        let key = self.ids.iter().find(|(_, known)| Some(**known) == id).map(|(key, _)| key);
+        let key = self.ids.iter().chain(&self.dropped).find(|(_, known)| Some(**known) == id).map(|(key, _)| key);
         key.map_or_else(|| json!(id), |key| json!(key))
     }
 
@@ -380,7 +401,7 @@ impl<'a> Application<'a> {
             }
         }
         for (blocker, key) in &wanted {
-            if base.blockers.contains(blocker) || stored.contains(blocker) {
+            if base.blockers.contains(blocker) || stored.contains(blocker) || self.dropped.contains_key(*key) {
                 continue;
             }
             let reason = match () {

@@ -22,7 +22,7 @@ use crate::model::id::{Id, quoted};
 use crate::model::job::PlanApply;
 use crate::model::plan::{PlanFile, PlanItem, PlanTask, flatten};
 use crate::rules::decide::Subject;
-use crate::store::{comments, yaml};
+use crate::store::{comments, dropped, yaml};
 
 /// What applying a plan changed, or would change.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -191,13 +191,17 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
     })?;
     let flat = flatten(&plan.tasks)?;
     let known = known_ids(ws, &plan.plan, &flat)?;
-    let mut done = Application::new(&plan, job, known.clone());
+    let mut dropped = dropped::origins(&ws.store, &format!("plan/{}:", plan.plan))?;
+    dropped.retain(|key, _| !known.contains_key(key));
+    let (gone, flat): (Vec<PlanItem>, Vec<PlanItem>) = flat.into_iter().partition(|one| dropped.contains_key(&one.key));
+    let begin = || Application::new(&plan, job, known.clone(), dropped.clone());
+    let mut done = begin();
     let author = ws.linking_author()?;
     // The name of the plan links its applies, so that `undo --plan-id NAME` undoes all of them.
     let author = Author { plan_id: author.plan_id.or_else(|| Some(plan.plan.clone())), ..author };
     let linked = author.correlation_id.clone();
     let outcome = write::execute_as(ws, author, "plan.apply", &[], None, |tx| {
-        done = Application::new(&plan, job, known.clone());
+        done = begin();
         done.apply(tx, &flat).map_err(|e| done.name_keys(e))?;
         if job.dry_run {
             // Whatever was decided on the stage is thrown away by a refusal.
@@ -218,7 +222,8 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
     };
     let items = flat.iter().map(|one| item(&one.key, &one.task.title)).collect::<Result<_>>()?;
     let missing = done.missing.iter().map(|(key, title)| item(key, title)).collect::<Result<_>>()?;
-    let warnings = cut_values(&job.plan).into_iter().chain(done.cancelled_words()).collect();
+    let gone = gone.iter().map(|one| dropped_words(&one.key, dropped[&one.key]));
+    let warnings = cut_values(&job.plan).into_iter().chain(done.cancelled_words()).chain(gone).collect();
     Ok(PlanReport {
         plan: plan.plan.clone(),
         dry_run: job.dry_run,
@@ -240,6 +245,11 @@ pub fn read_tasks(text: &str) -> Result<Vec<PlanTask>> {
         Error::validation(format!("not a list of tasks: {e}"))
             .hint("the file holds a list of tasks as in a plan, which agentpm schema plan describes")
     })
+}
+
+/// Why a task of a source is left out that was dropped here.
+pub(crate) fn dropped_words(key: &str, id: Id) -> String {
+    format!("{} is left out: it was task {id}, which was dropped from the archives here", quoted(key))
 }
 
 /// The refusal that throws away what a dry run decided.

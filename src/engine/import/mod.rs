@@ -29,7 +29,7 @@ use source::PackedImport;
 pub use source::{Import, ImportedTask};
 
 use crate::engine::commit::application::Application;
-use crate::engine::commit::plan::{DRY_RUN, PlanChange, PlanConflict};
+use crate::engine::commit::plan::{DRY_RUN, PlanChange, PlanConflict, dropped_words};
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
@@ -38,7 +38,10 @@ use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
 use crate::model::job::{self, PlanApply};
 use crate::model::plan::PlanFile;
+use crate::model::relationship::RelationType;
+use crate::model::task::Status;
 use crate::rules::decide::Subject;
+use crate::store::dropped;
 
 /// The formats that can be imported.
 pub const FORMATS: [&str; 6] = ["arbeit", "taskmaster", "beads", "backlog", "github", ours::FORMAT];
@@ -137,13 +140,16 @@ pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
     }
     let mut plan = parse(job)?;
     let index = read::index(ws)?;
-    let mut known = BTreeMap::new();
+    let mut ids =
+        KnownIds { dropped: dropped::origins(&ws.store, &format!("{}/", plan.format))?, ..KnownIds::default() };
     for task in &plan.tasks {
         if let Some(id) = index.by_origin(&format!("{}/{}", plan.format, task.origin))? {
-            known.insert(task.origin.to_string(), id);
+            ids.known.insert(task.origin.to_string(), id);
         }
     }
     drop(index);
+    ids.dropped.retain(|origin, _| !ids.known.contains_key(origin));
+    leave_out_dropped(&mut plan, &ids.dropped);
     let mut report = ImportReport {
         format: plan.format,
         dry_run: job.dry_run,
@@ -154,7 +160,7 @@ pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
         conflicts: Vec::new(),
         warnings: std::mem::take(&mut plan.warnings),
     };
-    let is_known = |origin: &str| known.contains_key(origin);
+    let is_known = |origin: &str| ids.known.contains_key(origin) || ids.dropped.contains_key(origin);
     let Parts { tasks, late } = if job.dry_run {
         let (parts, uncounted) = parts::cut_for_dry_run(plan, is_known);
         report.added.relationships += uncounted;
@@ -166,7 +172,7 @@ pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
     let progress = Progress::of("importing tasks", report.total);
     for part in tasks {
         let part = part.open();
-        let done = import_part(ws, &part, &mut known, job.dry_run).map_err(|e| after_others(e, &report))?;
+        let done = import_part(ws, &part, &mut ids, job.dry_run).map_err(|e| after_others(e, &report))?;
         part.tasks.iter().for_each(|_| progress.step());
         report.items.extend(done.items);
         report.changes.extend(done.changes);
@@ -174,7 +180,7 @@ pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
     }
     let new: HashSet<String> = report.items.iter().filter(|item| item.new).map(|item| item.origin.clone()).collect();
     for part in late {
-        let mut done = import_part(ws, &part.open(), &mut known, job.dry_run).map_err(|e| after_others(e, &report))?;
+        let mut done = import_part(ws, &part.open(), &mut ids, job.dry_run).map_err(|e| after_others(e, &report))?;
         // The edges of new tasks are new, and no changes.
         let (edges, changes): (Vec<PlanChange>, Vec<PlanChange>) =
             done.changes.into_iter().partition(|change| new.contains(change.key()));
@@ -184,6 +190,28 @@ pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
         report.add(done.added, done.conflicts, done.warnings);
     }
     Ok(report)
+}
+
+/// The tasks of a source that were imported before, by their ids there.
+#[derive(Default)]
+struct KnownIds {
+    known: BTreeMap<String, Id>,
+    /// Those that were dropped from the archives.
+    dropped: BTreeMap<String, Id>,
+}
+
+/// Takes the tasks out of a plan that were dropped here. The edges by which others name them stay, and nothing waits for them.
+fn leave_out_dropped(plan: &mut PackedImport, dropped: &BTreeMap<String, Id>) {
+    let gone = plan.tasks.extract_if(.., |task| dropped.contains_key(&*task.origin));
+    plan.warnings.extend(gone.map(|task| dropped_words(&task.origin, dropped[&*task.origin])));
+    plan.edges.retain(|edge| !dropped.contains_key(parts::home_of(edge)));
+    let blocking = plan.edges.iter().filter(|e| e.kind == RelationType::Blocks && !dropped.contains_key(&e.from));
+    let waiting: HashSet<&str> = blocking.map(|edge| edge.to.as_str()).collect();
+    for task in plan.tasks.iter_mut().filter(|task| task.status == Status::Blocked) {
+        if !waiting.contains(&*task.origin) {
+            task.status = Status::Open;
+        }
+    }
 }
 
 /// An error after the parts before were recorded.
@@ -203,11 +231,12 @@ struct PartReport {
     warnings: Vec<String>,
 }
 
-/// Imports a part of a plan, all of it or nothing. The ids of new tasks are added to `known`, except in a dry run.
-fn import_part(ws: &Workspace, plan: &Import, known: &mut BTreeMap<String, Id>, dry_run: bool) -> Result<PartReport> {
+/// Imports a part of a plan, all of it or nothing. The ids of new tasks are added to the known ones, except in a dry run.
+fn import_part(ws: &Workspace, plan: &Import, ids: &mut KnownIds, dry_run: bool) -> Result<PartReport> {
+    let KnownIds { known, dropped } = ids;
     let (as_plan, options) =
         (PlanFile { plan: plan.format.into(), as_of: None, tasks: Vec::new() }, PlanApply::default());
-    let begin = || Application::of_source(&as_plan, &options, plan.format.to_owned(), known.clone());
+    let begin = || Application::of_source(&as_plan, &options, plan.format.to_owned(), known.clone(), dropped.clone());
     let (mut application, mut added, mut warnings) = (begin(), Count::default(), Vec::new());
     let outcome = write::execute_as(ws, ws.author()?, "import", &[], None, |tx| {
         (application, added) = (begin(), Count::default());

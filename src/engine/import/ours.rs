@@ -1,12 +1,13 @@
 //! Reads an export of agentpm: one JSON document, or a record on each line.
 //!
 //! Guarantees that the events arrive byte for byte and are recorded as those of another replica are: what is here already
-//! changes nothing, and of concurrent values the usual rules choose. Every event is checked before the first one is recorded.
+//! changes nothing, and of concurrent values the usual rules choose. Every event is checked before the first one is recorded; one
+//! that cannot count is left out, and named.
 //! Only some records are held at once, so a large export is recorded in parts; when it is interrupted, the same import
 //! finishes it.
 //! Leaves to others: writing the export (`reports::export`), and recording (`engine::feed`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::io::{BufReader, Read, Seek};
 
@@ -15,7 +16,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::broken_rules::BrokenRules;
+use super::broken_rules::{BrokenRules, LeftOutEvent};
 use super::{Count, ImportReport, PlacedTask};
 use crate::engine::commit::unblock;
 use crate::engine::context::Workspace;
@@ -25,11 +26,13 @@ use crate::engine::view::read;
 use crate::env::progress::Progress;
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Entry};
+use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::reports::export::ours;
-use crate::rules::fold::fold;
+use crate::rules::fold::{fold, fold_agent};
 use crate::store::archive;
+use crate::store::entity::read_log;
 
 /// The word for the format.
 pub(super) const FORMAT: &str = "jsonl";
@@ -62,7 +65,8 @@ pub(super) fn import(ws: &Workspace, source: &mut (impl Read + Seek), dry_run: b
     let mut check = Pass::new(ws, dry_run)?;
     check.read(source, |entries| stream::fresh_of(ws, entries))?;
     check.warn();
-    let broken = BrokenRules::find(ws, std::mem::take(&mut check.links))?;
+    let mut broken = std::mem::take(&mut check.broken);
+    broken.add_links(ws, std::mem::take(&mut check.links))?;
     check.report.warnings.extend(broken.warnings());
     if dry_run {
         return Ok(check.report);
@@ -95,6 +99,8 @@ struct Pass<'a> {
     entries: Vec<Entry>,
     /// The tasks whose state in the file is not what their events say.
     edited: Vec<Id>,
+    /// What breaks a rule.
+    broken: BrokenRules,
     /// What matters to others of each task.
     links: BTreeMap<Id, TaskLinks>,
     /// The tasks that were dropped here, and are left out.
@@ -123,6 +129,7 @@ impl<'a> Pass<'a> {
             report,
             entries: Vec::new(),
             edited: Vec::new(),
+            broken: BrokenRules::default(),
             links: BTreeMap::new(),
             left_out: Vec::new(),
             dropped,
@@ -168,29 +175,76 @@ impl<'a> Pass<'a> {
             self.left_out.push(id);
             return Ok(());
         }
-        let first = self.entries.len();
+        let mut entries = Vec::with_capacity(events.len());
         for (n, event) in events.iter().enumerate() {
             let place = format!("event {} of {entity}", n + 1);
             let Some(entry) = stream::parse_entry(&place, event.get())? else { continue };
             if entry.event.entity != entity {
                 return Err(Error::validation(format!("{place} belongs to {}", entry.event.entity)));
             }
-            self.entries.push(entry);
+            entries.push(entry);
         }
-        if let (Entity::Task(id), Some(state)) = (&entity, task) {
-            let is_known = read::is_there(self.ws, *id);
-            self.report.items.push(PlacedTask { origin: id.to_string(), id: Some(*id), new: !is_known });
-            self.report.total += 1;
-            let task = fold(*id, &self.entries[first..]).0;
-            self.links.insert(*id, TaskLinks::of(&task, &self.entries[first..]));
-            let folded = ours::state(&task);
-            let is_said = |(key, value): (&String, &Value)| folded.get(key) == Some(value);
-            if !state.as_object().is_some_and(|said| said.iter().all(is_said)) {
-                self.edited.push(*id);
-            }
-            self.progress.iter().for_each(Progress::step);
+        let left_out = self.leave_out(&entity, &mut entries)?;
+        match (&entity, task) {
+            (Entity::Task(id), Some(state)) if !entries.is_empty() => self.add_task(*id, &state, &entries, left_out),
+            (Entity::Task(id), Some(_)) if left_out.is_empty() => self.edited.push(*id),
+            _ => self.broken.add_homeless(&entity, left_out),
         }
+        self.entries.extend(entries);
         Ok(())
+    }
+
+    fn add_task(&mut self, id: Id, state: &Value, entries: &[Entry], left_out: Vec<LeftOutEvent>) {
+        let is_known = read::is_there(self.ws, id);
+        self.report.items.push(PlacedTask { origin: id.to_string(), id: Some(id), new: !is_known });
+        self.report.total += 1;
+        let task = fold(id, entries).0;
+        self.links.insert(id, TaskLinks::of(&task, entries));
+        let folded = ours::state(&task);
+        let is_said = |(key, value): (&String, &Value)| folded.get(key) == Some(value);
+        if left_out.is_empty() && !state.as_object().is_some_and(|said| said.iter().all(is_said)) {
+            self.edited.push(id);
+        }
+        self.broken.add_task(&task, left_out);
+        self.progress.iter().for_each(Progress::step);
+    }
+
+    /// Takes out the events that cannot count in a log, with those that follow them.
+    ///
+    /// Errors: `ERR_IO` if the log here cannot be read.
+    fn leave_out(&self, entity: &Entity, entries: &mut Vec<Entry>) -> Result<Vec<LeftOutEvent>> {
+        let mut left_out = Vec::new();
+        if faults(entity, entries.iter()).is_empty() {
+            return Ok(left_out);
+        }
+        // What the export lacks may be here.
+        let here = read_log(&self.ws.store, entity)?.entries;
+        let known: HashSet<Id> = here.iter().map(|entry| entry.event.id).collect();
+        entries.sort_by_key(|entry| entry.event.stamp());
+        loop {
+            let faults = faults(entity, here.iter().chain(entries.iter()));
+            let is_headless = faults.iter().any(|fault| fault.rule == Rule::LogHeadless);
+            let of_events = faults.into_iter().filter_map(|fault| Some((fault.event?, fault.message)));
+            let mut reasons: BTreeMap<Id, String> = of_events.filter(|(id, _)| !known.contains(id)).collect();
+            for entry in &*entries {
+                let parent = entry.event.parents.iter().find(|parent| reasons.contains_key(parent));
+                let reason = match parent {
+                    Some(parent) => format!("it follows {parent}, which is left out"),
+                    None if is_headless => "no event creates the task".to_owned(),
+                    None => continue,
+                };
+                reasons.entry(entry.event.id).or_insert(reason);
+            }
+            let left = entries.extract_if(.., |entry| reasons.contains_key(&entry.event.id)).map(|entry| {
+                let id = entry.event.id;
+                LeftOutEvent { id, line: entry.line, reason: reasons[&id].clone() }
+            });
+            let before = left_out.len();
+            left_out.extend(left);
+            if left_out.len() == before {
+                return Ok(left_out);
+            }
+        }
     }
 
     /// Names the tasks whose state was edited in the file, and those that were dropped here.
@@ -222,6 +276,18 @@ impl<'a> Pass<'a> {
             }
         }
     }
+}
+
+/// The errors of lint about single events of a log, and about one that nothing creates.
+fn faults<'e>(entity: &Entity, entries: impl Iterator<Item = &'e Entry>) -> Vec<Finding> {
+    let mut findings = match entity {
+        Entity::Task(id) => fold(*id, entries).1,
+        Entity::Agent(name) => fold_agent(name, entries).1,
+        // Its events stay on the machine that wrote them.
+        Entity::Session(_) => Vec::new(),
+    };
+    findings.retain(|finding| finding.rule.severity() == Severity::Error);
+    findings
 }
 
 /// Receives a record.

@@ -62,7 +62,8 @@ fn cut_at(plan: PackedImport, most: usize, is_known: impl Fn(&str) -> bool) -> P
     let places =
         parts.iter().enumerate().flat_map(|(n, part)| part.tasks.iter().map(move |t| (t.origin.to_string(), n)));
     let places: HashMap<String, usize> = places.collect();
-    let is_late = |edge: &&ImportedEdge| places[other_of(edge)] > places[home_of(edge)];
+    // A task that was dropped here is in no part.
+    let is_late = |edge: &&ImportedEdge| places.get(other_of(edge)).is_some_and(|other| *other > places[home_of(edge)]);
     let homes: HashSet<&str> = edges.iter().filter(is_late).map(home_of).collect();
     let again = parts.iter().flat_map(|part| &part.tasks).filter(|task| homes.contains(&*task.origin));
     let again: Vec<PackedTask> = again.cloned().collect();
@@ -80,7 +81,7 @@ fn cut_at(plan: PackedImport, most: usize, is_known: impl Fn(&str) -> bool) -> P
 }
 
 /// The task whose log holds an edge.
-fn home_of(edge: &ImportedEdge) -> &str {
+pub(super) fn home_of(edge: &ImportedEdge) -> &str {
     match edge.kind {
         RelationType::ParentOf | RelationType::Blocks => &edge.to,
         RelationType::RelatesTo | RelationType::Duplicates => &edge.from,
@@ -97,7 +98,10 @@ fn in_order(tasks: &[PackedTask], edges: &[ImportedEdge]) -> Vec<usize> {
     let places: HashMap<&str, usize> = tasks.iter().enumerate().map(|(n, task)| (&*task.origin, n)).collect();
     let mut awaits = vec![0_usize; tasks.len()];
     let mut after: Vec<Vec<usize>> = vec![Vec::new(); tasks.len()];
-    for edge in edges.iter().filter(|edge| matches!(edge.kind, RelationType::ParentOf | RelationType::Blocks)) {
+    let is_ordered = |edge: &&ImportedEdge| {
+        matches!(edge.kind, RelationType::ParentOf | RelationType::Blocks) && places.contains_key(other_of(edge))
+    };
+    for edge in edges.iter().filter(is_ordered) {
         after[places[other_of(edge)]].push(places[home_of(edge)]);
         awaits[places[home_of(edge)]] += 1;
     }

@@ -161,9 +161,29 @@ impl Plan {
 
     /// Takes in the events of another clone.
     pub fn merge(&mut self, other: &Plan) {
-        let known: BTreeSet<Id> = self.entries.iter().map(|entry| entry.event.id).collect();
-        let new = other.entries.iter().filter(|entry| !known.contains(&entry.event.id));
-        self.entries.extend(new.cloned());
+        self.add_entries(other.entries.iter().cloned());
+    }
+
+    /// Takes in events of other clones, those that are new.
+    pub fn add_entries(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        let mut known: BTreeSet<Id> = self.entries.iter().map(|entry| entry.event.id).collect();
+        self.entries.extend(entries.into_iter().filter(|entry| known.insert(entry.event.id)));
+    }
+
+    /// The events that other clones get.
+    pub fn logged(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| !entry.event.payload.journal_only())
+    }
+
+    /// The ids of all tasks.
+    pub fn ids(&self) -> Vec<Id> {
+        let ids: BTreeSet<Id> = self.entries.iter().filter_map(|entry| entry.event.entity.task()).collect();
+        ids.into_iter().collect()
+    }
+
+    /// Forgets what happened since an earlier state, and gives out none of its ids again.
+    pub fn die_back_to(&mut self, before: Plan) {
+        *self = Plan { made: self.made, ..before };
     }
 
     fn of(&self, id: Id) -> impl Iterator<Item = &Entry> {
@@ -171,8 +191,7 @@ impl Plan {
     }
 
     fn tasks(&self) -> Vec<Task> {
-        let ids: BTreeSet<Id> = self.entries.iter().filter_map(|entry| entry.event.entity.task()).collect();
-        ids.into_iter().map(|id| self.get(id)).collect()
+        self.ids().into_iter().map(|id| self.get(id)).collect()
     }
 
     fn ids_where(&self, holds: impl Fn(&Task) -> bool) -> Vec<Id> {

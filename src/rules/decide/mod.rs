@@ -7,6 +7,8 @@
 mod around;
 pub mod edit;
 mod expiry;
+#[cfg(test)]
+mod fleet;
 mod grants;
 mod guard;
 #[cfg(test)]

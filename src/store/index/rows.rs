@@ -90,7 +90,7 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
     let id = task.id.to_string();
     // For lists; the document has the whole title.
     let title = &task.fields.title[..task.fields.title.floor_char_boundary(MAX_TITLE)];
-    let origin = task.fields.metadata.get("origin").and_then(origin_key);
+    let origin = task.origin();
     let labels = Some(&task.fields.labels).filter(|labels| !labels.is_empty()).map(|labels| json!(labels).to_string());
     tx.prepare_cached(
         "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,?32,?33)",
@@ -178,11 +178,6 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
         tx.prepare_cached("INSERT OR IGNORE INTO label VALUES(?1,?2)")?.execute(params![composed(label), id])?;
     }
     Ok(())
-}
-
-/// The origin of an imported task as one text: `<format>/<id>`.
-fn origin_key(origin: &serde_json::Value) -> Option<String> {
-    Some(format!("{}/{}", origin.get("format")?.as_str()?, origin.get("id")?.as_str()?))
 }
 
 pub(in crate::store) fn id_of(row: &Row, column: usize) -> rusqlite::Result<Id> {
