@@ -12,11 +12,11 @@ use serde_json::{Map, Value, json};
 use super::source::shortened;
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
-use crate::engine::lint::{TaskLinks, across, completed_by_force};
+use crate::engine::lint::{TaskLinks, across, completed_by_force, states};
 use crate::engine::view::read;
 use crate::error::{Error, Result};
 use crate::model::command::{Batch, Command};
-use crate::model::event::Entity;
+use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
 use crate::model::id::{Id, check_agent_name, quoted};
 use crate::model::payload::{
@@ -71,7 +71,9 @@ pub(super) struct BrokenRules {
 
 impl BrokenRules {
     /// Looks at the values of one task of an export, whose other events were left out.
-    pub(super) fn add_task(&mut self, task: &Task, left_out: Vec<LeftOutEvent>) {
+    pub(super) fn add_task(&mut self, task: &Task, entries: &[Entry], left_out: Vec<LeftOutEvent>) {
+        let early = states("", task, entries).into_iter().find(|finding| finding.rule == Rule::CompletedEarly);
+        self.rules.extend(early.map(|finding| BrokenRule::Early(task.id, finding.message)));
         let values = misfits(task).into_iter().map(|misfit| misfit.reason).collect::<Vec<_>>();
         if !(values.is_empty() && left_out.is_empty()) {
             self.rules.push(BrokenRule::Parts(task.id, values, left_out));
@@ -112,11 +114,13 @@ impl BrokenRules {
                 None => {}
             }
         }
-        let findings = across(&ws.store.name, &links, BlockerRules::of(&ws.settings)).into_iter();
-        broken.extend(findings.filter(|finding| finding.rule == Rule::CompletedEarly).filter_map(|finding| {
-            let id = finding.task.filter(|id| imported.contains(id))?;
-            Some(BrokenRule::Early(id, finding.message))
-        }));
+        for finding in across(&ws.store.name, &links, BlockerRules::of(&ws.settings)) {
+            let Some(id) = finding.task.filter(|id| imported.contains(id)) else { continue };
+            let is_known = broken.iter().any(|one| matches!(one, BrokenRule::Early(known, _) if *known == id));
+            if finding.rule == Rule::CompletedEarly && !is_known {
+                broken.push(BrokenRule::Early(id, finding.message));
+            }
+        }
         Ok(())
     }
 

@@ -205,7 +205,7 @@ impl<'a> Pass<'a> {
         if left_out.is_empty() && !state.as_object().is_some_and(|said| said.iter().all(is_said)) {
             self.edited.push(id);
         }
-        self.broken.add_task(&task, left_out);
+        self.broken.add_task(&task, entries, left_out);
         self.progress.iter().for_each(Progress::step);
     }
 

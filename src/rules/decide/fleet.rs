@@ -53,15 +53,15 @@ struct Replica {
 impl Replica {
     /// Takes in lines as they arrive.
     fn receive(&mut self, lines: &BTreeMap<Id, Box<str>>) {
-        let entry = |line: &Box<str>| {
+        let entry = |line: &str| {
             let mut event = parse_line(line).expect("it was written as an event");
             if self.is_older && event.payload.kind().starts_with("Thread") {
                 let raw = serde_json::value::RawValue::from_string("{}".into()).unwrap();
                 event.payload = Payload::Unknown { kind: event.payload.kind().to_owned(), raw };
             }
-            Entry { event, line: line.clone() }
+            Entry { event, line: line.into() }
         };
-        self.plan.add_entries(lines.values().map(entry).collect::<Vec<_>>());
+        self.plan.add_entries(lines.values().map(|line| entry(line)).collect::<Vec<_>>());
     }
 
     fn lines(&self) -> BTreeMap<Id, Box<str>> {
