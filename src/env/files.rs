@@ -154,8 +154,12 @@ impl Dir {
 
     /// Opens a regular file for reading. Anything else is `InvalidInput`.
     pub fn open_file(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        let fd = self.open_below(path.as_ref(), OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
-        regular(File::from(fd))
+        Ok(self.open_sized(path.as_ref())?.0)
+    }
+
+    /// As [`Dir::open_file`], with the size of the file in bytes.
+    fn open_sized(&self, path: &Path) -> io::Result<(File, u64)> {
+        sized(File::from(self.open_below(path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?))
     }
 
     /// Opens or creates a regular file for reading and writing.
@@ -175,9 +179,9 @@ impl Dir {
 
     /// Reads at most `most` bytes of a regular file; a larger one is `FileTooLarge`.
     pub fn read(&self, path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
-        let file = self.open_file(path)?;
-        // With room for all of it there are two reads, and not one for each doubling.
-        let size = file.metadata()?.len().min(most);
+        let (file, size) = self.open_sized(path.as_ref())?;
+        // With room for all of it there are two reads, and not one for each doubling. A huge file may be refused yet.
+        let size = size.min(most).min(1 << 20);
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
         file.take(most + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > most {
@@ -438,8 +442,14 @@ impl Dir {
 }
 
 fn regular(file: File) -> io::Result<File> {
-    if file.metadata()?.is_file() {
-        return Ok(file);
+    Ok(sized(file)?.0)
+}
+
+/// A regular file, with its size in bytes.
+fn sized(file: File) -> io::Result<(File, u64)> {
+    let metadata = file.metadata()?;
+    if metadata.is_file() {
+        return Ok((file, metadata.len()));
     }
     Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"))
 }

@@ -133,7 +133,7 @@ fn here_considers_only_this_branch() {
     room.run(&["claim", &first]).error("ERR_INVALID_STATE", 4);
     room.run(&["claim", &first, "--here"]).data();
     room.run(&["release", &first]).data();
-    assert_eq!(next_id(&room, &["next", "--claim", "--here"]), first.as_str());
+    assert_eq!(next_id(&room, &["--agent", "bob", "next", "--claim", "--here"]), first.as_str());
 }
 
 #[test]

@@ -47,7 +47,7 @@ impl Record<'_> {
         let own = self.id();
         let other = self.dice.one(&others.iter().filter(|id| **id != own).map(String::as_str).collect::<Vec<_>>());
         let said = |field, value: Value| Some((field, value));
-        match self.dice.below(17) {
+        match self.dice.below(18) {
             0 => {
                 self.set("priority", json!(99));
                 ("a priority", said("priority", json!(99)))
@@ -120,6 +120,12 @@ impl Record<'_> {
                 let entry = self.events().last().unwrap()["id"].clone();
                 self.add("ContextRedacted", json!({ "entry": entry }));
                 ("a redacted text", None)
+            }
+            16 => {
+                self.set("acceptance", json!(["it works"]));
+                self.add("TaskStatusChanged", json!({"from": "open", "to": "in_progress", "owner": "ada"}));
+                self.add("TaskStatusChanged", json!({"from": "in_progress", "to": "completed"}));
+                ("an unmet criterion", None)
             }
             _ => {
                 self.add("RelationshipAdded", json!({"type": "parent_of", "from": other, "to": own}));

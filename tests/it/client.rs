@@ -269,8 +269,13 @@ fn no_acknowledged_change_is_lost_while_the_server_is_killed() {
             })
             .collect();
         let mut kills = 0;
-        while !clients.iter().all(thread::ScopedJoinHandle::is_finished) {
-            thread::sleep(Duration::from_millis(400));
+        let are_done = || clients.iter().all(thread::ScopedJoinHandle::is_finished);
+        let heard = || acknowledged.lock().unwrap().values().map(BTreeSet::len).sum::<usize>();
+        while !are_done() {
+            let next = (kills + 1) * CLIENTS * calls / 4;
+            while heard() < next && !are_done() {
+                thread::sleep(Duration::from_millis(5));
+            }
             server.signal(Signal::KILL);
             server.wait();
             server = Server::start(&room, &[]);

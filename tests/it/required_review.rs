@@ -709,6 +709,23 @@ fn a_reviewer_that_lost_the_task_before_judges_it_at_once() {
     run("bob", "2026-11-20T11:02:00Z", &update).error("ERR_LEASE_LOST", 5);
 }
 
+#[test]
+fn a_review_that_is_required_from_now_on_counts_for_what_comes_with_the_setting() {
+    let (clones, first) = Clones::new(&["ada", "bob"]);
+    let second = clones.run("ada", &["add", "built on it", "--blocked-by", &first, "--quiet"]).text().to_owned();
+    clones.run("ada", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    clones.write("ada", ".agentpm/config.toml", "format = 1\n[review]\nrequired = true\n");
+    clones.run("ada", &["claim", &first]).data();
+    clones.run("ada", &["done", &first]).data();
+    clones.run("ada", &["sync"]).data();
+    for _ in 0..2 {
+        clones.run("bob", &["sync"]).data();
+        let task = clones.run("bob", &["task", "get", &second]).data();
+        assert_eq!(task["status"], "blocked", "{task:#}");
+    }
+}
+
 /// A room where `ada` completed these tasks, which await review.
 fn awaiting(titles: &[&str]) -> (Sandbox, Vec<String>) {
     let room = Sandbox::new();

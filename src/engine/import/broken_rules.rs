@@ -17,7 +17,7 @@ use crate::engine::view::read;
 use crate::error::{Error, Result};
 use crate::model::command::{Batch, Command};
 use crate::model::event::{Entity, Entry};
-use crate::model::finding::Rule;
+use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name, quoted};
 use crate::model::payload::{
     Fields, Payload, RelationshipRemoved, TaskArchived, TaskStatusChanged, TaskUpdated, check,
@@ -72,8 +72,7 @@ pub(super) struct BrokenRules {
 impl BrokenRules {
     /// Looks at the values of one task of an export, whose other events were left out.
     pub(super) fn add_task(&mut self, task: &Task, entries: &[Entry], left_out: Vec<LeftOutEvent>) {
-        let early = states("", task, entries).into_iter().find(|finding| finding.rule == Rule::CompletedEarly);
-        self.rules.extend(early.map(|finding| BrokenRule::Early(task.id, finding.message)));
+        self.rules.extend(has_unmet(task, entries).map(|finding| BrokenRule::Early(task.id, finding.message)));
         let values = misfits(task).into_iter().map(|misfit| misfit.reason).collect::<Vec<_>>();
         if !(values.is_empty() && left_out.is_empty()) {
             self.rules.push(BrokenRule::Parts(task.id, values, left_out));
@@ -175,6 +174,11 @@ impl BrokenRules {
     }
 }
 
+/// The finding about unmet criteria that a completion does not override.
+fn has_unmet(task: &Task, entries: &[Entry]) -> Option<Finding> {
+    states("", task, entries).into_iter().find(|finding| finding.rule == Rule::CompletedEarly)
+}
+
 /// What ends a broken rule; nothing if it was ended before.
 fn end_of(ws: &Workspace, broken: &BrokenRule) -> Result<Vec<(Id, Payload)>> {
     let id = match broken {
@@ -189,7 +193,9 @@ fn end_of(ws: &Workspace, broken: &BrokenRule) -> Result<Vec<(Id, Payload)>> {
             Vec::from_iter(is_there.then_some(Payload::RelationshipRemoved(RelationshipRemoved { relationship })))
         }
         BrokenRule::Early(..) if task.completed_at.is_none() => Vec::new(),
-        BrokenRule::Early(..) if completed_by_force(&log.entries) && task.unmet().next().is_none() => Vec::new(),
+        BrokenRule::Early(..) if completed_by_force(&log.entries) && has_unmet(&task, &log.entries).is_none() => {
+            Vec::new()
+        }
         BrokenRule::Early(..) => complete_by_force(&task),
         BrokenRule::Parts(_, _, events) => nearest_values(&task, events, &ws.author()?.agent),
     };

@@ -211,6 +211,7 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
         expiry::record_expired(ws);
     }
     // The upstream is fetched first, since another clone may have recorded the same edits.
+    let settings = ws.store.dir.mark("config.toml");
     let mut unblocked = if options.plan || upstream.is_some() { Vec::new() } else { unblock::record_unblocked(ws) };
     let mut report = sync.run(options, upstream.as_ref())?;
     // After the merge it is known what other agents did with tasks held here.
@@ -232,7 +233,10 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
         }
         None => {
             let recorded = sync.record_foreign_edits(foreign, &mut taken)?;
-            unblocked.extend(unblock::record_unblocked(ws));
+            // Settings that came with the merge count from the next command on, and say which blockers need a review.
+            if ws.store.dir.mark("config.toml").ok() == settings.ok() {
+                unblocked.extend(unblock::record_unblocked(ws));
+            }
             recorded || !unblocked.is_empty() && upstream.is_some()
         }
     };
