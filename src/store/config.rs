@@ -7,7 +7,9 @@
 use toml::{Table, Value};
 
 use crate::error::{Code, Error, Result};
+use crate::model::agent::MAX_TTL;
 use crate::model::finding::{Finding, Level, Rule, Spot};
+use crate::model::id::check_agent_name;
 use crate::model::json::plain_words;
 use crate::model::search::{self, Search};
 use crate::model::settings::{Settings, USERS_ONLY};
@@ -73,13 +75,34 @@ pub fn values(file: &SettingsFile, findings: &mut Vec<Finding>) -> Option<Table>
         });
     }
     odd(&known, name, text, &table, findings);
-    take_misfits(&known, &mut table, &mut Vec::new(), &mut |path, value, why| {
+    let mut report = |path: &[String], value: &Value, why: &str| {
         let key = path.join(".");
         let message = format!("{key} = {value}: {}{UNTIL_CORRECTED}", plain_words(why));
         let line = line_below(text, path).or_else(|| line_of(text, &key));
         findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line).on(Spot::Key(key)));
-    });
+    };
+    take_misfits(&known, &mut table, &mut Vec::new(), &mut report);
+    take_unusable(&mut table, &mut report);
     Some(table)
+}
+
+/// Removes and reports the values with which no command or no claim would work.
+fn take_unusable(table: &mut Table, report: &mut dyn FnMut(&[String], &Value, &str)) {
+    let name = table.get("agent").and_then(Value::as_str).map(check_agent_name);
+    if let Some(Err(why)) = name
+        && let Some(value) = table.remove("agent")
+    {
+        report(&["agent".to_owned()], &value, &why.message);
+    }
+    let lease = table.get_mut("lease").and_then(Value::as_table_mut);
+    if let Some(lease) = lease
+        && let Some(seconds) = lease.get("ttl_seconds").and_then(Value::as_integer)
+        && !(1..=MAX_TTL / 1_000).contains(&seconds)
+    {
+        let path = ["lease", "ttl_seconds"].map(str::to_owned);
+        report(&path, &Value::Integer(seconds), "a lease lasts at least a second and at most seven days");
+        lease.remove("ttl_seconds");
+    }
 }
 
 /// Removes and reports the keys that only the user's own file may have.

@@ -717,7 +717,7 @@ fn a_review_that_is_required_from_now_on_counts_for_what_comes_with_the_setting(
     clones.run("bob", &["sync"]).data();
     clones.write("ada", ".agentpm/config.toml", "format = 1\n[review]\nrequired = true\n");
     clones.run("ada", &["claim", &first]).data();
-    clones.run("ada", &["done", &first]).data();
+    clones.run("ada", &["done", &first, "--all-met"]).data();
     clones.run("ada", &["sync"]).data();
     for _ in 0..2 {
         clones.run("bob", &["sync"]).data();
@@ -766,6 +766,19 @@ fn the_inbox_of_a_reviewer_announces_what_awaits_its_review() {
     assert_eq!(heard(&room, "bob", "to_review").len(), 1, "the new completion awaits review anew");
     room.run_as("bob", &["inbox", "ack", "--all"]).data();
     assert!(heard(&room, "bob", "to_review").is_empty());
+}
+
+#[test]
+fn a_reviewer_of_other_work_takes_no_hand_out_away() {
+    let (room, mut tasks) = awaiting(&["one", "three"]);
+    tasks.sort();
+    let bobs = room.task("two", &[]);
+    room.run_as("bob", &["claim", &bobs]).data();
+    room.run_as("bob", &["done", &bobs]).data();
+    let next = |who: &str| room.run_as(who, &["next", "--claim"]).data()["task"]["id"].as_str().unwrap().to_owned();
+    let first = next("eve");
+    assert_eq!(next("ada"), bobs, "the others are her own work");
+    assert_ne!(next("joe"), first);
 }
 
 #[test]

@@ -94,7 +94,13 @@ fn a_value_is_judged_as_that_of_a_file() {
     assert!(refused("claim.overlap", "perhaps").contains("perhaps"));
     assert!(refused("lint.severity.log-gap", "off").contains("lost or contradictory data"));
     assert!(refused("query.bad", "statsu:open").contains("did you mean status:?"));
-    assert!(refused("format", "2").contains("agentpm migrate"));
+    for key in ["format", "\"format\"", "'format'"] {
+        assert!(refused(key, "2").contains("agentpm migrate"), "{key}");
+    }
+    for seconds in ["0", "604801", "-5"] {
+        assert!(refused("lease.ttl_seconds", seconds).contains("at most seven days"), "{seconds}");
+    }
+    assert!(refused("agent", "Ada L.").starts_with("agent = \"Ada L.\": "));
     let address = room.run(&["config", "set", "bus.url", "nats://elsewhere"]).error("ERR_VALIDATION", 4);
     assert!(address["hint"].as_str().unwrap().contains("--user"), "{address}");
     let unknown = room.run(&["config", "get", "lease.ttl_second"]).error("ERR_VALIDATION", 4);

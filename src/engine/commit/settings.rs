@@ -49,7 +49,7 @@ pub struct SettingSet {
 /// the store, `ERR_CORRUPT` if the file cannot be read, `ERR_CONFLICT` if another program saved it meanwhile.
 pub(crate) fn set(ws: &Workspace, q: &ConfigSet) -> Result<SettingSet> {
     let path = path_of(&q.key)?;
-    if q.key == "format" {
+    if path == ["format"] {
         return Err(Error::validation("the format of a store is changed by agentpm migrate alone"));
     }
     let before = match &path[..] {

@@ -163,11 +163,22 @@ pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, TaskLinks>, rules: Blocke
             Finding::new(rule, message).task(*id).at(path(*id), None).on(Spot::Key("status".into()))
         };
         let is_open = |id: &Id| tasks.get(id).is_some_and(|other| !other.status.is_finished());
-        // A task that was finished before and is open again does not count: it depends on no order between the two logs
-        // whether this one could see it open.
-        let is_before = |end: Stamp| task.completed.is_none_or(|completed| end < completed);
-        let ended_before = |other: &TaskLinks| other.ended.is_some_and(is_before);
-        let was_open = |id: &Id| tasks.get(id).is_some_and(|other| !ended_before(other));
+        // A task that was finished before, or before it was named, and is open again does not count: it depends on no order between
+        // the two logs whether this one could see it open.
+        let named_at = |other: Id, links: &TaskLinks| {
+            let names = |edge: &&Edge| match edge.kind {
+                RelationType::Blocks => edge.from == other && edge.to == *id,
+                RelationType::ParentOf => edge.from == *id && edge.to == other,
+                RelationType::RelatesTo | RelationType::Duplicates => false,
+            };
+            task.edges().iter().chain(links.edges()).filter(names).map(|edge| edge.stamp).max()
+        };
+        let was_open = |other: &Id| {
+            tasks.get(other).is_some_and(|links| {
+                let since = task.completed.map(|completed| completed.max(named_at(*other, links).unwrap_or(completed)));
+                links.ended.is_none_or(|end| since.is_some_and(|since| end >= since))
+            })
+        };
         let counting = task.blocking().filter(|edge| !void.contains(&edge.stamp));
         let blockers: BTreeSet<Id> = counting.map(|edge| edge.from).filter(is_open).collect();
         // A blocker that is not here, or whose edge closes a cycle, is reported above.

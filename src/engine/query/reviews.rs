@@ -93,7 +93,7 @@ pub fn no_review(ws: &Workspace) -> Result<NotReady> {
 fn choose(ws: &Workspace, open: &[Id]) -> (Option<Id>, BTreeMap<Id, HandedReview>) {
     let (me, now) = (ws.agent_name(), ws.env.now());
     let mut handed = ws.runtime().map(handed::read).unwrap_or_default();
-    handed.retain(|id, one| one.until > now && open.contains(id));
+    handed.retain(|_, one| one.until > now);
     let is_own = |id: &&Id| handed.get(id).is_some_and(|one| Some(&one.agent) == me.as_ref());
     let is_free = |id: &&Id| !handed.contains_key(id);
     let chosen = open.iter().find(is_own).or_else(|| open.iter().find(is_free)).or(open.first()).copied();
@@ -110,7 +110,10 @@ fn take(ws: &Workspace, open: &[Id]) -> Option<Id> {
     let (chosen, mut handed) = choose(ws, open);
     if let (Some(id), Some(agent), Ok((runtime, _))) = (chosen, ws.agent_name(), &lock) {
         let until = ws.env.now().plus(i64::from(ws.settings.lease.ttl_seconds) * 1_000);
-        handed.insert(id, HandedReview { agent, until });
+        // Where there are too few, the one that was handed it first stays noted.
+        if handed.get(&id).is_none_or(|one| one.agent == agent) {
+            handed.insert(id, HandedReview { agent, until });
+        }
         if let Err(e) = handed::write(runtime, &handed) {
             tracing::debug!(error = %e, "that a review was handed out could not be noted");
         }

@@ -33,6 +33,8 @@ use crate::rules::stage::Stage;
 pub struct PutOptions<'a> {
     /// The reason for bypassing unfinished blockers, children and unmet acceptance.
     pub force: Option<&'a Text>,
+    /// The reason for beginning a task whose files overlap with work in progress.
+    pub overlaps: Option<&'a Text>,
     /// For undo, the task as it was before: then it may return to states that otherwise only another move reaches.
     pub before: Option<&'a Task>,
 }
@@ -169,9 +171,9 @@ fn put_status(stage: &mut dyn Stage, permit: &Permit, to: Status, owner: Option<
             // As `task reopen` requires.
             stage.require(Verb::Update)?;
             open_again(stage, permit)?;
-            if to == Status::InProgress { begin_for(stage, permit, owner, how.force) } else { Ok(()) }
+            if to == Status::InProgress { begin_for(stage, permit, owner, how) } else { Ok(()) }
         }
-        (Status::Open | Status::Blocked, Status::InProgress) => begin_for(stage, permit, owner, how.force),
+        (Status::Open | Status::Blocked, Status::InProgress) => begin_for(stage, permit, owner, how),
         (Status::Open | Status::InProgress, Status::Blocked) => {
             if open_blockers(stage, &task)?.is_empty() {
                 return Err(Error::state(format!("no unfinished task blocks task {}", task.id)));
@@ -199,7 +201,7 @@ fn put_status(stage: &mut dyn Stage, permit: &Permit, to: Status, owner: Option<
 
 /// To in progress, for the agent that owns the task then. To give it to another agent than the actor, or to take it from its
 /// owner, is an assignment, which requires the right to update.
-fn begin_for(stage: &mut dyn Stage, permit: &Permit, owner: Option<&str>, force: Option<&Text>) -> Result<()> {
+fn begin_for(stage: &mut dyn Stage, permit: &Permit, owner: Option<&str>, how: PutOptions) -> Result<()> {
     let task = unblock_if_free(stage, permit.id)?;
     let me = stage.me().agent.clone();
     let agent = owner.or(task.owner.as_deref()).unwrap_or(&me).to_owned();
@@ -209,5 +211,5 @@ fn begin_for(stage: &mut dyn Stage, permit: &Permit, owner: Option<&str>, force:
             stage.require(Verb::Update)?;
         }
     }
-    begin(stage, permit, &agent, force, None)
+    begin(stage, permit, &agent, how.force, how.overlaps)
 }

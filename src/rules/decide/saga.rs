@@ -188,7 +188,7 @@ fn carry_out(stage: &mut dyn Stage, plan: &mut TaskPlan, why: &str) -> Result<()
     for (event, before) in &plan.edges {
         revert_edge(stage, &permit, event, before)?;
     }
-    put(stage, &permit, &plan.values, PutOptions { force: None, before: plan.before.as_ref() })
+    put(stage, &permit, &plan.values, PutOptions { force: None, overlaps: None, before: plan.before.as_ref() })
 }
 
 /// The permit for a change of a task; `None` if another agent holds it, which then leaves all of its events.

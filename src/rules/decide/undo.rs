@@ -49,7 +49,8 @@ fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
     let event = effective.effective(id)?;
     refuse_what_cannot_be_undone(task, event)?;
     let before = fold::fold(task, &register::below(&history, &seen_by(&history, event))).0;
-    let how = PutOptions { force: c.force.as_ref(), before: Some(&before) };
+    let (force, overlaps) = (c.force.as_ref(), c.guard.override_reason.as_ref());
+    let how = PutOptions { force, overlaps, before: Some(&before) };
     let (values, mut left) = effective.values_before(&before, &*stage.task(task)?, event);
     for (name, value) in &values {
         stage.require(verb(name, value))?;

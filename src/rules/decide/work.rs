@@ -129,7 +129,7 @@ pub fn confirm_again(stage: &mut dyn Stage, task: Id, ttl: Duration) -> Result<S
 fn done(stage: &mut dyn Stage, c: &Done) -> Result<Subject> {
     let id = held_task(stage, &c.id)?;
     if c.guard.lease_id.is_none() {
-        start_here(stage, id, c.force.as_ref())?;
+        start_here(stage, id, c.force.as_ref(), c.guard.override_reason.as_ref())?;
     }
     let permit = permit_id(stage, id, &c.guard, Verb::Complete)?;
     let criteria = chosen(&*stage.task(id)?, &c.met, c.all_met)?;
@@ -160,7 +160,7 @@ fn warn_of_rejection(stage: &mut dyn Stage, id: Id) -> Result<()> {
 }
 
 /// Starts a task here that the actor holds by a lease from another worktree, whose files have it in progress already.
-fn start_here(stage: &mut dyn Stage, id: Id, force: Option<&Text>) -> Result<()> {
+fn start_here(stage: &mut dyn Stage, id: Id, force: Option<&Text>, overlaps: Option<&Text>) -> Result<()> {
     let (task, me, record) = (stage.task(id)?, stage.me().clone(), stage.lease(id)?);
     let (Standing::Mine(lease) | Standing::MineExpired(lease)) = lease::standing(&record, &me, stage.now()) else {
         return Ok(());
@@ -168,7 +168,7 @@ fn start_here(stage: &mut dyn Stage, id: Id, force: Option<&Text>) -> Result<()>
     if !matches!(task.status, Status::Open | Status::Blocked) || lease.fence <= stage.known_fence(id)? {
         return Ok(());
     }
-    let forced = overridden(stage, &task, force, None)?;
+    let forced = overridden(stage, &task, force, overlaps)?;
     refuse_unfit(stage, &task, &me.agent)?;
     let fence = take(stage, &task, &me, None)?;
     let owner = Some(Some(me.agent));
