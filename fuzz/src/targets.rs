@@ -147,7 +147,7 @@ pub fn roles(bytes: &[u8]) {
     let written = serde_json::to_value(&roles).expect("roles are plain data");
     assert_eq!(serde_json::from_value::<Roles>(written).expect("they are read again"), roles);
     let rights = Rights(Some(roles));
-    for (agent, role) in [("ada", None), ("ada", Some("coder")), ("nobody-at-all", None), ("ada", Some("no such role"))]
+    for (agent, role) in [("ada", None), ("ada", Some("coder")), ("unregistered", None), ("ada", Some("no such role"))]
     {
         let is_admin = rights.has_perm(agent, role, "admin");
         for perm in ["create", "update", "claim", "override", "\u{0}"] {

@@ -26,7 +26,7 @@ use agentpm::model::thread::Resolution;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::sandbox::{Sandbox, rounds};
+use crate::sandbox::{Sandbox, rounds, wait_for};
 use crate::server::Server;
 
 #[path = "../../fixtures/sdk/program.rs"]
@@ -273,9 +273,7 @@ fn no_acknowledged_change_is_lost_while_the_server_is_killed() {
         let heard = || acknowledged.lock().unwrap().values().map(BTreeSet::len).sum::<usize>();
         while !are_done() {
             let next = (kills + 1) * CLIENTS * calls / 4;
-            while heard() < next && !are_done() {
-                thread::sleep(Duration::from_millis(5));
-            }
+            wait_for("more changes are acknowledged", || heard() >= next || are_done());
             server.signal(Signal::KILL);
             server.wait();
             server = Server::start(&room, &[]);

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, wait_for};
 
 /// Changes a task's file by hand.
 fn edit(room: &Sandbox, id: &str, from: &str, to: &str) {
@@ -170,7 +170,8 @@ fn lists_mark_tasks_whose_edits_are_not_recorded() {
         assert!(!answer.contains("unrecorded_edit"), "{args:?}: {answer}");
     }
     // Files that were compared once are not read again, but a later edit is seen.
-    std::thread::sleep(std::time::Duration::from_millis(30));
+    let written = fs::metadata(room.yaml_of(&other)).unwrap().modified().unwrap();
+    wait_for("the files are older than the grain of a clock", || written.elapsed().unwrap().as_millis() > 20);
     room.run(&["ls"]).data();
     edit(&room, &edited, "before", "after");
     for args in lists {

@@ -756,7 +756,7 @@ fn the_inbox_of_a_reviewer_announces_what_awaits_its_review() {
     assert_eq!(items.len(), 2, "{items:?}");
     assert_eq!(items[0]["summary"], "ada completed it, and it awaits your review");
     assert_eq!(items[0]["command"], json!(format!("agentpm brief {}", &tasks[0][20..])));
-    assert!(heard(&room, "ada", "to_review").is_empty(), "nobody reviews its own work");
+    assert!(heard(&room, "ada", "to_review").is_empty(), "no agent reviews its own work");
     assert!(room.run_as("bob", &["prime"]).stdout.contains(" 2 await your review (agentpm next --reviews)."));
     room.run_as("eve", &["task", "verify", &tasks[0], "--accept"]).data();
     room.run_as("eve", &["task", "verify", &tasks[1], "--reject", "--why", "no"]).data();

@@ -83,7 +83,7 @@ impl Race {
             if claimed.code != 7 {
                 break claimed;
             }
-            // It was stopped while it held the lock, so it may go on: nobody has taken over.
+            // It was stopped while it held the lock, so it may go on: no other agent has taken over.
             assert_eq!(claimed.json()["error"]["code"], "ERR_BUSY", "round {round}");
             kill_process_group(group, Signal::CONT).unwrap();
             assert_eq!(lines.next().unwrap().unwrap(), "changed", "round {round}");
