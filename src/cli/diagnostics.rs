@@ -8,7 +8,7 @@ use serde_json::json;
 use super::output::{Output, escape};
 use crate::api::{self, Answer, Call};
 use crate::engine::Workspace;
-use crate::env::files;
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 use crate::model::query::{Diagnostics, Query};
 
@@ -42,7 +42,7 @@ pub fn diagnostics(ws: &Workspace, verb: DiagnosticsVerb) -> Result<Output> {
         return Ok(Output { data: json!(bundle), human, ..Output::default() });
     };
     let path = ws.env.cwd().join(&output);
-    files::write_outside(&path, &bundle.archive()?).map_err(|e| Error::io("write", &path, &e))?;
+    outside::write(&path, &bundle.archive()?).map_err(|e| Error::io("write", &path, &e))?;
     let shown = output.display().to_string();
     let names: Vec<&str> = bundle.files.iter().map(|file| file.name.as_str()).collect();
     Ok(Output {

@@ -13,7 +13,7 @@ use super::words;
 use crate::api::{self, Call};
 use crate::engine::Workspace;
 use crate::engine::import::is_ours;
-use crate::env::{files, outside};
+use crate::env::outside;
 use crate::error::{Error, Result};
 use crate::model::job::{self, Job};
 
@@ -40,7 +40,7 @@ fn open(path: &str) -> Result<File> {
         _ => Error::io("read", Path::new(path), &e),
     };
     if path != "-" {
-        return files::open_outside(path.as_ref()).map_err(fail);
+        return outside::open(path.as_ref()).map_err(fail);
     }
     let mut file = tempfile::tempfile().map_err(fail)?;
     copy(&mut std::io::stdin().lock(), &mut file).map_err(fail)?;

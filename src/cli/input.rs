@@ -5,7 +5,7 @@
 
 use std::io::Read as _;
 
-use crate::env::files;
+use crate::env::outside;
 use crate::error::{Error, Result};
 use crate::model::command::Batch;
 use crate::model::json;
@@ -18,7 +18,7 @@ pub fn read_input(path: &str) -> Result<String> {
     let read = if path == "-" {
         std::io::stdin().lock().take(MAX_INPUT).read_to_end(&mut bytes).map(|_| ())
     } else {
-        files::read_outside(path.as_ref(), MAX_INPUT).map(|read| bytes = read)
+        outside::read(path.as_ref(), MAX_INPUT).map(|read| bytes = read)
     };
     read.map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::not_found(format!("there is no file {path}")),

@@ -13,7 +13,7 @@ use super::output::{Form, Output, form};
 use super::{task_words, words};
 use crate::api::{self, Answer, Call, Item};
 use crate::engine::{self, Workspace};
-use crate::env::files;
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 use crate::model::command::Claim;
 use crate::model::job::{Job, NextWait};
@@ -107,7 +107,7 @@ pub fn edit(ws: &Workspace, args: &TaskPath, global: &Global) -> Result<Output> 
     let id = engine::view::held_task::named_or_held(ws, &args.id)?;
     let editor = ws.env.var("VISUAL").or_else(|| ws.env.var("EDITOR")).unwrap_or("vi").to_owned();
     let path = engine::query::path(ws, args)?.path;
-    let before = files::read_outside(path.as_ref(), MAX_INPUT).map_err(|e| Error::io("read", path.as_ref(), &e))?;
+    let before = outside::read(path.as_ref(), MAX_INPUT).map_err(|e| Error::io("read", path.as_ref(), &e))?;
     let mut draft = tempfile::Builder::new()
         .prefix("agentpm-")
         .suffix(".yaml")
@@ -115,7 +115,7 @@ pub fn edit(ws: &Workspace, args: &TaskPath, global: &Global) -> Result<Output> 
         .map_err(|e| Error::io("make a draft in", &std::env::temp_dir(), &e))?;
     draft.write_all(&before).map_err(|e| Error::io("write", draft.path(), &e))?;
     crate::env::process::run_editor(&editor, draft.path())?;
-    let after = files::read_outside(draft.path(), MAX_INPUT).map_err(|e| Error::io("read", draft.path(), &e))?;
+    let after = outside::read(draft.path(), MAX_INPUT).map_err(|e| Error::io("read", draft.path(), &e))?;
     if after != before {
         let before = String::from_utf8(before).map_err(|_| Error::validation(format!("{path} is not valid UTF-8")))?;
         let text = String::from_utf8(after).map_err(|_| Error::validation("the edited text is not valid UTF-8"))?;

@@ -8,7 +8,7 @@ use clap::Arg;
 use clap::builder::{TypedValueParser, ValueParserFactory};
 use clap::error::ErrorKind;
 
-use crate::env::files;
+use crate::env::outside;
 use crate::model::args::{Patch, Text};
 use crate::model::json;
 use crate::model::plain::is_blank;
@@ -62,7 +62,7 @@ fn read_bytes(path: &str) -> std::io::Result<String> {
     let (mut text, most) = (String::new(), MAX_TEXT + 1);
     match path {
         "-" => std::io::stdin().lock().take(most).read_to_string(&mut text)?,
-        path => files::open_outside(path.as_ref())?.take(most).read_to_string(&mut text)?,
+        path => outside::open(path.as_ref())?.take(most).read_to_string(&mut text)?,
     };
     Ok(text)
 }
@@ -78,7 +78,7 @@ fn read_text(argument: &str) -> Result<String, String> {
     let read = if argument == "-" {
         std::io::stdin().lock().take(MAX_TEXT + 1).read_to_end(&mut bytes)
     } else if let Some(path) = argument.strip_prefix('@').filter(|path| !path.contains(char::is_whitespace)) {
-        files::open_outside(path.as_ref()).and_then(|file| file.take(MAX_TEXT + 1).read_to_end(&mut bytes))
+        outside::open(path.as_ref()).and_then(|file| file.take(MAX_TEXT + 1).read_to_end(&mut bytes))
     } else {
         return not_empty(argument.to_owned(), "the text");
     };

@@ -23,7 +23,7 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::{Handle, Signals};
 use signal_hook::low_level::emulate_default_handler;
 
-use super::files;
+use super::outside;
 
 /// How often to check whether other processes of its group are left after the command itself has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -151,7 +151,7 @@ fn is_ours(stream: &(impl std::io::IsTerminal + std::os::fd::AsFd)) -> bool {
 
 /// The signals that this process was started to ignore, as bits from signal 1 on.
 fn ignored() -> u64 {
-    let status = files::read_outside("/proc/self/status".as_ref(), 64 * 1024).unwrap_or_default();
+    let status = outside::read("/proc/self/status".as_ref(), 64 * 1024).unwrap_or_default();
     let text = String::from_utf8_lossy(&status);
     let mask = text.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)

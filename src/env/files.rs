@@ -8,7 +8,7 @@
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead as _, ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    fn of(stat: &sys::Stat) -> Self {
+    pub(super) fn of(stat: &sys::Stat) -> Self {
         #[expect(clippy::cast_sign_loss, reason = "sizes are not negative")]
         let size = stat.st_size as u64;
         Mark {
@@ -496,103 +496,6 @@ pub fn is_no_regular_file(e: &io::Error) -> bool {
 /// Whether two open files, or a file and its path, are the same: equal device and inode.
 pub fn is_same(a: &Metadata, b: &Metadata) -> bool {
     a.dev() == b.dev() && a.ino() == b.ino()
-}
-
-/// Opens a file that the user named on the command line. Follows links, as the user expects.
-pub fn open_outside(path: &Path) -> io::Result<File> {
-    File::open(path)
-}
-
-/// Reads at most `most` bytes of a file that the user or the system named.
-pub fn read_outside(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(ErrorKind::FileTooLarge.into());
-    }
-    Ok(bytes)
-}
-
-/// Replaces one of our files outside a store, such as a note next to a cache. A crash leaves the old file whole.
-pub fn write_outside(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().and_then(|n| n.to_str()).ok_or(ErrorKind::InvalidInput)?;
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        // The temporary file holds nothing of value, so a failure to remove it is ignored.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
-}
-
-/// Removes one of our files outside a store, such as a cache.
-pub fn remove_outside(path: &Path) -> io::Result<()> {
-    std::fs::remove_file(path)
-}
-
-/// The first bytes of a file that the user named.
-pub fn head_outside(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Resolves all links in a path.
-pub fn canonical(path: &Path) -> io::Result<PathBuf> {
-    std::fs::canonicalize(path)
-}
-
-/// The metadata of a path, without following a final link.
-pub fn metadata(path: &Path) -> io::Result<Metadata> {
-    std::fs::symlink_metadata(path)
-}
-
-/// The number of the user who owns a file or folder; `None` if there is none.
-pub fn owner(path: &Path) -> Option<u32> {
-    metadata(path).ok().map(|metadata| metadata.uid())
-}
-
-/// Whether a path exists and belongs to another user than that of this process.
-pub fn is_of_another_user(path: &Path) -> bool {
-    metadata(path).is_ok_and(|m| m.uid() != rustix::process::geteuid().as_raw())
-}
-
-/// Size, times and inode of a file that git named; all 0 if there is none.
-pub fn mark_outside(path: &Path) -> Mark {
-    sys::stat(path).map(|stat| Mark::of(&stat)).unwrap_or_default()
-}
-
-/// Distinguishes a file from every other that was ever at its path: its inode and birth time, since inode numbers are reused.
-/// Only the inode if the file system does not record the birth time; empty if there is no file.
-pub fn identity_outside(path: &Path) -> String {
-    match sys::statx(sys::CWD, path, AtFlags::empty(), sys::StatxFlags::INO | sys::StatxFlags::BTIME) {
-        Ok(stat) if stat.stx_mask & sys::StatxFlags::BTIME.bits() != 0 => {
-            format!("{} {}.{:09}", stat.stx_ino, stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)
-        }
-        Ok(stat) => stat.stx_ino.to_string(),
-        Err(_) => sys::stat(path).map(|stat| stat.st_ino.to_string()).unwrap_or_default(),
-    }
-}
-
-/// Creates a folder that the user or git named, with its parents.
-pub fn make_dirs(path: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(path)
-}
-
-/// Creates a folder that only this user can enter, with its parents. An existing one stays as it is.
-pub fn make_private_dirs(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// The number of this user.
-pub fn own_user() -> u32 {
-    rustix::process::geteuid().as_raw()
-}
-
-/// The id of this boot of the machine, or an empty text if the system does not report it.
-pub fn boot_id() -> String {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    text.trim().to_owned()
 }
 
 #[cfg(test)]

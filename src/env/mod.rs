@@ -85,7 +85,7 @@ impl Env {
             None => Chance::System,
             Some(seed) => Chance::Seeded { seed: seed.clone(), count: 0 },
         };
-        let boot = files::boot_id();
+        let boot = boot_id();
         Ok(Env { clock, ids: Mutex::new(Ids { last: None, chance }), vars, cwd, boot, meter: Arc::default() })
     }
 
@@ -228,6 +228,12 @@ impl Chance {
             }
         }
     }
+}
+
+/// The id of this boot of the machine, or an empty text if the system does not report it.
+fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_owned()
 }
 
 #[cfg(test)]

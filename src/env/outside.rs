@@ -5,11 +5,105 @@
 #![expect(clippy::disallowed_methods, reason = "this is the seam through which they come in")]
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, ErrorKind, Write as _};
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use super::files;
+use rustix::fs::{self as sys, AtFlags};
+
+use super::files::Mark;
+
+/// Opens a file that the user named on the command line. Follows links, as the user expects.
+pub fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Reads at most `most` bytes of a file that the user or the system named.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+/// Replaces one of our files outside a store, such as a note next to a cache. A crash leaves the old file whole.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().and_then(|n| n.to_str()).ok_or(ErrorKind::InvalidInput)?;
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // The temporary file holds nothing of value, so a failure to remove it is ignored.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Removes one of our files outside a store, such as a cache.
+pub fn remove(path: &Path) -> io::Result<()> {
+    std::fs::remove_file(path)
+}
+
+/// The first bytes of a file that the user named.
+pub fn head(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Resolves all links in a path.
+pub fn canonical(path: &Path) -> io::Result<PathBuf> {
+    std::fs::canonicalize(path)
+}
+
+/// The metadata of a path, without following a final link.
+pub fn metadata(path: &Path) -> io::Result<Metadata> {
+    std::fs::symlink_metadata(path)
+}
+
+/// The number of the user who owns a file or folder; `None` if there is none.
+pub fn owner(path: &Path) -> Option<u32> {
+    metadata(path).ok().map(|metadata| metadata.uid())
+}
+
+/// Whether a path exists and belongs to another user than that of this process.
+pub fn is_of_another_user(path: &Path) -> bool {
+    metadata(path).is_ok_and(|m| m.uid() != rustix::process::geteuid().as_raw())
+}
+
+/// Size, times and inode of a file that git named; all 0 if there is none.
+pub fn mark(path: &Path) -> Mark {
+    sys::stat(path).map(|stat| Mark::of(&stat)).unwrap_or_default()
+}
+
+/// Distinguishes a file from every other that was ever at its path: its inode and birth time, since inode numbers are reused.
+/// Only the inode if the file system does not record the birth time; empty if there is no file.
+pub fn identity(path: &Path) -> String {
+    match sys::statx(sys::CWD, path, AtFlags::empty(), sys::StatxFlags::INO | sys::StatxFlags::BTIME) {
+        Ok(stat) if stat.stx_mask & sys::StatxFlags::BTIME.bits() != 0 => {
+            format!("{} {}.{:09}", stat.stx_ino, stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)
+        }
+        Ok(stat) => stat.stx_ino.to_string(),
+        Err(_) => sys::stat(path).map(|stat| stat.st_ino.to_string()).unwrap_or_default(),
+    }
+}
+
+/// Creates a folder that the user or git named, with its parents.
+pub fn make_dirs(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
+/// Creates a folder that only this user can enter, with its parents. An existing one stays as it is.
+pub fn make_private_dirs(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// The number of this user.
+pub fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
 
 /// A file that the user named, while its new content is written. It gets that content as a whole, or keeps the old one.
 #[derive(Debug)]
@@ -85,7 +179,7 @@ pub fn read_folder(path: &Path, is_wanted: impl Fn(&str) -> bool) -> io::Result<
         if !entry.file_type().is_file() || !is_wanted(&entry.file_name().to_string_lossy()) {
             continue;
         }
-        let bytes = files::read_outside(entry.path(), MAX_FILE.min(left))?;
+        let bytes = read(entry.path(), MAX_FILE.min(left))?;
         left -= bytes.len() as u64;
         let within = entry.path().strip_prefix(path).unwrap_or(entry.path());
         texts.insert(within.to_string_lossy().into_owned(), String::from_utf8_lossy(&bytes).into_owned());

@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use super::{Env, files};
+use super::{Env, outside};
 use crate::error::{Code, Error, Result};
 
 /// The most bytes of output that are kept.
@@ -85,11 +85,11 @@ impl Env {
         let folders = std::env::split_paths(self.var("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin"));
         let is_outside = |path: &Path| !path.starts_with(outside);
         folders
-            .filter(|folder| folder.is_absolute() && files::canonical(folder).is_ok_and(|real| is_outside(&real)))
+            .filter(|folder| folder.is_absolute() && outside::canonical(folder).is_ok_and(|real| is_outside(&real)))
             .map(|folder| folder.join(name))
             .find(|path| {
-                let real = files::canonical(path).ok();
-                real.is_some_and(|real| is_outside(&real) && files::metadata(&real).is_ok_and(|m| m.is_file()))
+                let real = outside::canonical(path).ok();
+                real.is_some_and(|real| is_outside(&real) && outside::metadata(&real).is_ok_and(|m| m.is_file()))
             })
             .ok_or_else(|| {
                 Error::new(Code::Git, format!("there is no program {name} on PATH"))

@@ -9,7 +9,8 @@ use gix::objs::Kind;
 use super::objects::failed;
 use super::packs::Bases;
 use super::{Objects, Oid, Repo};
-use crate::env::files::{Mark, mark_outside};
+use crate::env::files::Mark;
+use crate::env::outside;
 use crate::error::Result;
 
 /// The repository as it was when it was last reopened.
@@ -55,7 +56,7 @@ impl Objects {
 
     fn look_here<T>(&self, find: impl Fn(&gix::Repository) -> Result<T>) -> Result<T> {
         find(&self.repo).or_else(|e| {
-            let packs = mark_outside(&self.repo.common_dir().join("objects/pack"));
+            let packs = outside::mark(&self.repo.common_dir().join("objects/pack"));
             let mut reopened = self.reopened.borrow_mut();
             if let Some(known) = &*reopened {
                 let found = find(&known.repo);

@@ -29,6 +29,7 @@ use gix::discover::{repository, upwards_opts};
 use reftable::Target;
 
 use crate::env::files;
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 
 /// A git work tree and the git folders behind it.
@@ -65,7 +66,7 @@ pub fn refuse_bare(start: &Path, code: Code) -> Result<()> {
 
 /// The repository that contains `start`; its `work_dir` is empty if it has none.
 fn find(start: &Path) -> Result<Option<Repo>> {
-    let start = files::canonical(start).map_err(|e| Error::io("find the folder", start, &e))?;
+    let start = outside::canonical(start).map_err(|e| Error::io("find the folder", start, &e))?;
     let found = match upwards_opts(&start, Options::default()) {
         Ok((path, gix::sec::Trust::Full)) => path,
         Ok((path, _)) => {
@@ -83,8 +84,8 @@ fn find(start: &Path) -> Result<Option<Repo>> {
         repository::Path::LinkedWorkTree { work_dir, git_dir } => (work_dir, git_dir),
         repository::Path::Repository(git_dir) => (PathBuf::new(), git_dir),
     };
-    let canonical = |path: &Path| files::canonical(path).map_err(|e| Error::io("find the git folder", path, &e));
-    let dot_git_is_file = files::metadata(&work_dir.join(".git")).is_ok_and(|m| m.is_file());
+    let canonical = |path: &Path| outside::canonical(path).map_err(|e| Error::io("find the git folder", path, &e));
+    let dot_git_is_file = outside::metadata(&work_dir.join(".git")).is_ok_and(|m| m.is_file());
     let git_dir = canonical(&git_dir)?;
     let common_dir = canonical(&common_dir(&git_dir)?)?;
     let has_no_work_tree = work_dir.as_os_str().is_empty()
@@ -96,7 +97,7 @@ fn find(start: &Path) -> Result<Option<Repo>> {
 /// Whether the configuration must be read to know if a repository is bare: not for one that has an index and is a folder
 /// `.git`.
 fn may_be_bare(git_dir: &Path, dot_git_is_file: bool) -> bool {
-    dot_git_is_file || files::metadata(&git_dir.join("index")).is_err()
+    dot_git_is_file || outside::metadata(&git_dir.join("index")).is_err()
 }
 
 /// Whether git's configuration says that a repository has no work tree, as `git clone --bare` sets it. A `.git` file next to
@@ -134,7 +135,7 @@ fn trusted_after_all(start: &Path) -> Result<()> {
 /// The folder that a worktree's git folder shares with the others: named in its `commondir`, else itself.
 fn common_dir(git_dir: &Path) -> Result<PathBuf> {
     let file = git_dir.join("commondir");
-    match files::read_outside(&file, 4096) {
+    match outside::read(&file, 4096) {
         Ok(bytes) => Ok(git_dir.join(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']))),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(git_dir.to_owned()),
         Err(e) => Err(Error::io("read", &file, &e)),
@@ -164,7 +165,7 @@ impl Repo {
 
     /// The file HEAD, whichever format the references have.
     fn head_file(&self) -> String {
-        let bytes = files::read_outside(&self.git_dir.join("HEAD"), 4096).unwrap_or_default();
+        let bytes = outside::read(&self.git_dir.join("HEAD"), 4096).unwrap_or_default();
         String::from_utf8_lossy(&bytes).trim().to_owned()
     }
 
@@ -173,7 +174,7 @@ impl Repo {
     pub fn shared_mode(&self) -> u32 {
         use std::os::unix::fs::PermissionsExt as _;
         // Git made the folder of a shared repository writable for its group.
-        let group_writes = files::metadata(&self.common_dir).is_ok_and(|dir| dir.permissions().mode() & 0o020 != 0);
+        let group_writes = outside::metadata(&self.common_dir).is_ok_and(|dir| dir.permissions().mode() & 0o020 != 0);
         if !group_writes {
             return 0;
         }
@@ -186,12 +187,12 @@ impl Repo {
 
     /// Whether git may leave files out of this work tree: it has patterns of a sparse checkout, active or not.
     pub fn has_sparse_patterns(&self) -> bool {
-        files::metadata(&self.git_dir.join("info/sparse-checkout")).is_ok()
+        outside::metadata(&self.git_dir.join("info/sparse-checkout")).is_ok()
     }
 
     /// The mark of this worktree's index; git replaces the index whenever it changes files.
     pub fn index_mark(&self) -> files::Mark {
-        files::mark_outside(&self.git_dir.join("index"))
+        outside::mark(&self.git_dir.join("index"))
     }
 
     /// The git folders of the other worktrees of this clone.
@@ -218,27 +219,27 @@ impl Repo {
     pub fn top_of(&self, git_dir: &Path, hint: Option<&Path>) -> Option<PathBuf> {
         let noted = match git_dir == self.common_dir {
             true => git_dir.parent().map(Path::to_owned),
-            false => files::read_outside(&git_dir.join("gitdir"), 4096).ok().and_then(|bytes| {
+            false => outside::read(&git_dir.join("gitdir"), 4096).ok().and_then(|bytes| {
                 let dot_git = git_dir.join(String::from_utf8_lossy(&bytes).trim_end());
                 dot_git.parent().map(Path::to_owned)
             }),
         };
         let candidates = noted.into_iter().chain(hint.map(Path::to_owned));
-        candidates.filter_map(|top| files::canonical(&top).ok()).find(|top| is_top_of(top, git_dir))
+        candidates.filter_map(|top| outside::canonical(&top).ok()).find(|top| is_top_of(top, git_dir))
     }
 }
 
 /// Whether a folder's `.git` is, or leads to, this git folder: the path alone may lead to another repository by now.
 fn is_top_of(top: &Path, git_dir: &Path) -> bool {
     let dot_git = top.join(".git");
-    let leads_to = match files::read_outside(&dot_git, 4096) {
+    let leads_to = match outside::read(&dot_git, 4096) {
         Ok(bytes) => match String::from_utf8_lossy(&bytes).trim_end().strip_prefix("gitdir:") {
             Some(path) => top.join(path.trim_start()),
             None => return false,
         },
         Err(_) => dot_git,
     };
-    files::canonical(&leads_to).is_ok_and(|path| path == *git_dir)
+    outside::canonical(&leads_to).is_ok_and(|path| path == *git_dir)
 }
 
 /// The value of `core.sharedRepository`, parsed as git does.

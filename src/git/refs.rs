@@ -9,7 +9,8 @@ use std::io::ErrorKind;
 
 use super::reftable::{PLACEHOLDER, TableRefs, Target};
 use super::{Oid, Repo};
-use crate::env::files::{self, Dir, Kind};
+use crate::env::files::{Dir, Kind};
+use crate::env::outside;
 use crate::error::{Error, Result};
 
 /// The largest file of packed references that is read, in bytes.
@@ -49,7 +50,7 @@ impl Repo {
             self.loose(top, &mut take)?;
         }
         let packed = self.common_dir.join("packed-refs");
-        match files::read_outside(&packed, MAX_PACKED) {
+        match outside::read(&packed, MAX_PACKED) {
             Ok(bytes) => {
                 for line in String::from_utf8_lossy(&bytes).lines() {
                     if let Some((oid, name)) = line.split_once(' ') {

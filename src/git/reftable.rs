@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::objects::failed;
 use super::{Oid, Repo};
-use crate::env::files;
+use crate::env::outside;
 use crate::error::{Error, Result};
 
 /// The largest table that is read, in bytes.
@@ -81,7 +81,7 @@ fn stack(folder: &Path) -> Result<BTreeMap<String, Target>> {
     let list = folder.join("tables.list");
     let mut last = None;
     for _ in 0..READS {
-        let names = files::read_outside(&list, MAX_LIST).map_err(|e| Error::io("read", &list, &e))?;
+        let names = outside::read(&list, MAX_LIST).map_err(|e| Error::io("read", &list, &e))?;
         match merged(folder, &String::from_utf8_lossy(&names)) {
             // Compaction writes a new list before it removes the tables of the old one.
             Err(e) if e.kind() == ErrorKind::NotFound => last = Some(e),
@@ -95,7 +95,7 @@ fn stack(folder: &Path) -> Result<BTreeMap<String, Target>> {
 fn merged(folder: &Path, names: &str) -> std::io::Result<BTreeMap<String, Target>> {
     let mut refs = BTreeMap::new();
     for name in names.lines() {
-        let bytes = files::read_outside(&folder.join(name), MAX_TABLE)?;
+        let bytes = outside::read(&folder.join(name), MAX_TABLE)?;
         let records = table(&bytes).ok_or_else(|| std::io::Error::other(format!("the table {name} is malformed")))?;
         for (name, target) in records {
             match target {

@@ -14,7 +14,7 @@ use gix::index::{Entry, File, decode};
 
 use super::objects::failed;
 use super::{Change, Item, Mode, Objects, Oid, Repo};
-use crate::env::{Env, files};
+use crate::env::{Env, outside};
 use crate::error::Result;
 
 /// The longest of git's small files that is read, in bytes.
@@ -35,7 +35,7 @@ impl Repo {
     pub fn index_in_force(&self, env: &Env) -> PathBuf {
         let place = |name: &str| env.var(name).map(|path| env.cwd().join(path));
         // A hook of another repository names that repository's index.
-        let here = place("GIT_DIR").is_none_or(|dir| files::canonical(&dir).is_ok_and(|dir| dir == self.git_dir));
+        let here = place("GIT_DIR").is_none_or(|dir| outside::canonical(&dir).is_ok_and(|dir| dir == self.git_dir));
         match env.var("GIT_INDEX_FILE").filter(|_| here) {
             Some(path) => self.work_dir.join(path),
             None => self.git_dir.join("index"),
@@ -44,7 +44,7 @@ impl Repo {
 
     /// The commits that a merge in progress merges.
     pub fn merging(&self) -> Vec<Oid> {
-        let bytes = files::read_outside(&self.git_dir.join("MERGE_HEAD"), MAX_NOTE).unwrap_or_default();
+        let bytes = outside::read(&self.git_dir.join("MERGE_HEAD"), MAX_NOTE).unwrap_or_default();
         String::from_utf8_lossy(&bytes).lines().filter_map(|line| line.parse().ok()).collect()
     }
 
@@ -52,7 +52,7 @@ impl Repo {
     /// hook), a cherry-pick, a revert or a rebase.
     pub fn incoming_commits(&self, env: &Env) -> Vec<Oid> {
         let text = |name: &str| {
-            let bytes = files::read_outside(&self.git_dir.join(name), MAX_NOTE).unwrap_or_default();
+            let bytes = outside::read(&self.git_dir.join(name), MAX_NOTE).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
         };
         let notes =
@@ -178,7 +178,7 @@ impl Objects {
 
     fn read_index(&self, path: &Path) -> Result<File> {
         let hash = self.repo.object_hash();
-        if files::metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        if outside::metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
             return Ok(File::from_state(gix::index::State::new(hash), path.to_owned()));
         }
         File::at(path, hash, true, decode::Options::default())

@@ -80,6 +80,16 @@ pub mod check {
     pub const CHILDREN: &str = "children";
     /// All criteria are met.
     pub const ACCEPTANCE: &str = "acceptance";
+    /// No thread is open that withholds the task.
+    pub const THREAD: &str = "thread";
+    /// The task is not deferred.
+    pub const DEFERRAL: &str = "deferral";
+    /// Its parent can be worked on.
+    pub const PARENT: &str = "parent";
+    /// It is not parked after many attempts.
+    pub const ATTEMPTS: &str = "attempts";
+    /// No other work touches its files.
+    pub const FILES: &str = "files";
 }
 
 /// A closed task is archived.

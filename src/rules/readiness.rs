@@ -387,11 +387,11 @@ impl Reason {
         match self {
             Reason::Blocked { .. } | Reason::AwaitingReview { .. } | Reason::NotLanded { .. } => Some(check::BLOCKERS),
             Reason::Children { .. } => Some(check::CHILDREN),
-            Reason::Thread { .. } => Some("thread"),
-            Reason::Deferred { .. } => Some("deferral"),
-            Reason::Parent { .. } => Some("parent"),
-            Reason::Parked { .. } => Some("attempts"),
-            Reason::Overlaps { .. } => Some("files"),
+            Reason::Thread { .. } => Some(check::THREAD),
+            Reason::Deferred { .. } => Some(check::DEFERRAL),
+            Reason::Parent { .. } => Some(check::PARENT),
+            Reason::Parked { .. } => Some(check::ATTEMPTS),
+            Reason::Overlaps { .. } => Some(check::FILES),
             Reason::Status { .. }
             | Reason::Owned { .. }
             | Reason::Leased { .. }

@@ -15,6 +15,7 @@ use fs2::FileExt as _;
 use serde_json::json;
 
 use crate::env::files::{self, Dir};
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 
 /// Bytes that the name of the holder may take.
@@ -58,7 +59,7 @@ impl Lock {
             // Another process may have removed or replaced the file while we waited; then we hold a lock that no other writer
             // sees.
             let held = file.metadata().map_err(|e| Error::io("inspect the lock", &shown, &e))?;
-            if files::metadata(&shown).is_ok_and(|now| files::is_same(&held, &now)) {
+            if outside::metadata(&shown).is_ok_and(|now| files::is_same(&held, &now)) {
                 let mut lock = Lock { file, path };
                 lock.sign(holder);
                 return Ok(lock);
@@ -73,7 +74,7 @@ impl Lock {
     pub fn check(&self, runtime: &Dir) -> Result<()> {
         let shown = runtime.path().join(&self.path);
         let held = self.file.metadata().map_err(|e| Error::io("inspect the lock", &shown, &e))?;
-        if files::metadata(&shown).is_ok_and(|now| files::is_same(&held, &now)) {
+        if outside::metadata(&shown).is_ok_and(|now| files::is_same(&held, &now)) {
             return Ok(());
         }
         Err(Error::new(Code::Busy, format!("{} was removed while it was held; nothing was written", shown.display()))

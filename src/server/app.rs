@@ -13,10 +13,11 @@ use tokio::task::JoinHandle;
 use super::rate::Rate;
 use super::reply::failed_inside;
 use crate::engine::{self, Options, Request, Workspace};
-use crate::env::files::{self, Mark};
+use crate::env::files::Mark;
 use crate::env::meter::Meter;
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
-use crate::store::layout::STORE;
+use crate::store::layout::{CONFIG, SETTINGS, STORE};
 
 /// Operations that run at once.
 const MAX_WORK: usize = 16;
@@ -50,9 +51,9 @@ struct Marks {
 
 impl Marks {
     fn of(ws: &Workspace) -> Self {
-        let own = ["config.toml", "roles.yml"].map(|name| ws.store.dir.mark(name).ok().flatten());
-        let users = ws.env.home().map(|home| files::mark_outside(&home.join(STORE).join("config.toml")));
-        Marks { settings: own.into_iter().chain([users]).collect(), folder: files::mark_outside(ws.store.path()).inode }
+        let own = SETTINGS.map(|name| ws.store.dir.mark(name).ok().flatten());
+        let users = ws.env.home().map(|home| outside::mark(&home.join(STORE).join(CONFIG)));
+        Marks { settings: own.into_iter().chain([users]).collect(), folder: outside::mark(ws.store.path()).inode }
     }
 }
 

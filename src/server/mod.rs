@@ -187,6 +187,6 @@ async fn accept(tcp: Option<&tokio::net::TcpListener>) -> std::io::Result<(tokio
 
 /// Whether the other end of a connection is a process of this user.
 fn is_ours(stream: &tokio::net::UnixStream) -> bool {
-    let own = crate::env::files::own_user();
+    let own = crate::env::outside::own_user();
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own)
 }

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::engine::Workspace;
-use crate::env::files::{self, Dir, Kind};
+use crate::env::files::{Dir, Kind};
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 use crate::runtime::lock::Lock;
 
@@ -63,8 +64,8 @@ pub fn bind(ws: &Workspace, path: &Path) -> Result<(Bound, UnixListener)> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Err(Error::usage(format!("{} is no path of a socket", path.display())));
     };
-    if files::metadata(folder).is_err() {
-        files::make_private_dirs(folder).map_err(failed)?;
+    if outside::metadata(folder).is_err() {
+        outside::make_private_dirs(folder).map_err(failed)?;
     }
     let dir = Dir::open(folder).map_err(|e| {
         Error::io("open the folder of the socket", folder, &e)
@@ -92,7 +93,7 @@ fn remove_dead(dir: &Dir, name: &str, path: &Path) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("inspect", path, &e);
     match dir.kind(name).map_err(failed)? {
         None => return Ok(()),
-        Some(Kind::Other) if !files::is_of_another_user(path) => {}
+        Some(Kind::Other) if !outside::is_of_another_user(path) => {}
         Some(Kind::Other) => return Err(distrusted(format!("{} belongs to another user", path.display()))),
         Some(Kind::File | Kind::Dir | Kind::Link) => {
             return Err(distrusted(format!("{} is in the place of the socket and is none", path.display())));

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::env::files::{self, Dir, Kind, Mark, is_no_regular_file, read_line};
+use crate::env::files::{Dir, Kind, Mark, is_no_regular_file, read_line};
+use crate::env::outside;
 use crate::env::system_nanos;
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Entry, MAX_LINE, parse_line};
@@ -377,7 +378,7 @@ struct Known {
 
 /// What the cache holds; `None` if it is of another form or boot, or damaged.
 fn read_cache(cache: &Cache) -> Option<Vec<Archive>> {
-    let bytes = files::read_outside(&cache.path, MAX_CACHE).ok()?;
+    let bytes = outside::read(&cache.path, MAX_CACHE).ok()?;
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let header: Header = serde_json::from_slice(&bytes[..end]).ok()?;
     if header.form != FORM || header.boot != cache.boot || cache.boot.is_empty() {

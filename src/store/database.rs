@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 
-use crate::env::files::{self, Dir};
+use crate::env::files::Dir;
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 
 /// Marks a database as ours: "agpm".
@@ -82,7 +83,7 @@ impl Drop for Cache {
 
 /// An idle connection to what is at this path now.
 fn idle(path: &Path, boot: &str, form: &Form) -> Option<Cache> {
-    let identity = files::identity_outside(path);
+    let identity = outside::identity(path);
     let wanted = Opened { path: path.to_owned(), boot: boot.to_owned(), identity, schema: form.schema };
     let db = {
         let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +145,7 @@ fn remove(path: &Path) {
     for tail in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
         name.push(tail);
-        let _ = crate::env::files::remove_outside(Path::new(&name));
+        let _ = crate::env::outside::remove(Path::new(&name));
     }
 }
 
@@ -192,13 +193,13 @@ fn open_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Cache> {
 /// to another.
 fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Cache>> {
     // SQLite would create it, and the files next to it, for its user alone.
-    if files::metadata(path).is_err()
+    if outside::metadata(path).is_err()
         && let (Some(folder), Some(name)) = (path.parent(), path.file_name())
         && let Err(e) = Dir::open(folder).and_then(|dir| dir.open_rw(name, 0o666))
     {
         tracing::debug!(path = %path.display(), error = %e, "the cache file cannot be made");
     }
-    let identity = files::identity_outside(path);
+    let identity = outside::identity(path);
     let mut db = Connection::open(path)?;
     db.busy_handler(Some(wait_a_little))?;
     db.set_prepared_statement_cache_capacity(64);
@@ -209,7 +210,7 @@ fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Cac
          PRAGMA cache_size=-16384;",
     )?;
     prepare(&db, boot, &identity, form)?;
-    let is_its_own = meta(&db, "identity")?.as_deref() == Some(&identity) && files::identity_outside(path) == identity;
+    let is_its_own = meta(&db, "identity")?.as_deref() == Some(&identity) && outside::identity(path) == identity;
     let opened = Opened { path: path.to_owned(), boot: boot.to_owned(), identity, schema: form.schema };
     Ok(is_its_own.then_some(Cache { db: Some(db), opened: Some(opened) }))
 }
@@ -259,7 +260,7 @@ fn meta(db: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
 /// A concurrent reader prevents that: the next write tries again.
 pub fn checkpoint(db: &mut Connection) {
     let long = db.path().is_some_and(|path| {
-        crate::env::files::metadata(Path::new(&format!("{path}-wal"))).is_ok_and(|log| log.len() > MIN_CHECKPOINT)
+        crate::env::outside::metadata(Path::new(&format!("{path}-wal"))).is_ok_and(|log| log.len() > MIN_CHECKPOINT)
     });
     if long && db.busy_handler(None::<fn(i32) -> bool>).is_ok() {
         if let Err(e) = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
@@ -279,7 +280,7 @@ fn wait_a_little(times: i32) -> bool {
 /// Whether a damaged file may be removed: only this program uses its folder, or it has our mark.
 fn is_ours(path: &Path) -> bool {
     let in_runtime = path.parent().and_then(Path::file_name).is_some_and(|name| name == "agentpm" || name == ".local");
-    let head = crate::env::files::head_outside(path, 72).unwrap_or_default();
+    let head = crate::env::outside::head(path, 72).unwrap_or_default();
     in_runtime || head.is_empty() || (head.starts_with(b"SQLite format 3") && head.ends_with(b"agpm"))
 }
 
@@ -313,7 +314,7 @@ mod tests {
     fn a_connection_is_kept_for_the_next_request_until_its_file_is_another() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agentpm").join("index.db");
-        crate::env::files::make_dirs(path.parent().unwrap()).unwrap();
+        crate::env::outside::make_dirs(path.parent().unwrap()).unwrap();
         let open = |boot: &str| open(Some(&path), boot, &FORM).unwrap();
         let first = open("boot");
         mark(&first);

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::env::files::{self, Dir, Kind};
+use crate::env::files::{Dir, Kind};
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 use crate::model::event::Entity;
 use crate::model::id::{Id, check_agent_name};
@@ -17,6 +18,18 @@ use crate::store::archive::Archives;
 
 /// The name of the store's folder.
 pub const STORE: &str = ".agentpm";
+/// The settings of the store.
+pub const CONFIG: &str = "config.toml";
+/// Who may do what.
+pub const ROLES: &str = "roles.yml";
+/// The files that decide how everybody's commands behave.
+pub const SETTINGS: [&str; 2] = [CONFIG, ROLES];
+/// What git does with the files of the store.
+pub const ATTRIBUTES: &str = ".gitattributes";
+/// Which of them git leaves out.
+pub const IGNORE: &str = ".gitignore";
+/// The files directly in the store's folder.
+pub const TOP_FILES: [&str; 4] = [CONFIG, ROLES, ATTRIBUTES, IGNORE];
 /// The name of an entity's log.
 pub const LOG: &str = "events.jsonl";
 /// The folder of the tasks.
@@ -73,7 +86,7 @@ archive/*.jsonl merge=union linguist-generated
 pub const GITIGNORE: &str = "/.local/\n.*.tmp\n";
 
 /// The contents of a new `.agentpm/config.toml`.
-pub const CONFIG: &str = "\
+pub const CONFIG_TEXT: &str = "\
 # Settings of this plan. All of them and their defaults: agentpm schema config
 format = 1
 ";
@@ -94,7 +107,7 @@ impl Store {
     ///
     /// Errors: `ERR_CORRUPT` if `.agentpm` exists but is not a folder.
     pub fn nearest(top: &Path, start: &Path) -> Result<Option<Self>> {
-        let start = files::canonical(start).map_err(|e| Error::io("find the folder", start, &e))?;
+        let start = outside::canonical(start).map_err(|e| Error::io("find the folder", start, &e))?;
         for folder in start.ancestors().take_while(|folder| folder.starts_with(top)) {
             if let Some(store) = Self::at(&folder.join(STORE), top)? {
                 return Ok(Some(store));
@@ -110,7 +123,7 @@ impl Store {
         let dir = match Dir::open(path) {
             Ok(dir) => dir,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) if files::metadata(path).is_ok_and(|m| !m.is_dir()) => {
+            Err(e) if outside::metadata(path).is_ok_and(|m| !m.is_dir()) => {
                 return Err(Error::new(
                     Code::Corrupt,
                     format!("{} is not a folder but a link or another kind of file ({e})", path.display()),

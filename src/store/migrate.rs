@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
+use crate::store::layout::CONFIG;
 
 /// The files of a store, by path below it.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -25,9 +26,6 @@ pub struct Step {
 
 /// All steps. Format 1 is the first one that was released.
 pub const STEPS: &[Step] = &[];
-
-/// The settings file, which names the format.
-const CONFIG: &str = "config.toml";
 
 /// The steps from one format to another, and the files that they change together.
 ///

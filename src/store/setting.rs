@@ -92,7 +92,11 @@ pub fn with_setting(file: &SettingsFile, path: &[String], value: &str) -> Result
     };
     let mut document: DocumentMut = file.text.parse().map_err(|e: toml_edit::TomlError| corrupt(e.message()))?;
     put(document.as_table_mut(), path, value).ok_or_else(|| corrupt("a value stands where a section must be"))?;
-    let text = document.to_string();
+    let mut text = document.to_string();
+    // The library writes new lines with LF, and keeps the ends of the others.
+    if file.text.contains("\r\n") {
+        text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+    }
     if text.len() as u64 > MAX_CONFIG {
         return Err(Error::validation(format!("{} would be larger than {MAX_CONFIG} bytes", file.name)));
     }
@@ -160,6 +164,8 @@ mod tests {
             set("lease = { required = true }\n", "lease.required", "false").unwrap(),
             "lease = { required = false }\n"
         );
+        let dos = "format = 1\r\n[lease]\r\nttl_seconds = 5 # short\r\n";
+        assert_eq!(set(dos, "lease.required", "true").unwrap(), format!("{dos}required = true\r\n"));
         assert_eq!(set("", "query.mine", "owner:me").unwrap(), "[query]\nmine = \"owner:me\"\n");
     }
 

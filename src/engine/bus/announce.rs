@@ -14,6 +14,7 @@ use crate::git::Objects;
 use crate::model::id::Id;
 use crate::model::subject::Subjects;
 use crate::runtime::records::digest;
+use crate::store::layout::SETTINGS;
 
 /// What was announced last.
 #[derive(Default)]
@@ -71,9 +72,6 @@ impl Announced {
         Ok((news, Announced { ready: Some(ready), unread }))
     }
 }
-
-/// The files of settings whose changes are announced.
-const SETTINGS: [&str; 2] = ["config.toml", "roles.yml"];
 
 /// A digest of the settings and roles at the upstream of the branch, as last fetched or pushed; `None` where there is no upstream.
 ///

@@ -11,7 +11,8 @@ use super::answer::Reply;
 use super::tokens;
 use super::write::{self};
 use crate::engine::context::Workspace;
-use crate::env::files::{self, Dir};
+use crate::env::files::Dir;
+use crate::env::outside;
 use crate::error::{Error, Result};
 use crate::model::command::{AgentRegister, Command};
 use crate::model::id::check_agent_name;
@@ -28,7 +29,7 @@ const MAX_KEY: u64 = 1_024;
 pub(crate) fn key_of(ws: &Workspace, agent: &str, runtime: &Dir) -> Result<Option<SecretKey>> {
     if let Some(path) = ws.env.var("AGENTPM_KEY") {
         let path = ws.env.cwd().join(path);
-        let bytes = files::read_outside(&path, MAX_KEY).map_err(|e| Error::io("read", &path, &e))?;
+        let bytes = outside::read(&path, MAX_KEY).map_err(|e| Error::io("read", &path, &e))?;
         return SecretKey::from_text(&String::from_utf8_lossy(&bytes)).map(Some);
     }
     if !keys::any(runtime)? {

@@ -14,17 +14,15 @@ use serde_json::Value;
 use crate::engine::context::Workspace;
 use crate::engine::context::settings::{SettingView, one};
 use crate::engine::view::read;
-use crate::env::files::{self, Dir};
+use crate::env::files::Dir;
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 use crate::model::job::ConfigSet;
 use crate::rules::roles::Verb;
 use crate::runtime::lock::Lock;
 use crate::store::config::{MAX_CONFIG, SettingsFile};
-use crate::store::layout::STORE;
+use crate::store::layout::{CONFIG, STORE};
 use crate::store::setting::{model_of, path_of, with_setting};
-
-/// The name of a settings file.
-const FILE: &str = "config.toml";
 
 /// A setting that was written.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -75,8 +73,8 @@ fn set_own(ws: &Workspace, path: &[String], value: &str) -> Result<(String, bool
     let runtime = ws.runtime_to_write()?;
     let wait = Duration::from_millis(ws.settings.lock.wait_ms.into());
     let _lock = Lock::take(&runtime, wait, &format!("{agent} (config set)"))?;
-    let shown = ws.store.shown(FILE);
-    let changed = rewrite(&ws.store.dir, FILE, &shown, false, path, value)?;
+    let shown = ws.store.shown(CONFIG);
+    let changed = rewrite(&ws.store.dir, CONFIG, &shown, false, path, value)?;
     Ok((shown, changed))
 }
 
@@ -90,13 +88,13 @@ fn set_users(ws: &Workspace, path: &[String], value: &str) -> Result<(String, bo
         .hint("run agentpm config set --user as that user"));
     }
     let home = ws.env.home().ok_or_else(|| Error::usage("HOME is not set, so there are no settings of the user"))?;
-    let shown = home.join(STORE).join(FILE);
-    files::make_dirs(&home.join(STORE)).map_err(|e| Error::io("make", &home.join(STORE), &e))?;
-    let real = files::canonical(&shown).unwrap_or_else(|_| shown.clone());
+    let shown = home.join(STORE).join(CONFIG);
+    outside::make_dirs(&home.join(STORE)).map_err(|e| Error::io("make", &home.join(STORE), &e))?;
+    let real = outside::canonical(&shown).unwrap_or_else(|_| shown.clone());
     let (folder, file) = (real.parent().unwrap_or(Path::new("/")), real.file_name().and_then(|name| name.to_str()));
     let dir = Dir::open(folder).map_err(|e| Error::io("open", folder, &e))?;
     let shown = shown.display().to_string();
-    let changed = rewrite(&dir, file.unwrap_or(FILE), &shown, true, path, value)?;
+    let changed = rewrite(&dir, file.unwrap_or(CONFIG), &shown, true, path, value)?;
     Ok((shown, changed))
 }
 

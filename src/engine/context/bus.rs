@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use super::Workspace;
-use crate::env::files::{self, Dir};
+use crate::env::files::Dir;
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 use crate::model::subject::Subjects;
 use crate::nats::Address;
@@ -33,7 +34,7 @@ pub(crate) fn address(ws: &Workspace, url: Option<&str>, creds: Option<&Path>) -
 }
 
 fn read(path: &Path) -> Result<String> {
-    let bytes = files::read_outside(path, MAX_CREDS).map_err(|e| Error::io("read the credentials in", path, &e))?;
+    let bytes = outside::read(path, MAX_CREDS).map_err(|e| Error::io("read the credentials in", path, &e))?;
     String::from_utf8(bytes).map_err(|_| Error::validation(format!("{} is no UTF-8", path.display())))
 }
 

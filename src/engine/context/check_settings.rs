@@ -11,6 +11,7 @@ use crate::model::id::{check_agent_name, quoted};
 use crate::model::suggest::slip;
 use crate::rules::roles::{Roles, Verb};
 use crate::store::config::{self, SettingsFile};
+use crate::store::layout::ROLES;
 use crate::store::place::{not_text, not_utf8};
 use crate::store::yaml;
 
@@ -79,7 +80,7 @@ pub(crate) fn settings(path: &str, below: &str, bytes: &[u8]) -> Vec<Finding> {
         return invalid(not_text(bytes), not_utf8(bytes).map(|(line, _)| line));
     };
     match below {
-        "roles.yml" => match yaml::read::<Roles>(text) {
+        ROLES => match yaml::read::<Roles>(text) {
             Ok(roles) => slips(path, text, &roles),
             Err(why) => invalid(why.clone(), yaml::line_in(&why)),
         },

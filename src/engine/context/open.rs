@@ -12,7 +12,8 @@ use serde_json::json;
 use super::runtime_place::{RUNTIME, is_tracked, runtime_path};
 use super::{AfterGit, OpenStore, Request, Workspace, check_settings};
 use crate::env::Env;
-use crate::env::files::{self, Dir};
+use crate::env::files::Dir;
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 use crate::git::{self, Repo};
 use crate::model::event::Author;
@@ -21,7 +22,7 @@ use crate::model::id::{Id, check_agent_name, slug};
 use crate::model::settings::{LintSettings, RuntimePlace, Settings};
 use crate::rules::roles::{Rights, Roles};
 use crate::store::config::{self, SettingsFile};
-use crate::store::layout::{ARCHIVE, FORMAT, STORE, Store};
+use crate::store::layout::{ARCHIVE, CONFIG, FORMAT, ROLES, STORE, Store};
 use crate::store::place::{not_text, not_utf8};
 
 /// What an interface passes besides the command: flags that all commands share.
@@ -56,9 +57,9 @@ impl Workspace {
             Err(e) => return Err(e),
         };
         if rights.0.is_some()
-            && let Some(bytes) = read_own(&store, "roles.yml").ok().flatten()
+            && let Some(bytes) = read_own(&store, ROLES).ok().flatten()
         {
-            findings.extend(check_settings::settings(&store.shown("roles.yml"), "roles.yml", &bytes));
+            findings.extend(check_settings::settings(&store.shown(ROLES), ROLES, &bytes));
         }
         let rules = Rules { settings, findings, rights, unsafe_to_change };
         let is_named = options.store.is_some();
@@ -152,7 +153,7 @@ impl Workspace {
             other => format!("index-{}.db", &crate::runtime::records::digest(other)[..8]),
         };
         let writable = Dir::open(&folder).is_ok_and(|dir| dir.is_writable());
-        let made = writable || (self.runtime_is_shared() && files::make_dirs(&folder).is_ok());
+        let made = writable || (self.runtime_is_shared() && outside::make_dirs(&folder).is_ok());
         made.then(|| folder.join(name))
     }
 }
@@ -220,7 +221,7 @@ fn find(env: &Env, options: &Options) -> Result<(Option<Repo>, Store)> {
 }
 
 fn newer_own(store: &Store, files: &[SettingsFile], settings: &Settings) -> Option<Finding> {
-    let name = store.shown("config.toml");
+    let name = store.shown(CONFIG);
     let own = files.last().filter(|file| file.name == name).map_or("", |file| &file.text);
     other_format(&name, own, settings)
 }
@@ -268,7 +269,7 @@ pub(crate) fn place_in_git(env: &Env, options: &Options) -> Result<Option<Place>
     // A hook runs anywhere: without a plan in sight, git's odder forms are nothing to complain of.
     let Ok(objects) = repo.objects() else { return Ok(None) };
     let index = repo.index_in_force(env);
-    let here = files::canonical(env.cwd()).map_err(|e| Error::io("find the folder", env.cwd(), &e))?;
+    let here = outside::canonical(env.cwd()).map_err(|e| Error::io("find the folder", env.cwd(), &e))?;
     let folders = here.ancestors().filter_map(|folder| folder.strip_prefix(&repo.work_dir).ok());
     for name in folders.map(|folder| folder.join(STORE).display().to_string()) {
         if objects.is_in_index(&index, &name)? {
@@ -287,10 +288,10 @@ fn open_named(env: &Env, path: &Path) -> Result<(Option<Repo>, Store)> {
         Error::new(Code::NoStore, format!("there is no store at {}", place.display()))
             .hint("name an existing .agentpm folder, or leave --store and AGENTPM_STORE out")
     };
-    let parent = place.parent().filter(|parent| files::metadata(parent).is_ok()).ok_or_else(missing)?;
+    let parent = place.parent().filter(|parent| outside::metadata(parent).is_ok()).ok_or_else(missing)?;
     let repo = git::discover(parent)?;
     let top = repo.as_ref().map_or(parent, |repo| repo.work_dir.as_path());
-    let real = files::canonical(parent).map_err(|e| Error::io("find", parent, &e))?;
+    let real = outside::canonical(parent).map_err(|e| Error::io("find", parent, &e))?;
     let name = place.file_name().ok_or_else(missing)?;
     let store = Store::at(&real.join(name), top)?.ok_or_else(missing)?;
     Ok((repo, store))
@@ -318,11 +319,11 @@ fn open_nearest(env: &Env) -> Result<(Option<Repo>, Store)> {
 ///
 /// Errors: `ERR_NO_STORE` where there is none, `ERR_CORRUPT` where `.agentpm` is no folder.
 fn copied_store(env: &Env) -> Result<Store> {
-    let cwd = files::canonical(env.cwd()).map_err(|e| Error::io("find the folder", env.cwd(), &e))?;
-    let home = env.home().and_then(|home| files::canonical(&home).ok());
+    let cwd = outside::canonical(env.cwd()).map_err(|e| Error::io("find the folder", env.cwd(), &e))?;
+    let home = env.home().and_then(|home| outside::canonical(&home).ok());
     for folder in cwd.ancestors().take_while(|folder| Some(*folder) != home.as_deref()) {
         let place = folder.join(STORE);
-        if files::is_of_another_user(&place) {
+        if outside::is_of_another_user(&place) {
             return Err(Error::new(Code::NoStore, format!("{} belongs to another user", place.display()))
                 .hint("name it with --store PATH, if you trust it"));
         }
@@ -402,8 +403,8 @@ pub(crate) fn severities(env: &Env, store: &Store) -> LintSettings {
 /// The settings files that can be read, in their order; the others are findings.
 pub(crate) fn readable_settings(env: &Env, store: &Store, findings: &mut Vec<Finding>) -> Result<Vec<SettingsFile>> {
     let mut found = Vec::new();
-    let name = store.shown("config.toml");
-    let own = match read_own(store, "config.toml") {
+    let name = store.shown(CONFIG);
+    let own = match read_own(store, CONFIG) {
         Ok(Some(bytes)) => Some((name.clone(), bytes, false)),
         Ok(None) => {
             let message = "it is missing: the defaults count, and the settings of the project are not in force";
@@ -432,8 +433,8 @@ pub(crate) fn readable_settings(env: &Env, store: &Store, findings: &mut Vec<Fin
 
 /// The settings of the user, as name and bytes.
 fn users_settings(env: &Env) -> Result<Option<(String, Vec<u8>)>> {
-    let Some(path) = env.home().map(|home| home.join(STORE).join("config.toml")) else { return Ok(None) };
-    match files::read_outside(&path, config::MAX_CONFIG) {
+    let Some(path) = env.home().map(|home| home.join(STORE).join(CONFIG)) else { return Ok(None) };
+    match outside::read(&path, config::MAX_CONFIG) {
         Ok(bytes) => Ok(Some((path.display().to_string(), bytes))),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(Error::io("read", &path, &e)),
@@ -469,8 +470,8 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<String> {
 }
 
 fn read_roles(store: &Store) -> Result<Rights> {
-    let Some(bytes) = read_own(store, "roles.yml")? else { return Ok(Rights(None)) };
-    let name = store.shown("roles.yml");
+    let Some(bytes) = read_own(store, ROLES)? else { return Ok(Rights(None)) };
+    let name = store.shown(ROLES);
     let text = text(&name, bytes)?;
     let roles: Roles = crate::store::yaml::read(&text).map_err(|e| {
         Error::new(Code::Corrupt, format!("{name}: {e}"))

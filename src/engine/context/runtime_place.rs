@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::Workspace;
 use crate::env::Env;
-use crate::env::files::{self, Dir, Kind};
+use crate::env::files::{Dir, Kind};
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 use crate::git::Repo;
 use crate::model::id::Id;
@@ -143,7 +144,7 @@ impl Workspace {
         let shared = self.repo.as_ref().filter(|_| self.runtime_is_shared()).map_or(0, Repo::shared_mode);
         let made = match Dir::open(path) {
             Ok(dir) => Ok(dir.sharing(shared)),
-            Err(_) => files::make_dirs(path).and_then(|()| Dir::open(path)).and_then(|dir| {
+            Err(_) => outside::make_dirs(path).and_then(|()| Dir::open(path)).and_then(|dir| {
                 let dir = dir.sharing(shared);
                 dir.share().map(|()| dir)
             }),
@@ -156,11 +157,11 @@ impl Workspace {
     }
 
     fn not_writable(&self, path: &Path, why: &str) -> Error {
-        let owner = match files::owner(path) {
+        let owner = match outside::owner(path) {
             Some(owner) => format!(", which belongs to user {owner} and"),
             None => ", which".to_owned(),
         };
-        let hint = match files::metadata(path) {
+        let hint = match outside::metadata(path) {
             Err(e) if e.kind() == ErrorKind::NotFound && self.runtime_is_shared() => {
                 "make the git folder writable for this user; or set place = \"worktree\" under [runtime] in \
                  .agentpm/config.toml"
@@ -195,7 +196,7 @@ impl Workspace {
             Err(e) => Some((path.clone(), std::io::Error::from(e.kind()))),
         };
         if let Some((path, e)) = refused.filter(|(_, e)| e.kind() == ErrorKind::PermissionDenied) {
-            let owner = files::owner(&path).map(|owner| format!(" of user {owner}")).unwrap_or_default();
+            let owner = outside::owner(&path).map(|owner| format!(" of user {owner}")).unwrap_or_default();
             return Some(format!("{}{owner} cannot be used by this user: {e}", path.display()));
         }
         let shared = self.repo.as_ref().map(|repo| repo.common_dir.join(RUNTIME));

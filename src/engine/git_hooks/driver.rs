@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::commit::hand_edits::judge::Comparison;
 use crate::engine::commit::hand_edits::lineage::Lineage;
 use crate::engine::view::history::Place;
-use crate::env::{Env, files};
+use crate::env::{Env, outside};
 use crate::error::{Code, Error, Result};
 use crate::git::{self, Objects, Oid};
 use crate::model::event::{Entity, Entry};
@@ -42,12 +42,12 @@ pub struct MergeInput {
 /// Errors: `ERR_IO` where a file cannot be read or written.
 pub fn merge_driver(env: &Env, input: &MergeInput) -> Result<Option<String>> {
     let at = |path: &Path| env.cwd().join(path);
-    let read = |path: &Path| files::read_outside(&at(path), MAX_YAML).map_err(|e| Error::io("read", path, &e));
+    let read = |path: &Path| outside::read(&at(path), MAX_YAML).map_err(|e| Error::io("read", path, &e));
     let versions = [read(&input.base)?, read(&input.ours)?, read(&input.theirs)?];
     let texts = versions.each_ref().map(|bytes| String::from_utf8_lossy(bytes));
     let [base, ours, theirs] = texts.each_ref().map(AsRef::as_ref);
     if let Some(own) = input.path.as_deref().and_then(|path| of_this_task(path, [ours, theirs])) {
-        files::write_outside(&at(&input.ours), own.as_bytes()).map_err(|e| Error::io("write", &input.ours, &e))?;
+        outside::write(&at(&input.ours), own.as_bytes()).map_err(|e| Error::io("write", &input.ours, &e))?;
         return Ok(None);
     }
     // Whatever keeps the logs from being read, the fields can be merged.
@@ -56,7 +56,7 @@ pub fn merge_driver(env: &Env, input: &MergeInput) -> Result<Option<String>> {
         None
     });
     let MergeResult { text, conflicts } = by_logs.unwrap_or_else(|| merge(base, ours, theirs));
-    files::write_outside(&at(&input.ours), text.as_bytes()).map_err(|e| Error::io("write", &input.ours, &e))?;
+    outside::write(&at(&input.ours), text.as_bytes()).map_err(|e| Error::io("write", &input.ours, &e))?;
     Ok((!conflicts.is_empty()).then(|| format!("both sides changed {}", conflicts.join(", "))))
 }
 
@@ -183,8 +183,8 @@ impl Sides<'_> {
 ///
 /// Errors: `ERR_IO` where the file cannot be read.
 pub fn textconv(env: &Env, path: &Path) -> Result<String> {
-    let bytes = files::read_outside(&env.cwd().join(path), crate::store::log::MAX_LOG)
-        .map_err(|e| Error::io("read", path, &e))?;
+    let bytes =
+        outside::read(&env.cwd().join(path), crate::store::log::MAX_LOG).map_err(|e| Error::io("read", path, &e))?;
     let log = Log::read(&bytes[..]).map_err(|e| Error::new(Code::Io, e.to_string()))?;
     let mut lines: Vec<String> = log.entries.iter().map(in_words).collect();
     lines.extend(log.foreign.iter().map(|(_, line)| String::from_utf8_lossy(line).into_owned()));

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use crate::engine::context::Workspace;
-use crate::env::{Env, files};
+use crate::env::{Env, files, outside};
 use crate::error::{Code, Error, Result};
 use crate::git::{self, Objects, Repo, driver_command, quoted};
 use crate::store::layout::{STORE, Store};
@@ -157,17 +157,17 @@ fn install_hook(repo: &Repo, git: &git::Git<'_>, hook: &Hook) -> Result<Option<S
     let folder = repo.work_dir.join(git.ask(&["rev-parse", "--git-path", "hooks"])?);
     let path = folder.join(hook.name);
     let by_hand = |why: String| Error::new(Code::Git, why).hint(hook.by_hand);
-    if files::canonical(&folder)
+    if outside::canonical(&folder)
         .is_ok_and(|real| real.starts_with(&repo.work_dir) && !real.starts_with(&repo.common_dir))
     {
         return Err(by_hand(format!("the hooks of this clone lie in its work tree, at {}", folder.display())));
     }
-    let old = match files::read_outside(&path, MAX_HOOK) {
+    let old = match outside::read(&path, MAX_HOOK) {
         Ok(bytes) => String::from_utf8(bytes).map_err(|_| by_hand(format!("{} is no text", path.display())))?,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(e) => return Err(Error::io("read", &path, &e)),
     };
-    let is_off = files::metadata(&path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 == 0);
+    let is_off = outside::metadata(&path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 == 0);
     if is_off && !old.trim().is_empty() {
         return Err(by_hand(format!("{} is switched off (it is not executable)", path.display())));
     }
@@ -177,7 +177,7 @@ fn install_hook(repo: &Repo, git: &git::Git<'_>, hook: &Hook) -> Result<Option<S
         return Ok(None);
     }
     let write = || {
-        files::make_dirs(&folder)?;
+        outside::make_dirs(&folder)?;
         files::Dir::open(&folder)?.replace(hook.name, new.as_bytes(), 0o755)
     };
     write().map_err(|e| Error::io("write", &path, &e))?;

@@ -11,10 +11,13 @@ use super::agents_md;
 use super::hooks::set_drivers;
 use crate::engine::context::open::{Options, not_checked_out};
 use crate::env::Env;
-use crate::env::files::{self, Dir};
+use crate::env::files::Dir;
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 use crate::git;
-use crate::store::layout::{AGENTS, CONFIG, GITATTRIBUTES, GITIGNORE, OLD_GITATTRIBUTES, STORE, Store, TASKS};
+use crate::store::layout::{
+    AGENTS, ATTRIBUTES, CONFIG, CONFIG_TEXT, GITATTRIBUTES, GITIGNORE, IGNORE, OLD_GITATTRIBUTES, STORE, Store, TASKS,
+};
 
 /// What `init` did.
 #[derive(Clone, Debug, Serialize)]
@@ -51,7 +54,8 @@ pub fn init(env: &Env, options: &Options, section: Option<&str>, drivers: bool) 
             .hint("run git init first, then agentpm init")
     })?;
     let top = Dir::open(&repo.work_dir).map_err(|e| Error::io("open", &repo.work_dir, &e))?;
-    let place = if options.store.is_some() { files::canonical(&start).unwrap_or(start) } else { repo.work_dir.clone() };
+    let place =
+        if options.store.is_some() { outside::canonical(&start).unwrap_or(start) } else { repo.work_dir.clone() };
     let existing = match &options.store {
         None => Store::nearest(&repo.work_dir, env.cwd())?,
         Some(_) => Store::at(&place.join(STORE), &repo.work_dir)?,
@@ -73,9 +77,9 @@ pub fn init(env: &Env, options: &Options, section: Option<&str>, drivers: bool) 
                 .ok_or_else(|| Error::new(Code::NoStore, "the store vanished while it was made"))?
         }
     };
-    for (name, text) in [("config.toml", CONFIG), (".gitattributes", GITATTRIBUTES), (".gitignore", GITIGNORE)] {
+    for (name, text) in [(CONFIG, CONFIG_TEXT), (ATTRIBUTES, GITATTRIBUTES), (IGNORE, GITIGNORE)] {
         let missing = store.dir.kind(name).map_err(|e| Error::io("look at", store.path(), &e))?.is_none();
-        let outdated = name == ".gitattributes"
+        let outdated = name == ATTRIBUTES
             && store
                 .dir
                 .read(name, 10_000)

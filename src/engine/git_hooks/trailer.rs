@@ -12,7 +12,7 @@ use crate::engine::context::Workspace;
 use crate::engine::context::open::Place;
 use crate::engine::lint::Staging;
 use crate::engine::view::read;
-use crate::env::files;
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
@@ -45,7 +45,7 @@ pub fn add_trailers(ws: &Workspace, message: &Path) -> Result<Vec<Trailer>> {
         return Ok(trailers);
     }
     let path = ws.env.cwd().join(message);
-    let bytes = files::read_outside(&path, MAX_MESSAGE).map_err(|e| Error::io("read", &path, &e))?;
+    let bytes = outside::read(&path, MAX_MESSAGE).map_err(|e| Error::io("read", &path, &e))?;
     let git = place.repo.program(&ws.env, DEADLINE)?;
     let strip = ["stripspace", "--strip-comments"];
     // A message that says nothing stops the commit, as it would without us.

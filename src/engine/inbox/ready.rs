@@ -16,9 +16,8 @@ use crate::model::time::Time;
 use crate::rules::notices::Waker;
 use crate::runtime::records::digest;
 use crate::store::index::Wakers;
+use crate::store::layout::SETTINGS;
 
-/// The files of settings whose changes concern every agent.
-const SETTINGS: &[&str] = &["config.toml", "roles.yml"];
 /// The largest of them that is read, in bytes.
 const MAX_SETTINGS: u64 = 1024 * 1024;
 /// The most tasks above one that are looked at.

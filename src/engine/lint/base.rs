@@ -31,7 +31,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
 use crate::rules::fold::fold;
 use crate::store::entity::read_log_with;
-use crate::store::layout::{AGENTS, entity_below, home};
+use crate::store::layout::{AGENTS, ROLES, entity_below, home};
 use crate::store::log::Log;
 
 /// The commits that are reachable from the head and not from the base.
@@ -176,7 +176,7 @@ impl<'a> Branch<'a> {
         let Branch { ws, objects, base, head, .. } = self;
         let brings = match self.tip {
             Tip::WorkTree { .. } => ws.rights.0.is_some(),
-            Tip::Commit => objects.item(self.head_tree, &ws.store.shown("roles.yml"))?.is_some(),
+            Tip::Commit => objects.item(self.head_tree, &ws.store.shown(ROLES))?.is_some(),
         };
         let mut roles = RolesAt::read(objects, Some(self.base_tree), &ws.store.name, &base.short(), ws.env.now())?;
         roles.judge_precedence(base, head, brings)?;

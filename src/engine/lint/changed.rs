@@ -19,6 +19,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::quoted;
 use crate::rules::roles::{Grant, Roles};
 use crate::store::config::MAX_CONFIG;
+use crate::store::layout::{ATTRIBUTES, CONFIG, IGNORE, ROLES};
 use crate::store::yaml;
 
 /// Most changes of one file that are named one by one.
@@ -28,12 +29,8 @@ const NAMED: usize = 20;
 type Compare = fn(&str, Option<&[u8]>, Option<&[u8]>) -> Option<Finding>;
 
 /// The files with the rules.
-const FILES: [(&str, Compare); 4] = [
-    ("roles.yml", roles_changed),
-    ("config.toml", config_changed),
-    (".gitattributes", lines_changed),
-    (".gitignore", lines_changed),
-];
+const FILES: [(&str, Compare); 4] =
+    [(ROLES, roles_changed), (CONFIG, config_changed), (ATTRIBUTES, lines_changed), (IGNORE, lines_changed)];
 
 /// The changes of the rules. `review` lists those of the files itself, key by key.
 pub(crate) fn check(branch: &Branch<'_>, gate: &Gate<'_>, found: &mut Found) -> Result<()> {
@@ -77,7 +74,7 @@ fn roles_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> Option<F
 
 /// The finding about two states of `config.toml`.
 fn config_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> Option<Finding> {
-    let (before, after) = (values_of("config.toml", old)?, values_of("config.toml", new)?);
+    let (before, after) = (values_of(CONFIG, old)?, values_of(CONFIG, new)?);
     let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let shown = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), Value::to_string);
     let differ: Vec<&String> = keys.into_iter().filter(|key| before.get(*key) != after.get(*key)).collect();
@@ -190,7 +187,7 @@ pub(crate) fn values_of(name: &str, bytes: Option<&[u8]>) -> Option<BTreeMap<Str
     }
     let value = match name {
         _ if text.trim().is_empty() => json!({}),
-        "config.toml" => json!(text.parse::<toml::Table>().ok()?),
+        CONFIG => json!(text.parse::<toml::Table>().ok()?),
         _ => yaml::read_value(text).ok()?,
     };
     let mut flat = BTreeMap::new();

@@ -4,7 +4,7 @@
 //! Leaves to others: the contents of the plan.
 
 use super::LintReport;
-use crate::env::{Env, files};
+use crate::env::{Env, outside};
 use crate::error::{Code, Error, Result};
 use crate::git::{self, Item, Mode, Objects, Oid};
 use crate::model::finding::{Finding, Rule};
@@ -19,7 +19,7 @@ pub fn lint_dropped(env: &Env, base: &str) -> Result<Option<LintReport>> {
     let Some(repo) = git::discover(cwd)? else { return Ok(None) };
     let objects = repo.objects_with(env)?;
     let top = objects.commit(objects.commit_named(base)?)?.tree;
-    let here = files::canonical(cwd).map_err(|e| Error::io("find the folder", cwd, &e))?;
+    let here = outside::canonical(cwd).map_err(|e| Error::io("find the folder", cwd, &e))?;
     for folder in here.ancestors().filter_map(|folder| folder.strip_prefix(&repo.work_dir).ok()) {
         let name = folder.join(STORE).display().to_string();
         if objects.item(top, &name)?.is_some_and(|item| item.mode == Mode::Tree) {

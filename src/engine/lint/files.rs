@@ -26,7 +26,8 @@ use crate::store::config::MAX_CONFIG;
 use crate::store::dropped;
 use crate::store::entity::is_odd;
 use crate::store::layout::{
-    AGENTS, ARCHIVE, DROPPED, LOCAL, LOG, TASKS, entity_below, home, is_archive, is_in_archives, shown, task_dir,
+    AGENTS, ARCHIVE, DROPPED, LOCAL, LOG, ROLES, TASKS, TOP_FILES, entity_below, home, is_archive, is_in_archives,
+    shown, task_dir,
 };
 use crate::store::yaml;
 
@@ -76,10 +77,10 @@ pub(crate) fn check(source: LintSource<'_>, found: &mut Found) -> Result<()> {
 pub(crate) fn check_settings(tree: &WorkTree<'_>, found: &mut Found) -> Result<()> {
     let ws = tree.ws;
     found.findings.extend(ws.findings.clone());
-    let text = String::from_utf8(ws.store.dir.read("roles.yml", MAX_CONFIG).unwrap_or_default()).unwrap_or_default();
+    let text = String::from_utf8(ws.store.dir.read(ROLES, MAX_CONFIG).unwrap_or_default()).unwrap_or_default();
     if let Ok(roles) = yaml::read(&text) {
         let required: BTreeSet<&str> = found.required_rights.iter().map(String::as_str).collect();
-        let path = ws.store.shown("roles.yml");
+        let path = ws.store.shown(ROLES);
         found.findings.extend(unasked(&path, &text, &roles, &required));
         found.findings.extend(unregistered(&path, &text, &roles, &found.agents));
     }
@@ -182,7 +183,7 @@ fn belongs(below: &str, kind: Kind) -> bool {
 
 /// Whether a path below the store is that of a file with settings of agentpm or git.
 fn is_settings(below: &str) -> bool {
-    matches!(below, "config.toml" | "roles.yml" | ".gitattributes" | ".gitignore")
+    TOP_FILES.contains(&below)
 }
 
 /// The findings about the lines of all archives.

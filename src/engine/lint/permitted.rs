@@ -31,7 +31,7 @@ use crate::rules::rights::RightsCheck;
 use crate::rules::roles::{Rights, Roles, Verb};
 use crate::rules::seen::{Needs, Resolving, Times};
 use crate::store::config::{MAX_CONFIG, SettingsFile, combine};
-use crate::store::layout::{AGENTS, shown};
+use crate::store::layout::{AGENTS, CONFIG, ROLES, shown};
 use crate::store::log::Log;
 use crate::store::yaml;
 
@@ -117,7 +117,7 @@ impl<'a> RolesAt<'a> {
 
     /// The same without keys.
     fn rights_at(objects: &'a Objects, tree: Option<Oid>, store: &str, name: &str, now: Time) -> Result<Self> {
-        let item = tree.map(|tree| objects.item(tree, &shown(store, "roles.yml"))).transpose()?.flatten();
+        let item = tree.map(|tree| objects.item(tree, &shown(store, ROLES))).transpose()?.flatten();
         let (rights, readable) = match item {
             None => (Rights(None), true),
             Some(item) => match roles_in(objects, item)? {
@@ -125,7 +125,7 @@ impl<'a> RolesAt<'a> {
                 None => (Rights(Some(Roles::default())), false),
             },
         };
-        let path = shown(store, "config.toml");
+        let path = shown(store, CONFIG);
         let text = tree.map(|tree| objects.file(tree, &path)).transpose()?.flatten().map(String::from_utf8);
         let text = text.and_then(std::result::Result::ok).unwrap_or_default();
         let settings = combine(&[SettingsFile::of_store(path, text)]).0;
@@ -142,9 +142,9 @@ impl<'a> RolesAt<'a> {
         let (mut began, mut seen) = (Vec::new(), BTreeSet::new());
         for commit in built_upon(self.objects, base, head)? {
             let tree = self.objects.commit(commit)?.tree;
-            let file = self.objects.item(tree, &shown(&self.store, "roles.yml"))?.map(|item| item.oid);
+            let file = self.objects.item(tree, &shown(&self.store, ROLES))?.map(|item| item.oid);
             let agents = self.objects.item(tree, &shown(&self.store, AGENTS))?.map(|item| item.oid);
-            let settings = self.objects.item(tree, &shown(&self.store, "config.toml"))?.map(|item| item.oid);
+            let settings = self.objects.item(tree, &shown(&self.store, CONFIG))?.map(|item| item.oid);
             if seen.insert((file, agents, settings)) {
                 began.push(Self::rights_at(self.objects, Some(tree), &self.store, "", self.times.now)?);
             }

@@ -14,7 +14,8 @@ use crate::engine::commit::hand_edits::lineage::Lineage;
 use crate::engine::context::open::{Options, Place, place_in_git};
 use crate::engine::view::archives::{TreeArchives, log_in};
 use crate::env::Env;
-use crate::env::files::{self, Dir};
+use crate::env::files::Dir;
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 use crate::git::{Change, Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
@@ -22,7 +23,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::settings::Settings;
 use crate::store::config::{self, SettingsFile};
-use crate::store::layout::{ARCHIVE, entity_below, is_archive, shown};
+use crate::store::layout::{ARCHIVE, CONFIG, entity_below, is_archive, shown};
 use crate::store::log::Log;
 
 /// Checks the staged part of the plan. `None` if neither the work tree nor the index has a plan.
@@ -104,7 +105,7 @@ impl<'a> Staging<'a> {
     /// Whether the index is one that a sync made for the hooks.
     pub(crate) fn is_of_sync(&self) -> bool {
         let name = self.index.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let canonical = |path: &Path| files::canonical(path).ok();
+        let canonical = |path: &Path| outside::canonical(path).ok();
         let is_in_runtime = |runtime: &Dir| self.index.parent().and_then(canonical) == canonical(runtime.path());
         name.starts_with("sync-") && name.ends_with(".index") && self.place.runtime.as_ref().is_some_and(is_in_runtime)
     }
@@ -208,7 +209,7 @@ impl<'a> Staging<'a> {
 
     /// The settings that are staged, where they can be read.
     pub(crate) fn settings_staged(&self) -> Result<Option<Settings>> {
-        let path = shown(&self.place.name, "config.toml");
+        let path = shown(&self.place.name, CONFIG);
         let text = self.staged_bytes(&path)?.and_then(|bytes| String::from_utf8(bytes).ok());
         Ok(text.map(|text| config::combine(&[SettingsFile::of_store(path, text)]).0))
     }

@@ -13,7 +13,7 @@ use crate::engine::commit::hand_edits::{dry_run, record};
 use crate::engine::context::Workspace;
 use crate::engine::context::open::{Options, severities, store_around};
 use crate::engine::repair::look_after_git;
-use crate::env::{Env, files};
+use crate::env::{Env, outside};
 use crate::error::{Code, Error, Result};
 use crate::model::event::Entity;
 use crate::store::entity::read_log;
@@ -25,7 +25,7 @@ use crate::store::log::Log;
 /// Errors: `ERR_GIT` where the repository cannot be read, `ERR_NO_STORE` where a store is named that is not there, `ERR_IO`.
 pub fn lint_text(env: &Env, options: &Options, path: &Path, text: &[u8]) -> Result<Option<LintReport>> {
     let path = real(&env.cwd().join(path));
-    let folder = path.ancestors().skip(1).find(|folder| files::metadata(folder).is_ok_and(|m| m.is_dir()));
+    let folder = path.ancestors().skip(1).find(|folder| outside::metadata(folder).is_ok_and(|m| m.is_dir()));
     let Some(store) = folder.map(|folder| store_around(env, options, folder)).transpose()?.flatten() else {
         return Ok(None);
     };
@@ -48,7 +48,8 @@ pub fn lint_text(env: &Env, options: &Options, path: &Path, text: &[u8]) -> Resu
 
 /// A path with links and dots resolved, as far as it exists.
 fn real(path: &Path) -> PathBuf {
-    let Some((place, folder)) = path.ancestors().find_map(|place| Some((place, files::canonical(place).ok()?))) else {
+    let Some((place, folder)) = path.ancestors().find_map(|place| Some((place, outside::canonical(place).ok()?)))
+    else {
         return path.to_owned();
     };
     path.strip_prefix(place)

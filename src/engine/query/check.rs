@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::engine::context::Workspace;
 use crate::engine::view::claimed_files::{self, ClaimedPath, claims_of_pattern, claims_on};
 use crate::engine::view::read;
-use crate::env::files;
+use crate::env::outside;
 use crate::error::{Error, Result};
 use crate::model::id::quoted;
 use crate::model::query::Check;
@@ -36,7 +36,7 @@ pub fn check(ws: &Workspace, q: &Check) -> Result<FileCheck> {
     let mut claimed = Vec::new();
     for given in &q.paths {
         let path = from_top(ws, given)?;
-        let there = files::metadata(&ws.env.cwd().join(given));
+        let there = outside::metadata(&ws.env.cwd().join(given));
         // A name with such characters may be that of a file.
         if there.is_err() && given.contains(['*', '?', '[']) {
             claimed.extend(claims_of_pattern(&claims, &path));
@@ -54,7 +54,7 @@ pub fn check(ws: &Workspace, q: &Check) -> Result<FileCheck> {
 
 /// A path as it is from the top of the work tree. The file need not exist.
 fn from_top(ws: &Workspace, given: &str) -> Result<String> {
-    let read = |path: &Path| files::canonical(path).map_err(|e| Error::io("find the folder", path, &e));
+    let read = |path: &Path| outside::canonical(path).map_err(|e| Error::io("find the folder", path, &e));
     // A store outside git describes the folder that it is in.
     let top = ws.repo.as_ref().map_or_else(|| ws.store.path().parent(), |repo| Some(repo.work_dir.as_path()));
     let (top, mut path) = (read(top.unwrap_or(ws.env.cwd()))?, read(ws.env.cwd())?);

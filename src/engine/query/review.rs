@@ -22,7 +22,7 @@ use crate::engine::lint::{
 use crate::engine::view::history::{self, PlanAt, began_at, united};
 use crate::engine::view::messages::messages_between;
 use crate::engine::view::{read, related};
-use crate::env::{Env, files};
+use crate::env::{Env, outside};
 use crate::error::{Error, Result};
 use crate::git::{self, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
@@ -39,7 +39,7 @@ use crate::rules::fold::fold;
 use crate::rules::readiness::BlockerRules;
 use crate::store::config::MAX_CONFIG;
 use crate::store::entity::placed;
-use crate::store::layout::{LOG, STORE, task_dir};
+use crate::store::layout::{LOG, STORE, TOP_FILES, task_dir};
 
 /// Most findings that are listed unless all are asked for; they are counted all the same.
 const MOST_FINDINGS: usize = 100;
@@ -209,7 +209,7 @@ pub fn review_dropped(env: &Env, q: &Review) -> Result<Option<ReviewReport>> {
     let objects = repo.objects_with(env)?;
     let (base, head) = read_range(&objects, &q.range)?;
     let began = began_at(&objects, base, head)?[0];
-    let here = files::canonical(cwd).map_err(|e| Error::io("find the folder", cwd, &e))?;
+    let here = outside::canonical(cwd).map_err(|e| Error::io("find the folder", cwd, &e))?;
     for folder in here.ancestors().filter_map(|folder| folder.strip_prefix(&repo.work_dir).ok()) {
         let findings = dropped_between(&objects, &folder.join(STORE).display().to_string(), began, head)?;
         if findings.is_empty() {
@@ -298,7 +298,7 @@ const START: &str = "start";
 /// The keys of `config.toml` and `roles.yml`, and the lines of git's own files, that the branch changes.
 fn settings(ws: &Workspace, objects: &Objects, began: Oid, head: Oid) -> Result<Vec<SettingsChange>> {
     let mut changed = Vec::new();
-    for name in ["config.toml", "roles.yml", ".gitattributes", ".gitignore"] {
+    for name in TOP_FILES {
         let path = ws.store.shown(name);
         let read = |commit: Oid| -> Result<Option<Vec<u8>>> {
             match objects.item(objects.commit(commit)?.tree, &path)? {

@@ -30,7 +30,8 @@ use crate::engine::view::history::Place;
 use crate::engine::view::last_scan::{self, mark_text};
 use crate::engine::view::removed_commits::{self, Removal};
 use crate::engine::view::{pending, read, ref_logs, sparse};
-use crate::env::files::{self, Dir};
+use crate::env::files::Dir;
+use crate::env::outside;
 use crate::error::{Error, Result};
 use crate::git::{Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
@@ -503,7 +504,7 @@ fn stage<'e>(
 ) -> Result<usize> {
     let Some(repo) = &ws.repo else { return Ok(0) };
     // Git records no operation for a squash that is not committed yet.
-    let squash = files::metadata(&repo.git_dir.join("SQUASH_MSG")).is_ok();
+    let squash = outside::metadata(&repo.git_dir.join("SQUASH_MSG")).is_ok();
     let busy = always || objects.in_progress().is_some() || squash || !work.unmerged.is_empty();
     let mut resolved: BTreeSet<String> = work.unmerged.clone();
     if busy {

@@ -15,7 +15,8 @@ use super::{Sync, refusal};
 use crate::engine::commit::hand_edits::record;
 use crate::engine::view::archives::log_in;
 use crate::engine::view::{last_scan, read};
-use crate::env::files::{self, Dir};
+use crate::env::files::Dir;
+use crate::env::outside;
 use crate::error::{Code, Error, Result};
 use crate::git::{Change, Item, Mode, Oid, words};
 use crate::model::event::Entity;
@@ -73,7 +74,7 @@ impl Sync<'_> {
             for part in change.path.split('/') {
                 at.push(part);
                 let last = at == target;
-                let Ok(there) = files::metadata(&at) else { break };
+                let Ok(there) = outside::metadata(&at) else { break };
                 if there.is_dir() && !last {
                     continue;
                 }
@@ -87,7 +88,7 @@ impl Sync<'_> {
                         || index.range(below.clone()..).next().is_some_and(|(p, _)| p.starts_with(&below))
                 });
                 let same = there.is_file()
-                    && files::read_outside(&at, MAX_MOVED)
+                    && outside::read(&at, MAX_MOVED)
                         .is_ok_and(|bytes| self.objects.name_of(&bytes).is_ok_and(|oid| oid == item.oid));
                 if !known && !same {
                     found.insert(shown);
@@ -182,7 +183,7 @@ impl Sync<'_> {
         }
         // The dry run works on a copy of the index, so that a refusal leaves the index unchanged.
         let copy = self.ws.runtime_to_write()?.path().join(format!("sync-{}.index", self.ws.env.new_id()?));
-        let copied = files::read_outside(&real, u64::MAX / 2).and_then(|bytes| files::write_outside(&copy, &bytes));
+        let copied = outside::read(&real, u64::MAX / 2).and_then(|bytes| outside::write(&copy, &bytes));
         let asked = match copied {
             Ok(()) => {
                 self.write_index_entries(&there, Some(&copy)).and_then(|()| self.read_tree(from, to, dry, Some(&copy)))
@@ -190,7 +191,7 @@ impl Sync<'_> {
             Err(_) => Ok(Some(refused)),
         };
         // A leftover copy is harmless.
-        let _ = files::remove_outside(&copy);
+        let _ = outside::remove(&copy);
         asked
     }
 
@@ -214,11 +215,11 @@ impl Sync<'_> {
         let index: BTreeMap<String, Item> = self.objects.index_entries()?;
         let is_there = |path: &str, item: Item| {
             let path = self.repo.work_dir.join(path);
-            let Ok(found) = files::metadata(&path) else { return false };
+            let Ok(found) = outside::metadata(&path) else { return false };
             let mode = if crate::engine::sync::is_executable(&found) { Mode::Executable } else { Mode::File };
             found.is_file()
                 && mode == item.mode
-                && files::read_outside(&path, MAX_MOVED)
+                && outside::read(&path, MAX_MOVED)
                     .is_ok_and(|bytes| self.objects.name_of(&bytes).is_ok_and(|oid| oid == item.oid))
         };
         let changes = self.objects.changes(Some(from), Some(to))?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Sync, refusal};
-use crate::env::files;
+use crate::env::outside;
 use crate::env::process::{Outcome, pause};
 use crate::error::{Error, Result};
 
@@ -75,7 +75,7 @@ impl Sync<'_> {
         let mut round = 0;
         loop {
             round += 1;
-            match locks.iter().find(|path| files::metadata(path).is_ok()) {
+            match locks.iter().find(|path| outside::metadata(path).is_ok()) {
                 Some(lock) if round >= TRIES => return Err(is_held(lock)),
                 Some(_) => wait_before(round),
                 None => return Ok(()),

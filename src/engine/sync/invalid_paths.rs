@@ -10,13 +10,14 @@ use super::{Sync, refusal};
 use crate::env::files::Kind;
 use crate::error::{Error, Result};
 use crate::git::{Change, Mode, Oid};
+use crate::store::layout::TOP_FILES;
 use crate::store::log::MAX_LOG;
 
 impl Sync<'_> {
     /// Files that git reads whenever it scans the store. A pipe in their place would block it.
     pub(crate) fn refuse_odd_files(&self) -> Result<()> {
         let dir = &self.ws.store.dir;
-        for name in [".gitattributes", ".gitignore", "config.toml", "roles.yml"] {
+        for name in TOP_FILES {
             let kind = dir.kind(name).map_err(|e| Error::io("look at", &self.ws.store.path().join(name), &e))?;
             if kind.is_some_and(|kind| kind != Kind::File) {
                 let path = self.ws.store.shown(name);

@@ -37,6 +37,7 @@ use crate::model::plain::counted;
 use crate::reports::inbox::SentMessage;
 use crate::reports::view::ConflictEnd;
 use crate::runtime::lock::Lock;
+use crate::store::layout::CONFIG;
 
 pub use edits::{EditRecorded, EditRefused};
 pub use leases::{LeaseNews, LostLease};
@@ -211,7 +212,7 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
         expiry::record_expired(ws);
     }
     // The upstream is fetched first, since another clone may have recorded the same edits.
-    let settings = ws.store.dir.mark("config.toml");
+    let settings = ws.store.dir.mark(CONFIG);
     let mut unblocked = if options.plan || upstream.is_some() { Vec::new() } else { unblock::record_unblocked(ws) };
     let mut report = sync.run(options, upstream.as_ref())?;
     // After the merge it is known what other agents did with tasks held here.
@@ -234,7 +235,7 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
         None => {
             let recorded = sync.record_foreign_edits(foreign, &mut taken)?;
             // Settings that came with the merge count from the next command on, and say which blockers need a review.
-            if ws.store.dir.mark("config.toml").ok() == settings.ok() {
+            if ws.store.dir.mark(CONFIG).ok() == settings.ok() {
                 unblocked.extend(unblock::record_unblocked(ws));
             }
             recorded || !unblocked.is_empty() && upstream.is_some()

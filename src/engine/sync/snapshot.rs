@@ -16,7 +16,8 @@ use crate::engine::context::check_settings::settings;
 use crate::engine::view::archives::log_in;
 use crate::engine::view::messages::messages_between;
 use crate::engine::view::sparse;
-use crate::env::files::{self, Dir, Kind};
+use crate::env::files::{Dir, Kind};
+use crate::env::outside;
 use crate::error::{Error, Result};
 use crate::git::{CommitInfo, Item, Mode, Oid, words};
 use crate::model::event::{Entity, Entry};
@@ -24,18 +25,16 @@ use crate::model::finding::Rule;
 use crate::runtime::lock::Lock;
 use crate::store::dropped;
 use crate::store::entity::read_log;
-use crate::store::layout::{LOG, entity_below, home, is_in_archives};
+use crate::store::layout::{LOG, SETTINGS, TOP_FILES, entity_below, home, is_in_archives};
 use crate::store::log::{Log, MAX_LOG, union};
 use crate::store::project::{redacted, render};
 
 /// Why a settings file cannot be read; `None` for a readable one and for other files.
 fn unreadable_settings(below: &str, bytes: &[u8]) -> Option<String> {
-    matches!(below, "config.toml" | "roles.yml").then(|| settings(below, below, bytes))?.into_iter().find_map(
-        |finding| {
-            let line = finding.line.map(|n| format!("line {n}: ")).unwrap_or_default();
-            (finding.rule == Rule::ConfigInvalid).then(|| format!("{line}{}", finding.message))
-        },
-    )
+    SETTINGS.contains(&below).then(|| settings(below, below, bytes))?.into_iter().find_map(|finding| {
+        let line = finding.line.map(|n| format!("line {n}: ")).unwrap_or_default();
+        (finding.rule == Rule::ConfigInvalid).then(|| format!("{line}{}", finding.message))
+    })
 }
 
 /// Maximum size of a committed file other than a log, in bytes.
@@ -182,8 +181,7 @@ impl Sync<'_> {
         changes: &mut BTreeMap<String, Option<Item>>,
         report: &mut SyncReport,
     ) -> Result<()> {
-        let known =
-            matches!(below, "config.toml" | "roles.yml" | ".gitattributes" | ".gitignore") || is_in_archives(below);
+        let known = TOP_FILES.contains(&below) || is_in_archives(below);
         let dir: &Dir = &self.ws.store.dir;
         let failed = |e: &std::io::Error| Error::io("read", &self.ws.store.path().join(below), e);
         match dir.kind(below).map_err(|e| failed(&e))? {
@@ -218,7 +216,7 @@ impl Sync<'_> {
         let names = ["pre-commit", "prepare-commit-msg", "commit-msg"];
         let folder = self.repo.work_dir.join(self.git.ask(&["rev-parse", "--git-path", "hooks"])?);
         let is_there =
-            |name: &&str| files::metadata(&folder.join(name)).is_ok_and(|m| m.is_file() && is_executable(&m));
+            |name: &&str| outside::metadata(&folder.join(name)).is_ok_and(|m| m.is_file() && is_executable(&m));
         let there: Vec<&str> = names.into_iter().filter(is_there).collect();
         if there.is_empty() {
             return Ok(message.to_owned());
@@ -231,7 +229,7 @@ impl Sync<'_> {
         let asked = self.ask_each(&there, tree, message, &index, &text);
         // Leftover files are harmless.
         for path in [&index, &text] {
-            let _ = files::remove_outside(path);
+            let _ = outside::remove(path);
         }
         asked
     }
@@ -247,7 +245,7 @@ impl Sync<'_> {
         let read_tree = ["read-tree", &tree.to_string()];
         let outcome = self.git.call(&read_tree, Some(index), Vec::new())?;
         self.git.text(&read_tree, &outcome)?;
-        files::write_outside(text, message.as_bytes()).map_err(|e| Error::io("write", text, &e))?;
+        outside::write(text, message.as_bytes()).map_err(|e| Error::io("write", text, &e))?;
         let file = text.display().to_string();
         for hook in hooks {
             let mut args = vec!["hook", "run", "--ignore-missing", hook];
@@ -268,7 +266,7 @@ impl Sync<'_> {
                 ));
             }
         }
-        let bytes = files::read_outside(text, MAX_OTHER).map_err(|e| Error::io("read", text, &e))?;
+        let bytes = outside::read(text, MAX_OTHER).map_err(|e| Error::io("read", text, &e))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 

@@ -12,7 +12,8 @@ use std::rc::Rc;
 
 use crate::engine::context::Workspace;
 use crate::env::Env;
-use crate::env::files::{self, Dir};
+use crate::env::files::Dir;
+use crate::env::outside;
 use crate::error::{Error, Result};
 use crate::git::{Change, Item, Mode, Objects, Oid, Repo};
 use crate::model::event::Entry;
@@ -551,5 +552,5 @@ pub(crate) fn facts_path(ws: &Workspace) -> Option<PathBuf> {
         other => format!("branches-{}.db", &crate::runtime::records::digest(other)[..8]),
     };
     let writable = Dir::open(&folder).is_ok_and(|dir| dir.is_writable());
-    (writable || (ws.runtime_is_shared() && files::make_dirs(&folder).is_ok())).then(|| folder.join(name))
+    (writable || (ws.runtime_is_shared() && outside::make_dirs(&folder).is_ok())).then(|| folder.join(name))
 }

@@ -21,7 +21,7 @@ use crate::store::archive;
 use crate::store::config::{SettingsFile, combine};
 use crate::store::entity::{read_log, read_log_with};
 use crate::store::index::Pending;
-use crate::store::layout::{LOG, TASKS, task_dir};
+use crate::store::layout::{CONFIG, LOG, TASKS, task_dir};
 use crate::store::log::{Log, MAX_LOG};
 
 /// The plan at a point.
@@ -61,7 +61,7 @@ pub(crate) enum Place {
 
 /// The settings of the store in a commit; the defaults if it has no readable ones.
 pub(crate) fn settings_at(ws: &Workspace, objects: &Objects, commit: Oid) -> Result<Settings> {
-    let name = ws.store.shown("config.toml");
+    let name = ws.store.shown(CONFIG);
     let bytes = objects.file(objects.commit(commit)?.tree, &name)?.unwrap_or_default();
     let text = String::from_utf8(bytes).ok();
     Ok(text.map(|text| combine(&[SettingsFile::of_store(name, text)]).0).unwrap_or_default())

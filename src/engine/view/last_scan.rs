@@ -4,7 +4,7 @@
 //! Leaves to others: the scan itself (`removed_commits`, `engine::repair`).
 
 use crate::engine::context::Workspace;
-use crate::env::files;
+use crate::env::outside;
 use crate::git::{Oid, Repo};
 
 /// Maximum number of scanned commits that are remembered.
@@ -28,8 +28,8 @@ fn path_of(ws: &Workspace) -> Option<std::path::PathBuf> {
 pub(crate) fn read(ws: &Workspace) -> Option<LastScan> {
     let path = path_of(ws)?;
     // Reading a pipe could block.
-    files::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
-    let bytes = files::read_outside(&path, 4096).ok()?;
+    outside::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
+    let bytes = outside::read(&path, 4096).ok()?;
     let text = String::from_utf8(bytes).ok()?;
     let mut lines = text.lines();
     let mark = lines.next()?.to_owned();
@@ -50,7 +50,7 @@ pub(crate) fn note(ws: &Workspace, is_whole: bool) {
     let line = |oid: &Oid| format!("\n{oid}");
     let last = head.map_or_else(|| "\n-".to_owned(), |head| line(&head));
     let text = mark_text(repo) + &last + &whole.iter().map(line).collect::<String>();
-    let kept = files::write_outside(&path, text.as_bytes());
+    let kept = outside::write(&path, text.as_bytes());
     kept.unwrap_or_else(|e| tracing::debug!(error = %e, "the scan could not be remembered"));
 }
 

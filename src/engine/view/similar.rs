@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::read;
 use crate::engine::context::Workspace;
-use crate::env::files;
+use crate::env::outside;
 use crate::error::Result;
 use crate::model::event::Entity;
 use crate::model::id::Id;
@@ -36,7 +36,7 @@ pub(crate) fn similar(ws: &Workspace, title: &str) -> Vec<NamedTask> {
 
 fn find(ws: &Workspace, title: &str) -> Result<Vec<NamedTask>> {
     let title = Title::of(title);
-    let path = ws.index_path().filter(|path| files::metadata(path).is_ok());
+    let path = ws.index_path().filter(|path| outside::metadata(path).is_ok());
     let index = path.map(|path| Index::open(Some(&path), ws.env.boot())).transpose()?;
     let mut known = index.as_ref().map_or_else(|| Ok(Vec::new()), |index| index.titles_like(&title.folded))?;
     known.extend(created_since(ws, index.as_ref())?);

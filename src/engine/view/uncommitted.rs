@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::history;
 use crate::engine::context::Workspace;
-use crate::env::files;
+use crate::env::outside;
 use crate::error::Result;
 use crate::git::{Mode, Objects, Oid};
 use crate::model::overlap::matches;
@@ -79,12 +79,12 @@ fn is_file(mode: Mode) -> bool {
 
 /// Whether a file of the work tree is not as it is committed. A folder in place of a new file is not looked at.
 fn differs(objects: &Objects, path: &Path, committed: Option<Oid>) -> Result<bool> {
-    let found = files::metadata(path).ok().filter(|found| found.is_file());
+    let found = outside::metadata(path).ok().filter(|found| found.is_file());
     let Some(committed) = committed else { return Ok(found.is_some()) };
     let Some(found) = found else { return Ok(true) };
     if found.len() > MAX_SIZE {
         return Ok(found.len() != objects.size(committed)?);
     }
-    let Ok(bytes) = files::read_outside(path, MAX_SIZE) else { return Ok(true) };
+    let Ok(bytes) = outside::read(path, MAX_SIZE) else { return Ok(true) };
     Ok(objects.name_of(&bytes)? != committed)
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Head, Objects, Oid, failed};
-use crate::env::files;
+use crate::env::outside;
 use crate::error::{Error, Result};
 use crate::git::reftable::{TableRefs, Target};
 use crate::git::{Git, Repo};
@@ -117,7 +117,7 @@ impl Objects {
             let asked = self.program(repo).and_then(|git| git.ask(&["rev-list", "-g", "refs/stash", "--"]));
             return asked.map(|text| names(&text)).unwrap_or_default();
         }
-        let log = files::read_outside(&self.repo.common_dir().join("logs/refs/stash"), MAX_REFLOG).unwrap_or_default();
+        let log = outside::read(&self.repo.common_dir().join("logs/refs/stash"), MAX_REFLOG).unwrap_or_default();
         let text = String::from_utf8_lossy(&log);
         let mut found: Vec<Oid> = text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect();
         found.reverse();

@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use crate::engine::view::history::Place;
 use crate::env::Env;
-use crate::env::files::{self, Dir};
+use crate::env::files::Dir;
+use crate::env::outside;
 use crate::error::{Error, Result};
 use crate::git::{Change, Item, Mode, Objects, Oid, Repo};
 use crate::model::event::{Entity, Entry};
@@ -175,7 +176,7 @@ impl<'a> Lineage<'a> {
     pub(crate) fn log_in_work_tree(&self, entity: &Entity) -> Vec<Entry> {
         let (Some(repo), Some((folder, _))) = (self.repo, home(entity)) else { return Vec::new() };
         let path = repo.work_dir.join(shown(&self.store, folder.join(LOG)));
-        let bytes = files::read_outside(&path, MAX_LOG).unwrap_or_default();
+        let bytes = outside::read(&path, MAX_LOG).unwrap_or_default();
         Log::of(&bytes).entries
     }
 
