@@ -30,8 +30,8 @@ use crate::engine::lint::{self, base, fix};
 use crate::engine::migrate;
 use crate::engine::query::export::{ExportEnd, Take};
 use crate::engine::query::{
-    board, brief, check, conflicts, diagnostics, diff, doctor, export, graph, history, leases, lists, liveness, log,
-    metrics, names, plan_page, retry_on_damaged_index, review, status, threads, unreachable_events,
+    agents, board, brief, check, conflicts, diagnostics, diff, doctor, export, graph, history, leases, lists, liveness,
+    log, metrics, names, plan_page, ready, retry_on_damaged_index, review, status, threads, unreachable_events,
 };
 use crate::engine::repair::lost_events;
 use crate::engine::repair::recover::{self, Selection};
@@ -315,7 +315,7 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
             let rest = lists::list(ws, q, &mut |task, _| items.push(task))?;
             Answer::Tasks(List { items, rest })
         }
-        Query::Ready(q) => Answer::Ready(lists::ready(ws, q)?),
+        Query::Ready(q) => Answer::Ready(ready::ready(ws, q)?),
         Query::Next(q) => return next::show(ws, q).map(|answered| answered.data),
         Query::Brief(q) => Answer::Brief(Box::new(brief::brief(ws, q)?)),
         Query::Log(q) => {
@@ -336,8 +336,8 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
         Query::ThreadList(q) => Answer::Threads(threads::threads(ws, q)?),
         Query::ThreadShow(q) => Answer::Thread(Box::new(threads::thread(ws, q)?)),
         Query::Inbox(q) => Answer::Inbox(query::inbox::inbox(ws, q)?),
-        Query::AgentList(_) => Answer::Agents(lists::agents(ws)?),
-        Query::AgentGet(q) => Answer::Agent(lists::agent(ws, &q.name)?),
+        Query::AgentList(_) => Answer::Agents(agents::agents(ws)?),
+        Query::AgentGet(q) => Answer::Agent(agents::agent(ws, &q.name)?),
         Query::LeaseList(q) => Answer::Leases(leases::leases(ws, q)?),
         Query::Unheld(q) => Answer::LostEvents(unreachable_events::unreachable_events(ws, q)?),
         Query::Overview(_) => Answer::Overview(status::status(ws)?),

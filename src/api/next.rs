@@ -13,7 +13,7 @@ use crate::engine::commit::{confirmation, expiry, write};
 #[cfg(feature = "bus")]
 use crate::engine::feed::offers::{Turn, Turns};
 use crate::engine::feed::wakeup;
-use crate::engine::query::{lists, liveness, retry_on_damaged_index, reviews};
+use crate::engine::query::{liveness, ready, retry_on_damaged_index, reviews};
 use crate::engine::view::read;
 use crate::error::Result;
 use crate::model::command::{Claim, Command};
@@ -36,7 +36,7 @@ pub fn show(ws: &Workspace, asked: &Next) -> Result<Answered> {
     if asked.reviews {
         return no_review(ws);
     }
-    let (found, warnings, unread) = retry_on_damaged_index(ws, || lists::next(ws, asked))?;
+    let (found, warnings, unread) = retry_on_damaged_index(ws, || ready::next(ws, asked))?;
     let (data, reasons) = match found {
         Ok(next) => (Answer::Next(Some(Box::new(next))), None),
         Err(reasons) => (Answer::Next(None), Some(reasons)),
@@ -96,7 +96,7 @@ pub(super) fn claim_keyed(ws: &Workspace, claim: &Claim, explain: bool, key: Opt
     let passed = std::mem::take(&mut reply.passed);
     let answered = inbox::counted(ws, Answered::from(reply));
     let reasons =
-        answered.data.is_nothing().then(|| lists::nothing_claimed(ws, &passed, explain, claim.another)).transpose()?;
+        answered.data.is_nothing().then(|| ready::nothing_claimed(ws, &passed, explain, claim.another)).transpose()?;
     let answered = Answered { reasons, ..answered };
     if claim.id.0.is_none() { with_other_sessions(ws, answered) } else { Ok(answered) }
 }

@@ -24,7 +24,51 @@ pub const OTHER_OPTIONS: &[(&str, &str)] = &[
     ("--review", "agentpm next --reviews"),
     ("--reviews", "agentpm next --reviews"),
     ("--acceptance-criteria", "--acceptance TEXT"),
+    ("--criteria", "--acceptance TEXT"),
+    ("--criterion", "--acceptance TEXT; of a task that is there: --add-acceptance TEXT"),
+    ("--add-criterion", "--add-acceptance TEXT"),
+    ("--add-file", "--file PATH for each of them; it replaces all"),
+    ("--add-watcher", "--watcher AGENT for each of them; it replaces all"),
+    ("--after", "--blocked-by ID"),
+    ("--depends-on", "--blocked-by ID"),
     ("--done", "agentpm done ID"),
+    ("--undefer", "--clear defer_until"),
+    ("--sort", "--query sort:updated, sort:due or sort:priority"),
+    ("--completed", "--status completed"),
+    ("--blocked", "--status blocked"),
+    ("--open", "--status open"),
+    ("--archived", "--query is:archived"),
+    ("--overdue", "--query is:overdue"),
+    ("--stale", "agentpm stale"),
+    ("--history", "agentpm log ID"),
+    ("--dot", "--format dot"),
+    ("--mermaid", "--format mermaid"),
+    ("--claim", "agentpm next --claim"),
+];
+
+/// Commands of other tools below a group of ours, and what does the same here.
+pub const OTHER_GROUP_WORDS: &[(&str, &[&str], &str)] = &[
+    (
+        "progress",
+        &["remove", "rm", "delete"],
+        "agentpm progress complete ITEM; a step that was added stays in the history",
+    ),
+    ("progress", &["list", "ls", "show"], "agentpm show ID, or agentpm brief"),
+    (
+        "context",
+        &["remove", "rm", "delete"],
+        "agentpm context supersede ENTRY, or agentpm context redact ENTRY for a secret",
+    ),
+    ("context", &["list", "ls", "show"], "agentpm show ID, or agentpm brief"),
+    ("thread", &["remove", "rm", "delete", "close", "withdraw"], "agentpm thread resolve THREAD --reject --why TEXT"),
+    ("thread", &["accept", "approve"], "agentpm thread resolve THREAD --accept"),
+    ("thread", &["reject", "decline"], "agentpm thread resolve THREAD --reject --why TEXT"),
+    ("task", &["show", "view"], "agentpm task get ID"),
+    ("task", &["comment"], "agentpm note ID TEXT"),
+    ("inbox", &["list", "ls", "show"], "agentpm inbox"),
+    ("plan", &["list", "ls"], "agentpm plan show, or agentpm ls"),
+    ("config", &["unset", "rm", "remove", "delete"], "agentpm config set KEY VALUE, or delete the line in config.toml"),
+    ("agent", &["add", "new", "create"], "agentpm agent register NAME --role ROLE"),
 ];
 
 /// Commands of other tools, and what does the same here.

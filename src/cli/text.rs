@@ -1,4 +1,4 @@
-//! Texts on the command line: `@path` reads a file, `-` standard input, `@@` is a literal `@`.
+//! Texts on the command line: `@path` reads a file, `-` or `@-` standard input, `@@` is a literal `@`.
 //!
 //! Only the command line does this; a batch or a request never reads a file because a text says so.
 
@@ -75,7 +75,7 @@ fn read_text(argument: &str) -> Result<String, String> {
         return Ok(format!("@{literal}"));
     }
     let mut bytes = Vec::new();
-    let read = if argument == "-" {
+    let read = if matches!(argument, "-" | "@-") {
         std::io::stdin().lock().take(MAX_TEXT + 1).read_to_end(&mut bytes)
     } else if let Some(path) = argument.strip_prefix('@').filter(|path| !path.contains(char::is_whitespace)) {
         outside::open(path.as_ref()).and_then(|file| file.take(MAX_TEXT + 1).read_to_end(&mut bytes))

@@ -143,16 +143,17 @@ impl Args for Title {
         cmd.arg(
             text(Arg::new("positional"))
                 .help("Title, on one line")
-                .required_unless_present("flag")
+                .required_unless_present_any(["flag", LITERAL])
                 .value_parser(positional_text()),
         )
         .arg(
             text(Arg::new("flag"))
                 .long("title")
                 .help("The same, as a flag")
-                .conflicts_with("positional")
+                .conflicts_with_all(["positional", LITERAL])
                 .value_parser(clap::value_parser!(Text)),
         )
+        .arg(literal_texts().num_args(1).conflicts_with("positional"))
     }
     fn augment_args_for_update(cmd: clap::Command) -> clap::Command {
         Self::augment_args(cmd)
@@ -161,7 +162,8 @@ impl Args for Title {
 
 impl clap::FromArgMatches for Title {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut given = ["flag", "positional"].into_iter().filter_map(|name| matches.get_one::<Text>(name).cloned());
+        let mut given =
+            ["flag", "positional", LITERAL].into_iter().filter_map(|name| matches.get_one::<Text>(name).cloned());
         Ok(Title(given.next().unwrap_or_default()))
     }
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -244,6 +246,7 @@ impl Args for TaskTexts {
                     .help("The text, as a flag (repeatable)")
                     .value_parser(clap::value_parser!(Text)),
             )
+            .arg(literal_texts().num_args(1..))
     }
     fn augment_args_for_update(cmd: clap::Command) -> clap::Command {
         Self::augment_args(cmd)
@@ -254,7 +257,8 @@ impl clap::FromArgMatches for TaskTexts {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let refused = |why: String| clap::Error::raw(clap::error::ErrorKind::ValueValidation, why);
         let texts = |name: &str| matches.get_many::<Text>(name).into_iter().flatten().cloned().collect::<Vec<Text>>();
-        let (mut positional, mut content) = ([texts("first"), texts("second")].concat(), texts("content"));
+        let (mut positional, mut content) =
+            ([texts("first"), texts("second"), texts(LITERAL)].concat(), texts("content"));
         let mut task = matches.get_one::<String>("flag").cloned();
         let needs_text = content.is_empty();
         if task.is_none() && positional.len() > usize::from(needs_text) {
@@ -285,17 +289,36 @@ fn is_handle(text: &str) -> bool {
         && text.chars().any(|c| c.is_ascii_digit())
 }
 
+/// The name of the texts that follow `--`.
+pub(crate) const LITERAL: &str = "literal";
+
+/// Texts that follow `--`, so that they may look like flags. The last argument of its command.
+pub(crate) fn literal_texts() -> Arg {
+    Arg::new(LITERAL).last(true).hide(true).value_name("TEXT").value_parser(clap::value_parser!(Text))
+}
+
 /// Reads a text that has no flag before it. A word that looks like a flag is a mistake there, and not a text.
-pub(crate) fn positional_text() -> impl clap::builder::TypedValueParser<Value = Text> {
-    use clap::builder::TypedValueParser as _;
-    clap::value_parser!(Text).try_map(|text| {
-        let flag = text.0.strip_prefix('-').filter(|rest| !rest.starts_with(char::is_whitespace));
-        let name = flag.and_then(|rest| rest.split('=').next()).filter(|name| !name.contains(char::is_whitespace));
-        match name {
-            Some(_) => Err(format!("there is no option {:?} here; put -- before a text that begins so", text.0)),
-            None => Ok(text),
+pub(crate) fn positional_text() -> PositionalText {
+    PositionalText
+}
+
+/// See [`positional_text`].
+#[derive(Clone)]
+pub(crate) struct PositionalText;
+
+impl clap::builder::TypedValueParser for PositionalText {
+    type Value = Text;
+
+    fn parse_ref(&self, cmd: &clap::Command, arg: Option<&Arg>, value: &std::ffi::OsStr) -> Result<Text, clap::Error> {
+        let word = value.to_string_lossy();
+        let flag = word.strip_prefix('-').filter(|rest| !rest.is_empty() && !rest.starts_with(char::is_whitespace));
+        let name = flag.and_then(|rest| rest.split('=').next());
+        if name.is_some_and(|name| !name.contains(char::is_whitespace)) {
+            let why = format!("there is no option {word:?} here; put -- before a text that begins so");
+            return Err(cmd.clone().error(clap::error::ErrorKind::ValueValidation, why));
         }
-    })
+        clap::value_parser!(Text).parse_ref(cmd, arg, value)
+    }
 }
 
 /// Free text.

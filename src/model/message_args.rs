@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::args::{OptionalTaskRef, Text, ThreadRef, positional_text};
+use crate::model::args::{LITERAL, OptionalTaskRef, Text, ThreadRef, literal_texts, positional_text};
 use crate::model::thread::Resolution;
 
 /// Implements the traits of clap by two functions: one that adds the arguments, and one that reads them.
@@ -96,12 +96,13 @@ fn positional(name: &'static str, value: &'static str, help: &'static str) -> Ar
 }
 
 fn body_args(cmd: clap::Command) -> clap::Command {
-    cmd.arg(positional("first", "TEXT", "Text of the message").required_unless_present("body"))
-        .arg(body_flag().conflicts_with("first"))
+    cmd.arg(positional("first", "TEXT", "Text of the message").required_unless_present_any(["body", LITERAL]))
+        .arg(body_flag().conflicts_with_all(["first", LITERAL]))
+        .arg(literal_texts().num_args(1).conflicts_with("first"))
 }
 
 fn read_body(matches: &ArgMatches) -> Result<Body, clap::Error> {
-    Ok(Body(text(matches, "body").or_else(|| text(matches, "first")).unwrap_or_default()))
+    Ok(Body(["body", "first", LITERAL].into_iter().find_map(|name| text(matches, name)).unwrap_or_default()))
 }
 
 fn task_message_args(cmd: clap::Command) -> clap::Command {
@@ -109,6 +110,7 @@ fn task_message_args(cmd: clap::Command) -> clap::Command {
         .arg(positional("second", "TEXT", "Text of the first message; alone, it is about the task you hold"))
         .arg(Arg::new("flag").long("task-id").visible_alias("id").value_name("ID").help("The task, as a flag"))
         .arg(body_flag())
+        .arg(literal_texts().num_args(1..))
 }
 
 fn read_task_message(matches: &ArgMatches) -> Result<TaskMessage, clap::Error> {
@@ -122,6 +124,7 @@ fn thread_message_args(cmd: clap::Command) -> clap::Command {
         .arg(positional("second", "TEXT", "Text of the message"))
         .arg(Arg::new("flag").long("thread").visible_alias("id").value_name("THREAD").help("The thread, as a flag"))
         .arg(body_flag())
+        .arg(literal_texts().num_args(1..))
 }
 
 fn read_thread_message(matches: &ArgMatches) -> Result<ThreadMessage, clap::Error> {
@@ -131,9 +134,10 @@ fn read_thread_message(matches: &ArgMatches) -> Result<ThreadMessage, clap::Erro
 
 /// What a message is about, and its text. A positional argument alone is the text, unless a flag gives that.
 fn about(matches: &ArgMatches) -> Result<(Option<String>, Text), clap::Error> {
-    let mut given = [text(matches, "first"), text(matches, "second")].into_iter().flatten();
+    let literal = matches.get_many::<Text>(LITERAL).into_iter().flatten().cloned();
+    let given = [text(matches, "first"), text(matches, "second")].into_iter().flatten().chain(literal);
     let (mut about, mut body) = (matches.get_one::<String>("flag").cloned(), text(matches, "body"));
-    let positional = given.by_ref().collect::<Vec<Text>>();
+    let positional: Vec<Text> = given.collect();
     let missing = usize::from(body.is_none());
     let mut rest = positional.into_iter();
     if about.is_none() && rest.len() > missing {

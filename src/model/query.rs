@@ -11,7 +11,7 @@ use crate::model::args::{OptionalTaskRef, Ref, ThreadRef};
 use crate::model::operation::operations;
 use crate::model::point::Point;
 use crate::model::task::Status;
-use crate::model::time::Time;
+use crate::model::time::When;
 
 /// Show a task: every field, and the newest entries of its long lists
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -143,12 +143,12 @@ pub struct Log {
     /// Only by this agent (here --agent means the same)
     #[arg(long = "by", value_name = "AGENT")]
     pub by: Option<String>,
-    /// Only events from this time on
+    /// Only events from this time on: 2026-11-20, 2026-11-20T10:00:00Z, 22:45 today in UTC, or 3d or 2h ago
     #[arg(long, value_name = "TIME")]
-    pub since: Option<Time>,
-    /// Only events up to this time
+    pub since: Option<When>,
+    /// Only events up to this time, in the forms of --since
     #[arg(long, value_name = "TIME")]
-    pub until: Option<Time>,
+    pub until: Option<When>,
     /// Only of this type, such as TaskCreated (repeatable)
     #[arg(long = "type", value_name = "TYPE")]
     #[serde(rename = "type")]

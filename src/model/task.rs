@@ -104,6 +104,22 @@ pub enum TaskType {
 impl TaskType {
     /// The words a command may use.
     pub const WORDS: [&str; 5] = ["feature", "bugfix", "refactor", "docs", "ops"];
+    /// What other trackers call some of them. A command takes these words too, and writes ours.
+    const ALIASES: [(&str, &str); 8] = [
+        ("bug", "bugfix"),
+        ("fix", "bugfix"),
+        ("feat", "feature"),
+        ("enhancement", "feature"),
+        ("refactoring", "refactor"),
+        ("doc", "docs"),
+        ("documentation", "docs"),
+        ("operations", "ops"),
+    ];
+
+    /// Our word for a type that a command names; a word that is not known stays.
+    pub fn word_for(word: &str) -> &str {
+        Self::ALIASES.iter().find(|(alias, _)| *alias == word).map_or(word, |(_, ours)| ours)
+    }
 
     /// The word in files and JSON.
     pub fn as_str(&self) -> &str {

@@ -146,6 +146,14 @@ impl When {
     /// The accepted forms, for hints and schemas.
     pub const FORMS: &str = "a date (2026-11-20), a time with an offset (2026-11-20T10:00:00Z, 2026-11-20T11:00:00+01:00), a span from now (+3d, 2h) or a time today in UTC (22:45)";
 
+    /// The instant, seen from `now`, of one who asks about the past: a span is one before now.
+    pub fn ago(self, now: Time) -> Time {
+        match self {
+            When::In(millis) => now.plus(-millis),
+            When::At(_) | When::Today(_) => self.from(now),
+        }
+    }
+
     /// The instant, seen from `now`.
     pub fn from(self, now: Time) -> Time {
         match self {

@@ -135,7 +135,10 @@ impl Receiver {
             }
             NoticeRule::Opens(p) => {
                 let words = format!("{by} opened a thread: {}", p.body);
-                (is_mine || is_named(&p.body, &self.agent))
+                // While a task is no agent's, the thread withholds it from all, and only its author can know the answer.
+                let is_left = task.owner.is_none() && holder.is_none() && task.created_by == self.agent;
+                let watches = task.fields.watchers.contains(&self.agent);
+                (is_mine || is_left || watches || is_named(&p.body, &self.agent))
                     .then(|| by_event(NoticeKind::ThreadOpened, event, Some(event.id), words))
             }
             NoticeRule::Replies(p) => {
@@ -180,16 +183,11 @@ impl Receiver {
         }
     }
 
-    /// The values of the agent that lost by the arrival of one of these events, each event of the agent once.
+    /// The values of the agent that lost by the arrival of one of these events.
     pub fn lost_edits<'a>(&'a self, lost: &'a [Lost], arrived: &'a [Id]) -> impl Iterator<Item = &'a Lost> {
-        let mut known = Vec::new();
         lost.iter().filter(move |edit| {
             let is_news = arrived.contains(&edit.lost.event) || arrived.contains(&edit.won.event);
-            let concerns = edit.lost.agent == self.agent && edit.won.agent != self.agent && is_news;
-            concerns && !known.contains(&edit.lost.event) && {
-                known.push(edit.lost.event);
-                true
-            }
+            edit.lost.agent == self.agent && edit.won.agent != self.agent && is_news
         })
     }
 

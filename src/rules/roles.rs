@@ -143,6 +143,11 @@ pub struct Roles {
 pub struct Rights(pub Option<Roles>);
 
 impl Rights {
+    /// The permissions of an agent; `None` where everyone has all.
+    pub fn perms(&self, agent: &str, role: Option<&str>) -> Option<&[String]> {
+        self.0.as_ref().map(|_| self.grant(agent, role).map_or(&[][..], |grant| &grant.perms))
+    }
+
     fn grant(&self, agent: &str, role: Option<&str>) -> Option<&Grant> {
         let roles = self.0.as_ref()?;
         roles.agents.get(agent).or_else(|| roles.roles.get(role?))

@@ -119,6 +119,32 @@ fn results_that_no_longer_hold_are_not_passed_on() {
 }
 
 #[test]
+fn a_part_knows_what_the_whole_asks_for_and_the_whole_what_its_parts_came_to() {
+    let room = Sandbox::new();
+    let whole = room.task("whole", &["--acceptance", "it is fast", "--file", "src/whole.rs", "--intent", "of ada"]);
+    let part = room.task("part", &["--parent", &whole]);
+    let next = room.task("next", &["--blocked-by", &part]);
+    room.run_as("bob", &["task", "update", &whole, "--intent", "of bob", "--priority", "2"]).data();
+    in_order(&page(&room, &[&part]), &["## Part of", "of bob", "criteria: it is fast", "files: src/whole.rs"]);
+    in_order(&page(&room, &[&part]), &["## Waiting for it", "next (blocked)"]);
+    room.run(&["claim", &part]).data();
+    room.run(&["done", &part, "--outcome", "twice as fast"]).data();
+    let text = page(&room, &[&whole]);
+    in_order(
+        &text,
+        &[
+            "## Intent (by bob)",
+            "finished children",
+            "twice as fast",
+            "bob set intent to \"of bob\", set priority to 2",
+        ],
+    );
+    // What one command did is one line.
+    in_order(&page(&room, &[&part]), &["added a context entry (outcome), moved it from in_progress to completed"]);
+    assert!(!page(&room, &[&next]).contains("Waiting for it"));
+}
+
+#[test]
 fn one_rule_says_which_task_is_meant() {
     let room = Sandbox::new();
     room.at("2026-11-20T10:00:00Z");

@@ -901,6 +901,13 @@ fn a_lost_lease_is_forgotten_once_the_task_is_finished() {
     clones.run(&owner, &["sync"]).data();
     clones.run(loser, &["sync"]).data();
     assert_eq!(clones.run(loser, &["lease", "list"]).data()["items"], serde_json::json!([]), "the task is finished");
+    // A later lease ends the one that the loser learned of.
+    clones.run(&owner, &["task", "reopen", &task, "--reason", "not yet"]).data();
+    clones.run(&owner, &["claim", &task]).data();
+    clones.run(&owner, &["done", &task, "--all-met"]).data();
+    clones.run(&owner, &["sync"]).data();
+    clones.run(loser, &["sync"]).data();
+    assert_eq!(clones.run(loser, &["lease", "list"]).data()["items"], serde_json::json!([]), "and finished again");
     clones.run(loser, &["claim", &other]).data();
     clones.run(loser, &["done", "--all-met"]).data();
     let error = clones.run(loser, &["note", "one more thing"]).error("ERR_NOT_FOUND", 3);

@@ -78,6 +78,15 @@ fn any_text_is_a_value() {
     }
     room.run_short(&["add", "--title", "--verbose"]).data();
     room.run_short(&["note", "- a list item"]).data();
+    for (args, text) in [(vec!["note", "--", "-x"], "-x"), (vec!["note", &held, "--", "--foo"], "--foo")] {
+        room.run_short(&args).data();
+        assert_eq!(room.get(&held)["context"].as_array().unwrap().last().unwrap()["content"], text);
+    }
+    assert_eq!(room.run_short(&["add", "--", "-dash"]).data()["title"], "-dash");
+    room.run_short(&["broadcast", "--", "-freeze"]).data();
+    room.run_short(&["thread", "open", &open, "--", "-why"]).data();
+    room.feed(&["note", "-"], b"-from standard input").data();
+    room.feed(&["note", "--content", "@-"], b"so too").data();
     room.run_short(&["done", &held, "--all-met", "--outcome", "- done --all"]).data();
 }
 
@@ -121,6 +130,56 @@ fn words_of_other_tools_name_ours() {
         let refused = room.run_short(&[word, "7XK2Q1"]).error("ERR_USAGE", 2);
         assert!(refused["hint"].as_str().unwrap().contains(ours), "{word}: {refused}");
     }
+}
+
+#[test]
+fn a_refused_command_names_what_it_takes() {
+    let (room, _, open) = plan();
+    for (args, message, hint) in [
+        (vec!["config"], "agentpm config needs a subcommand", "its subcommands: get, list, set"),
+        (vec!["task", "frob"], "'frob'", "its subcommands: create, get, list"),
+        (
+            vec!["thread", "reply"],
+            "<THREAD>",
+            "usage: agentpm thread reply <THREAD> [TEXT]; see agentpm thread reply --help",
+        ),
+        (vec!["ls", "--statu", "open"], "--statu", "did you mean --status?"),
+        (
+            vec!["stale", "--older-than", "3d"],
+            "--older-than",
+            "usage: agentpm stale [OPTIONS]; see agentpm stale --help",
+        ),
+        (vec!["progress", "rm", "1"], "rm", "agentpm progress complete ITEM"),
+        (vec!["context", "remove", "1"], "remove", "agentpm context supersede"),
+        (vec!["task", "claim", &open], "claim", "use agentpm claim"),
+        (vec!["task", "start", &open], "start", "agentpm claim ID"),
+        (vec!["task", "update", &open, "--add-criterion", "x"], "--add-criterion", "--add-acceptance TEXT"),
+        (vec!["task", "update", &open, "--clear", "colour"], "colour", "defer_until"),
+        (vec!["log", "--since", "10x"], "is not a time; write a date", "see agentpm log --help"),
+    ] {
+        let refused = room.run_short(&args).json()["error"].clone();
+        let has = |key: &str, word: &str| refused[key].as_str().is_some_and(|said| said.contains(word));
+        assert!(has("message", message) && has("hint", hint), "{args:?}: {refused:#}");
+        assert!(!refused["message"].as_str().unwrap().contains("ERR_"), "{refused:#}");
+    }
+}
+
+#[test]
+fn words_of_other_trackers_for_types_and_times_are_understood() {
+    let (room, _, open) = plan();
+    for (word, ours) in [("bug", "bugfix"), ("feat", "feature"), ("doc", "docs")] {
+        room.run_short(&["task", "update", &open, "--type", word]).data();
+        assert_eq!(room.get(&open)["type"], ours);
+    }
+    room.run_short(&["add", "it fails", "--type", "chore"]).error("ERR_VALIDATION", 4);
+    room.run_short(&["task", "update", &open, "--defer-until", "+3d"]).data();
+    room.run_short(&["task", "update", &open, "--clear", "defer-until"]).data();
+    assert_eq!(room.get(&open)["defer_until"], Value::Null);
+    let room = Sandbox::new();
+    let task = room.at("2026-11-20T10:00:00Z").task("one", &[]);
+    room.at("2026-11-20T12:00:00Z").run(&["note", &task, "later"]).data();
+    let since = |span: &str| room.run(&["log", "--since", span]).data()["total"].clone();
+    assert_eq!((since("10m"), since("3h")), (json!(1), json!(2)), "a span is one before now");
 }
 
 #[test]

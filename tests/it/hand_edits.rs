@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::sandbox::{Sandbox, wait_for};
 
@@ -38,6 +38,28 @@ fn an_edit_is_named_kept_and_recorded_on_request() {
     assert_eq!((task["priority"].as_i64(), task["labels"][0].as_str()), (Some(2), Some("new")));
     let events = room.run(&["log", &id, "--type", "TaskUpdated"]).data();
     assert_eq!(events["items"][0]["why"], "hand edit");
+    room.is_clean();
+}
+
+#[test]
+fn an_edit_follows_the_events_that_its_file_showed() {
+    let room = Sandbox::new();
+    let id = room.task("Fix the lock", &[]);
+    let shown = room.run(&["log", &id]).data()["items"][0].clone();
+    edit(&room, &id, "title: Fix the lock\n", "title: Fix both locks\n");
+    // Meanwhile an event of another clone arrives; the file keeps the edit, so it does not show the event.
+    let arrived = json!({
+        "v": 1, "id": "01ZZZZZZZZ0000000000000001", "lamport": 99, "type": "TaskUpdated", "entity": format!("task/{id}"),
+        "parents": [shown["id"]], "agent": "bob", "at": "2026-11-20T10:00:00Z", "payload": {"set": {"title": "Fix it"}}});
+    room.feed(&["sync", "push", "--file", "-"], arrived.to_string().as_bytes()).data();
+    room.run(&["lint", "--fix"]).data();
+
+    let events = room.run(&["log", &id, "--type", "TaskUpdated"]).data();
+    let edits: Vec<&Value> = events["items"].as_array().unwrap().iter().filter(|e| e["why"] == "hand edit").collect();
+    assert_eq!((edits.len(), &edits[0]["parents"]), (1, &json!([shown["id"]])), "{events:#}");
+    assert_eq!(room.get(&id)["title"], "Fix both locks", "of two that saw nothing of each other, the later");
+    let lost = room.run(&["conflicts"]).data();
+    assert!(lost.to_string().contains("Fix it"), "{lost:#}");
     room.is_clean();
 }
 

@@ -167,6 +167,35 @@ fn threads_reach_those_whom_they_concern() {
 }
 
 #[test]
+fn a_thread_on_a_task_of_no_agent_reaches_who_created_it_and_its_watchers() {
+    let room = room(&["ada", "bob", "eve", "joe"]);
+    let task = room.task("x", &["--watcher", "eve"]);
+    let taken = owned(&room, "y", "joe");
+    read(&room, "joe");
+    for task in [&task, &taken] {
+        room.run_as("bob", &["thread", "open", task, "--body", "rather so?"]).data();
+    }
+    assert_eq!(only(&room, "ada", "thread_opened")["task"], json!(task));
+    assert_eq!(only(&room, "eve", "thread_opened")["task"], json!(task));
+    assert_eq!(only(&room, "joe", "thread_opened")["task"], json!(taken));
+}
+
+#[test]
+fn each_value_that_lost_is_an_item() {
+    let mut id = String::new();
+    let twins = Twins::new(|room| id = owned(room, "Fix the lock", "eve"));
+    begin(&twins.room, &["ada"]);
+    twins.ada(&["task", "update", &id, "--priority", "3", "--title", "Fix both"]).data();
+    twins.bob(&["note", &id, "--content", "so that bob's is later"]).data();
+    twins.bob(&["task", "update", &id, "--priority", "-2", "--title", "Fix it"]).data();
+    twins.merge();
+    let items = read(&twins.room, "ada");
+    let mut lost: Vec<&str> = items.iter().map(|item| item["summary"].as_str().unwrap()).collect();
+    lost.sort_unstable();
+    assert_eq!(lost, ["priority: 3 by ada lost to -2 by bob", "title: “Fix both” by ada lost to “Fix it” by bob"]);
+}
+
+#[test]
 fn only_a_mention_outside_of_code_names_an_agent() {
     let room = room(&["bob"]);
     let task = owned(&room, "x", "ada");

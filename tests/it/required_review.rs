@@ -846,6 +846,39 @@ fn the_gate_reports_a_reviewer_without_the_right_once() {
 }
 
 #[test]
+fn what_a_rejected_completion_stated_is_not_what_the_task_came_to() {
+    let (room, tasks) = awaiting(&["one"]);
+    let next = room.task("next", &["--blocked-by", &tasks[0]]);
+    room.run_as("bob", &["task", "verify", &tasks[0], "--reject", "--why", "no"]).data();
+    room.run(&["claim", &tasks[0]]).data();
+    room.run(&["context", "add", &tasks[0], "--type", "outcome", "--content", "read from app.ini"]).data();
+    room.run(&["done", &tasks[0], "--outcome", "it is read from app.toml"]).data();
+    room.run_as("bob", &["task", "verify", &tasks[0], "--reject", "--why", "not yet"]).data();
+    room.run(&["claim", &tasks[0]]).data();
+    room.run(&["done", &tasks[0], "--outcome", "it is read from both"]).data();
+    room.run_as("bob", &["task", "verify", &tasks[0], "--accept"]).data();
+    let brief = room.run(&["brief", &next]).data();
+    let text = brief["text"].as_str().unwrap();
+    assert!(text.contains("read from both") && !text.contains("app.toml") && !text.contains("app.ini"), "{text}");
+}
+
+#[test]
+fn one_who_may_only_judge_names_what_became_ready_and_counts_agree() {
+    let (room, tasks) = awaiting(&["one"]);
+    let next = room.task("next", &["--blocked-by", &tasks[0]]);
+    assert_eq!(room.get(&next)["status"], "blocked");
+    let roles = "agents:\n  ada: {perms: [admin]}\n  bob: {perms: [verify, comment]}\n";
+    fs::write(room.store().join("roles.yml"), roles).unwrap();
+    let accepted = room.run_short(&["--agent", "bob", "task", "verify", &tasks[0], "--accept"]).data();
+    assert_eq!(accepted["ready"][0]["id"], json!(next), "{accepted:#}");
+    let status = room.run(&["status"]).data();
+    let stats = room.run(&["stats"]).data();
+    assert_eq!((&status["blocked"], &stats["by_status"]["blocked"]), (&json!(0), &Value::Null), "{stats:#}");
+    let prime = room.run_as("bob", &["prime"]).text().to_owned();
+    assert!(prime.contains("Rights: verify, comment\n") && !prime.contains("blocked,"), "{prime}");
+}
+
+#[test]
 fn a_coordinator_learns_how_to_free_what_was_sent_back() {
     let (room, tasks) = awaiting(&["one"]);
     room.run_as("bob", &["task", "verify", &tasks[0], "--reject", "--why", "no"]).data();

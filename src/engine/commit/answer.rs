@@ -304,7 +304,9 @@ impl Show<'_, '_> {
         for other in index.dependents(id)?.into_iter().chain(parent).take(NAMED) {
             let task = self.stage_task(other)?;
             let is_open = matches!(task.status, Status::Open | Status::Blocked);
-            if is_open && read::why_not_ready(self.ws, &task, &index, self.elsewhere)?.is_empty() {
+            let reasons = read::why_not_ready(self.ws, &task, &index, self.elsewhere)?;
+            // Who ends a task need not be one who may claim the next.
+            if is_open && reasons.iter().all(|reason| matches!(reason, Reason::NotPermitted { .. })) {
                 let handle = read::handle(self.ws, other)?;
                 ready.push(NamedTask::new(other, handle, &task.fields.title));
             }

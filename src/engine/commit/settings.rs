@@ -59,8 +59,14 @@ pub(crate) fn set(ws: &Workspace, q: &ConfigSet) -> Result<SettingSet> {
     };
     let (written, changed) = if q.user { set_users(ws, &path, &q.value)? } else { set_own(ws, &path, &q.value)? };
     let setting = one(ws, &q.key)?;
-    let warning = setting.place.as_ref().filter(|place| **place != written).map(|place| {
-        format!("{} = {} in {place} is in force, not the value that was written", setting.key, setting.value)
+    let is_everybodys = !q.user && path == ["agent"];
+    let warning = is_everybodys.then(|| {
+        format!("every agent of every clone is now called {}; with --user it is your name alone", setting.value)
+    });
+    let warning = warning.or_else(|| {
+        setting.place.as_ref().filter(|place| **place != written).map(|place| {
+            format!("{} = {} in {place} is in force, not the value that was written", setting.key, setting.value)
+        })
     });
     Ok(SettingSet { setting, from: before, written, changed, warning })
 }

@@ -397,7 +397,8 @@ impl Arrived {
                 let notice = Notice {
                     kind: NoticeKind::EditLost,
                     task: Some(id),
-                    cause: edit.lost.event.to_string(),
+                    // One event may lose several values, and not all at once.
+                    cause: format!("{}.{}", edit.lost.event, edit.field),
                     event: Some(edit.lost.event),
                     thread: None,
                     by: Some(edit.won.agent.clone()),

@@ -3,7 +3,7 @@
 //! The read model knows which tasks have any, so a plan in which nothing was concurrent is not looked through.
 //! Leaves to others: which value counts (`rules::lost`).
 
-use super::lists::Page;
+use super::page::Page;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::{Error, Result};

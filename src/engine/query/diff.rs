@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::lists::Page;
+use super::page::Page;
 use crate::engine::context::Workspace;
 use crate::engine::view::{history, read};
 use crate::error::{Error, Result};

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::lists;
 use super::liveness::silence;
+use super::ready;
 use crate::engine::bus::lag::lag;
 use crate::engine::context::Workspace;
 use crate::engine::git_hooks::hooks::{Driver, driver_in};
@@ -80,7 +80,7 @@ pub struct Check {
 /// `stats`
 pub fn stats(ws: &Workspace) -> Result<Stats> {
     let index = read::index(ws)?;
-    let by_status = index.counts()?;
+    let mut by_status = index.counts()?;
     let total: u64 = by_status.values().sum();
     let sums = index.sums()?;
     let mut completed_by: BTreeMap<String, u64> = BTreeMap::new();
@@ -88,7 +88,14 @@ pub fn stats(ws: &Workspace) -> Result<Stats> {
         *completed_by.entry(owner.unwrap_or_else(|| "nobody".into())).or_default() += count;
     }
     let mut plan = read::plan(ws, &index)?;
-    let ready = lists::offered(ws, &index, &mut plan, &read::viewer_with_rights(ws)?)?.0.len();
+    // A task counts as open from the end of its last blocker on, before that is recorded.
+    for task in plan.tasks.values().filter(|task| plan.status(task) != task.status) {
+        let recorded = by_status.entry(task.status.as_str().to_owned()).or_default();
+        *recorded = recorded.saturating_sub(1);
+        *by_status.entry(plan.status(task).as_str().to_owned()).or_default() += 1;
+    }
+    by_status.retain(|_, n| *n > 0);
+    let ready = ready::offered(ws, &index, &mut plan, &read::viewer_with_rights(ws)?)?.0.len();
     Ok(Stats {
         tasks: total,
         by_status,

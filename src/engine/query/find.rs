@@ -3,7 +3,7 @@
 //! Guarantees: flags and query hold together; what only the plan knows (what is ready, waits or is held) is asked of the plan.
 //! Leaves to others: how a query is written, how a page is cut.
 
-use super::lists::here_only;
+use super::ready::here_only;
 use crate::engine::context::Workspace;
 use crate::engine::view::landed::DefaultBranch;
 use crate::engine::view::other_branches::OtherBranches;

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::lists::Page;
+use super::page::Page;
 use crate::engine::commit::hand_edits::record::UnrecordedEdits;
 use crate::engine::context::Workspace;
 use crate::engine::view::read::{self, handles};

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::lists::Page;
+use super::page::Page;
 use crate::engine::context::Workspace;
 use crate::engine::view::held_task::named_or_held;
 use crate::engine::view::{history, read};

@@ -1,6 +1,6 @@
 //! `inbox`: what is unread, in pages.
 
-use super::lists::Page;
+use super::page::Page;
 use crate::engine::context::Workspace;
 use crate::engine::inbox::{self, Acknowledged, Look, Unread};
 use crate::error::{Error, Result};

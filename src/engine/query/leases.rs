@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use super::lists::Page;
+use super::page::Page;
 use crate::engine::commit::confirmation::Asking;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;

@@ -78,10 +78,13 @@ pub struct SessionView {
     /// Data that the agent keeps with it.
     pub metadata: Value,
     /// The handles of its tasks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub handle: Vec<String>,
     /// Their titles; `null` where a task is not in this work tree.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub title: Vec<Option<String>>,
     /// Their ids.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<Id>,
 }
 

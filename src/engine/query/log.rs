@@ -17,6 +17,7 @@ use crate::model::id::quoted;
 use crate::model::payload::KINDS;
 use crate::model::query::Log;
 use crate::model::suggest::nearest;
+use crate::model::time::Time;
 use crate::reports::list::Rest;
 use crate::store::archive;
 use crate::store::entity::read_log_with;
@@ -106,12 +107,12 @@ impl Logs<'_> {
     /// Where the events stand that are asked for, in the order of events, each event once.
     fn places(&self, q: &Log) -> Result<Vec<Place>> {
         let numbers: Vec<u32> = (0..self.of.len() as u32).collect();
-        let progress = Progress::of("reading the logs", numbers.len());
+        let (progress, now) = (Progress::of("reading the logs", numbers.len()), self.ws.env.now());
         let found = parallel::map(&numbers, |log| {
             progress.step();
             let entries = self.entries(*log)?;
             let line = |place: &Place| &entries[place.n as usize].line;
-            let asked = entries.iter().zip(0..).filter(|(entry, _)| is_asked_for(entry, q));
+            let asked = entries.iter().zip(0..).filter(|(entry, _)| is_asked_for(entry, q, now));
             let mut own: Vec<Place> =
                 asked.map(|(entry, n)| Place { stamp: entry.event.stamp(), log: *log, n }).collect();
             own.sort_by(|a, b| (a.stamp, line(a)).cmp(&(b.stamp, line(b))));
@@ -181,12 +182,12 @@ fn fitting(entries: &[Option<Entry>]) -> usize {
     entries.iter().rev().enumerate().take_while(fits).count()
 }
 
-fn is_asked_for(entry: &Entry, q: &Log) -> bool {
+fn is_asked_for(entry: &Entry, q: &Log, now: Time) -> bool {
     let event = &entry.event;
     q.by.as_ref().is_none_or(|agent| *agent == event.author.agent)
         && q.correlation_id.as_ref().is_none_or(|id| event.author.correlation_id.as_ref() == Some(id))
         && q.plan_id.as_ref().is_none_or(|id| event.author.plan_id.as_ref() == Some(id))
-        && q.since.is_none_or(|since| event.at >= since)
-        && q.until.is_none_or(|until| event.at <= until)
+        && q.since.is_none_or(|since| event.at >= since.ago(now))
+        && q.until.is_none_or(|until| event.at <= until.ago(now))
         && (q.kinds.is_empty() || q.kinds.iter().any(|kind| kind.eq_ignore_ascii_case(event.payload.kind())))
 }

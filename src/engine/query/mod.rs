@@ -2,6 +2,7 @@
 //!
 //! Errors are `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, and `ERR_IO` where the store cannot be read.
 
+pub(crate) mod agents;
 pub(crate) mod board;
 pub(crate) mod brief;
 pub(crate) mod check;
@@ -20,7 +21,9 @@ pub(crate) mod liveness;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod names;
+pub(crate) mod page;
 pub(crate) mod plan_page;
+pub(crate) mod ready;
 pub(crate) mod review;
 pub(crate) mod reviews;
 pub(crate) mod status;

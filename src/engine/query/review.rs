@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::diff::{self, ChangedTask};
-use super::lists::Page;
+use super::page::Page;
 use crate::engine::commit::hand_edits::record;
 use crate::engine::context::Workspace;
 use crate::engine::lint::{

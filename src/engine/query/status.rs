@@ -1,6 +1,6 @@
 //! `status`: the plan at a glance, for one agent.
 //!
-//! Leaves to others: the lists behind the numbers (`lists`, `reports::ready`).
+//! Leaves to others: the lists behind the numbers (`ready`, `reports::ready`).
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::conflicts::count_conflicts;
-use super::{lists, liveness, reviews};
+use super::{liveness, ready, reviews};
 use crate::engine::bus::lag::{BusLag, lag};
 use crate::engine::commit::hand_edits::record::UnrecordedEdits;
 use crate::engine::context::Workspace;
@@ -101,8 +101,8 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
     let mut plan = read::plan(ws, &index)?;
     let viewer = read::viewer_with_rights(ws)?;
     let now = ws.env.now();
-    let (offered, elsewhere) = lists::offered(ws, &index, &mut plan, &viewer)?;
-    let not_ready = lists::not_ready(&plan, &viewer, now, elsewhere.len()).counts;
+    let (offered, elsewhere) = ready::offered(ws, &index, &mut plan, &viewer)?;
+    let not_ready = ready::not_ready(&plan, &viewer, now, elsewhere.len()).counts;
     let handles = handles(&index.all_ids()?);
     let edits = UnrecordedEdits::new(ws, &index);
     let view = |task: &Brief| OverviewTask {

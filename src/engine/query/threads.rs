@@ -1,6 +1,6 @@
 //! `thread list` and `thread show`.
 
-use super::lists::Page;
+use super::page::Page;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::{Error, Result};

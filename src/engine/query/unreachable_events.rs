@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::lists::Page;
+use super::page::Page;
 use crate::engine::context::Workspace;
 use crate::engine::repair::recover::{self, UnreachableEvents};
 use crate::engine::view::read;

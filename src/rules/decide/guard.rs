@@ -289,7 +289,10 @@ pub fn unblock_if_free(stage: &mut dyn Stage, id: Id) -> Result<Rc<Task>> {
     stage.emit(Draft {
         entity: Entity::Task(id),
         payload: Payload::TaskStatusChanged(move_to(Status::Blocked, Status::Open)),
-        why: Some("all its blockers are finished".into()),
+        why: Some(
+            if task.blockers().is_empty() { "nothing blocks it any more" } else { "all its blockers are finished" }
+                .into(),
+        ),
         fence: None,
     })?;
     stage.task(id)

@@ -68,7 +68,10 @@ fn broadcast(stage: &mut dyn Stage, c: &Broadcast) -> Result<Subject> {
     if let Some(to) = &c.to {
         check_agent_name(to)?;
         if stage.agent(to)?.created_at.is_none() {
-            stage.warn(format!("no agent {} is registered here; agentpm agent list shows the agents", quoted(to)));
+            let role =
+                if stage.has_role(to)? { format!("; to the agents of that role: --role {to}") } else { String::new() };
+            stage
+                .warn(format!("no agent {} is registered here{role}; agentpm agent list shows the agents", quoted(to)));
         }
     }
     if let Some(role) = &c.role

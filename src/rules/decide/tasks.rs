@@ -17,7 +17,7 @@ use crate::model::id::{Id, check_agent_name, quoted};
 use crate::model::payload::{Fields, Payload, RelationshipAdded, RelationshipRemoved, TaskCreated, TaskUpdated};
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::search::text::composed;
-use crate::model::task::{Status, Task};
+use crate::model::task::{Status, Task, TaskType};
 use crate::model::time::{Time, When};
 use crate::rules::fields;
 use crate::rules::graph;
@@ -96,6 +96,7 @@ fn given(args: &impl serde::Serialize, now: Time) -> Fields {
             (Form::Time, _) => {
                 serde_json::from_value::<When>(value.clone()).map_or(value, |when| json!(when.from(now)))
             }
+            (Form::Type, Value::String(word)) => json!(TaskType::word_for(word)),
             (Form::Words, Value::Array(words)) => words.iter().map(|word| json!(word.as_str().map(composed))).collect(),
             _ => value,
         })
@@ -173,6 +174,7 @@ fn changes(c: &TaskUpdate, task: &Task, now: Time) -> Result<(Fields, Change)> {
     }
     let mut parent = c.parent.clone().map_or(Change::Keep, Change::To);
     for name in &c.clear {
+        let name = name.replace('-', "_");
         match name.as_str() {
             "parent" => parent = Change::Clear,
             "title" | "metadata" => {
@@ -180,9 +182,14 @@ fn changes(c: &TaskUpdate, task: &Task, now: Time) -> Result<(Fields, Change)> {
                     .hint("remove entries of the metadata with --metadata '{\"name\": null}'"));
             }
             known if known == "owner" || fields::NAMES.contains(&known) => {
-                set.insert(name.clone(), Value::Null);
+                set.insert(name, Value::Null);
             }
-            other => return Err(Error::validation(format!("there is no field {}", quoted(other)))),
+            other => {
+                let all = ["parent", "owner"].into_iter().chain(fields::NAMES.iter().copied());
+                let all = all.filter(|name| !matches!(*name, "title" | "metadata"));
+                return Err(Error::validation(format!("there is no field {}", quoted(other)))
+                    .hint(format!("the fields are {}", all.collect::<Vec<_>>().join(", "))));
+            }
         }
     }
     Ok((set, parent))

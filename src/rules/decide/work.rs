@@ -17,13 +17,13 @@ use crate::model::agent::{Lease, SessionStatus};
 use crate::model::args::{Duration, Ref, Text};
 use crate::model::command::{Claim, Done, LeaseAcquire, LeaseRelease, LeaseRenew, Release};
 use crate::model::context::ContextType;
-use crate::model::event::{Author, Entity};
+use crate::model::event::{Author, Entity, Entry};
 use crate::model::id::{Id, check_agent_name};
 use crate::model::payload::{
-    ContextAdded, Fields, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged, TaskUpdated,
+    ContextAdded, ContextSuperseded, Fields, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged, TaskUpdated,
 };
 use crate::model::settings::Overlap;
-use crate::model::task::Status;
+use crate::model::task::{Status, Task};
 use crate::rules::lease::{self, Standing};
 use crate::rules::review::{is_worked_on_since, met_words, rejection};
 use crate::rules::roles::Verb;
@@ -141,11 +141,23 @@ fn done(stage: &mut dyn Stage, c: &Done) -> Result<Subject> {
             metadata: serde_json::Value::Null,
             created_at: None,
         };
-        note(stage, id, Payload::ContextAdded(event), None)?;
+        let rejected = rejected_outcomes(&*stage.task(id)?, &stage.history(id)?);
+        let by = note(stage, id, Payload::ContextAdded(event), None)?;
+        for entry in rejected {
+            note(stage, id, Payload::ContextSuperseded(ContextSuperseded { entry, by }), None)?;
+        }
     }
     warn_of_rejection(stage, id)?;
     complete(stage, &permit, c.force.as_ref())?;
     Ok(Subject::Task(id))
+}
+
+/// The outcomes that a rejected completion stated, which are not what the task came to.
+fn rejected_outcomes(task: &Task, history: &[Entry]) -> Vec<Id> {
+    let Some(rejected) = rejection(history) else { return Vec::new() };
+    let is_before = |id: &Id| history.iter().any(|e| e.event.id == *id && e.event.stamp() < rejected.stamp());
+    let outcomes = task.context.values().filter(|entry| entry.kind == ContextType::Outcome);
+    outcomes.filter(|entry| entry.superseded_by.is_none()).map(|entry| entry.id).filter(is_before).collect()
 }
 
 /// Warns of a completion that repeats a rejected one: nothing was recorded on the task since a reviewer sent it back.

@@ -99,16 +99,22 @@ impl Index {
         statement.query_map([path], |row| id_of(row, 0))?.collect()
     }
 
-    /// Whether the readable file of a task is the rendering of its log, as it was when the index read both. Where this is false, the
-    /// file must be compared.
+    /// The tasks among these whose readable file may be another than the rendering of their log: it is not as it was when the index
+    /// read both. Such a file must be compared.
     ///
     /// Errors: `ERR_IO` if the index cannot be read.
-    pub fn is_rendered(&self, store: &Store, id: Id) -> Result<bool> {
+    pub fn maybe_edited(&self, store: &Store, ids: &[Id]) -> Result<Vec<Id>> {
         let mut statement =
             self.whole()?.prepare_cached("SELECT rendered FROM file WHERE task = ?1").map_err(failed)?;
-        let known = statement.query_row([id.to_string()], |row| row.get::<_, Option<String>>(0)).optional();
-        let Some(known) = known.map_err(failed)?.flatten() else { return Ok(false) };
-        Ok(yaml_mark(store, id).map(form_of) == Some(known))
+        let mut known = Vec::with_capacity(ids.len());
+        for id in ids {
+            let mark = statement.query_row([id.to_string()], |row| row.get::<_, Option<String>>(0)).optional();
+            known.push((*id, mark.map_err(failed)?.flatten()));
+        }
+        let is_as_known =
+            |(id, known): &(Id, Option<String>)| Ok(known.is_some() && yaml_mark(store, *id).map(form_of) == *known);
+        let as_known = parallel::map(&known, is_as_known)?;
+        Ok(known.iter().zip(as_known).filter(|(_, as_known)| !as_known).map(|((id, _), _)| *id).collect())
     }
 
     /// As [`Index::refresh`], for tasks that are known to have changed.

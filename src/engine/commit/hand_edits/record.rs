@@ -170,15 +170,23 @@ impl<'a> UnrecordedEdits<'a> {
         UnrecordedEdits { ws, index, lineage: OnceCell::new() }
     }
 
-    /// Whether the file of a task holds such an edit. A file that is as the index read it is not opened.
+    /// The tasks among these whose files hold such an edit. A file that is as the index read it is not opened.
     ///
     /// Errors: `ERR_IO` if the index cannot be read.
+    pub fn among(&self, ids: &[Id]) -> Result<BTreeSet<Id>> {
+        let mut found = self.index.maybe_edited(&self.ws.store, ids)?;
+        found.retain(|id| {
+            let compared = judge_file(self.ws, self.lineage.get_or_init(|| lineage(self.ws)), *id);
+            compared.ok().flatten().is_some_and(|found| matches!(found.how, Readable::Edited(_)))
+        });
+        Ok(found.into_iter().collect())
+    }
+
+    /// As [`Self::among`], for one task.
+    ///
+    /// Errors: as there.
     pub fn has(&self, id: Id) -> Result<bool> {
-        if self.index.is_rendered(&self.ws.store, id)? {
-            return Ok(false);
-        }
-        let compared = judge_file(self.ws, self.lineage.get_or_init(|| lineage(self.ws)), id);
-        Ok(compared.ok().flatten().is_some_and(|found| matches!(found.how, Readable::Edited(_))))
+        Ok(!self.among(&[id])?.is_empty())
     }
 }
 

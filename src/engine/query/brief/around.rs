@@ -25,12 +25,15 @@ const BLOCKERS_DID: Kind =
     Kind { name: "blocker_results", heading: "\n## Outcomes and decisions of finished blockers\n", rank: 3 };
 const SIBLINGS_DID: Kind =
     Kind { name: "sibling_results", heading: "\n## Outcomes and decisions of finished siblings\n", rank: 8 };
+const CHILDREN_DID: Kind =
+    Kind { name: "child_results", heading: "\n## Outcomes and decisions of finished children\n", rank: 6 };
 const BLOCKERS: Kind = Kind { name: "blockers", heading: "\n## Waits for\n\n", rank: 2 };
+const WAITING: Kind = Kind { name: "waiting", heading: "\n## Waiting for it\n\n", rank: 7 };
 const OPEN_CHILDREN: Kind = Kind { name: "children", heading: "\n## Children\n\n", rank: 4 };
 const FINISHED_CHILDREN: Kind = Kind { rank: 7, ..OPEN_CHILDREN };
 const BRANCHES: Kind = Kind { name: "branches", heading: "\n## Elsewhere, by events that are not here\n\n", rank: 4 };
 
-/// Most finished siblings whose results are read, the newest of them.
+/// Most finished siblings or children whose results are read, the newest of them.
 const MAX_SIBLINGS: usize = 50;
 /// Longest title of another task, in bytes.
 const MAX_TITLE: usize = 200;
@@ -62,10 +65,22 @@ pub(super) fn parents(ws: &Workspace, draft: &mut Draft, task: &Task, index: &In
         match &parent.fields.intent {
             Some(intent) => {
                 let (intent, more) = short(intent, most);
-                text.push_str(&format!(", intent by {}:\n\n{}", line_of(&parent.created_by, 100), code_block(&intent)));
+                text.push_str(&format!(", intent:\n\n{}", code_block(&intent)));
                 cut = more;
             }
             None => text.push('\n'),
+        }
+        if n == 0 {
+            let criteria: Vec<&str> = parent.fields.acceptance.iter().map(String::as_str).collect();
+            for (name, list) in
+                [("criteria", criteria), ("files", parent.fields.files.iter().map(String::as_str).collect())]
+            {
+                if !list.is_empty() {
+                    let list = list.join("; ");
+                    cut += short(&list, most).1;
+                    text.push_str(&format!("{name}: {}\n", line_of(&list, most)));
+                }
+            }
         }
         Section { kind, text, cut }
     });
@@ -78,11 +93,17 @@ pub(super) fn results(ws: &Workspace, draft: &mut Draft, task: &Task, index: &In
     let mut siblings = task.parent().map(|parent| index.children(parent)).transpose()?.unwrap_or_default();
     siblings.retain(|id| *id != task.id && !blockers.contains(id));
     siblings.reverse();
-    for (kind, ids, most) in [(BLOCKERS_DID, blockers, usize::MAX), (SIBLINGS_DID, siblings, MAX_SIBLINGS)] {
+    let mut children = index.children(task.id)?;
+    children.reverse();
+    for (kind, ids, most) in [
+        (BLOCKERS_DID, blockers, usize::MAX),
+        (CHILDREN_DID, children, MAX_SIBLINGS),
+        (SIBLINGS_DID, siblings, MAX_SIBLINGS),
+    ] {
         let (mut entries, mut finished) = (Vec::new(), 0);
         for (n, id) in ids.iter().enumerate() {
             if finished == most {
-                draft.count("siblings", ids.len() - n);
+                draft.count(if kind.name == CHILDREN_DID.name { "children" } else { "siblings" }, ids.len() - n);
                 break;
             }
             if !index.status(*id)?.is_some_and(Status::is_finished) {
@@ -115,6 +136,17 @@ pub(super) fn open_blockers(ws: &Workspace, draft: &mut Draft, task: &Task, inde
         open.push((blocker.id, blocker.missing.words().map_or_else(|| status_words(index, blocker.id), Ok)?));
     }
     listed(ws, draft, BLOCKERS, &open, index)
+}
+
+/// The unfinished tasks that wait for it.
+pub(super) fn waiting(ws: &Workspace, draft: &mut Draft, task: &Task, index: &Index) -> Result<()> {
+    let mut waiting = Vec::new();
+    for id in index.dependents(task.id)? {
+        if index.status(id)?.is_some_and(|status| !status.is_finished()) {
+            waiting.push((id, status_words(index, id)?));
+        }
+    }
+    listed(ws, draft, WAITING, &waiting, index)
 }
 
 fn status_words(index: &Index, id: Id) -> Result<&'static str> {

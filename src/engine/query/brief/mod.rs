@@ -100,6 +100,7 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<BriefPage> {
         around::results(ws, &mut draft, task, &index)?;
     }
     around::open_blockers(ws, &mut draft, task, &index)?;
+    around::waiting(ws, &mut draft, task, &index)?;
     if wants("children") {
         around::children(ws, &mut draft, task, &index)?;
     }

@@ -3,6 +3,7 @@
 //! Leaves to others: what the page has room for (`page`).
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
@@ -15,6 +16,7 @@ use crate::engine::context::Workspace;
 use crate::model::context::{ContextEntry, ContextType, ProgressItem};
 use crate::model::event::Entry;
 use crate::model::id::HANDLE_MIN;
+use crate::model::payload::Payload;
 use crate::model::plain::{code_block, code_span, escape};
 use crate::model::task::Task;
 use crate::model::thread::{Resolved, Thread};
@@ -39,6 +41,9 @@ const EVENTS: Kind = Kind { name: "events", heading: "\n## History, newest first
 const EXPLAINED_EVENTS: Kind = Kind { rank: 9, ..EVENTS };
 const LOST: Kind =
     Kind { name: "lost_edits", heading: "\n## What you wrote and lost to a change made at the same time\n\n", rank: 2 };
+
+/// Longest value of a field that the history shows, in bytes.
+const MAX_SET: usize = 40;
 
 /// Most lost edits that the page and the answer name.
 const MAX_LOST: usize = 5;
@@ -89,7 +94,9 @@ pub(super) fn aim(draft: &mut Draft, task: &Task, entries: &[Entry], shown: &Tas
     }
     if let Some(intent) = &f.intent {
         let (intent, cut) = short(intent, draft.room / 3);
-        let text = format!("\n## Intent (by {})\n\n{}", line(&task.created_by), code_block(&intent));
+        let written = task.stamps.get("intent").and_then(|stamp| entries.iter().find(|e| e.event.id == stamp.id));
+        let by = written.map_or(&task.created_by, |entry| &entry.event.author.agent);
+        let text = format!("\n## Intent (by {})\n\n{}", line(by), code_block(&intent));
         draft.push(Section { kind: INTENT, text, cut });
     }
     acceptance(draft, task);
@@ -217,19 +224,40 @@ pub(super) fn history(draft: &mut Draft, entries: &[Entry]) {
     newest.sort_by_key(|entry| std::cmp::Reverse(entry.event.stamp()));
     // Reasons are shown however long ago they were given, as far as there is room.
     let mut bytes = [0, 0];
-    for entry in newest {
-        let event = &entry.event;
-        let has_reason = usize::from(event.why.is_some());
+    // What one command did is one line.
+    for same in newest.chunk_by(|a, b| (a.event.at, &a.event.author) == (b.event.at, &b.event.author)) {
+        let (at, agent) = (same[0].event.at, line_of(&same[0].event.author.agent, 100));
+        let events = || same.iter().rev().map(|entry| &entry.event);
+        let reasons: BTreeSet<&str> = events().filter_map(|event| event.why.as_deref()).collect();
+        let has_reason = usize::from(!reasons.is_empty());
         if bytes[has_reason] > draft.room {
-            draft.count(EVENTS.name, 1);
+            draft.count(EVENTS.name, same.len());
             continue;
         }
-        let why =
-            event.why.as_ref().map(|why| format!(": {}", code_span(&escape(&shortened(why))))).unwrap_or_default();
-        let (agent, did) = (line_of(&event.author.agent, 100), line_of(&deed(&event.payload), 200));
-        let text = format!("- {} {agent} {did}{why}\n", event.at);
+        let mut did: Vec<String> = events().map(|event| line_of(&did(&event.payload), 200)).collect();
+        did.dedup();
+        let why: Vec<String> = reasons.iter().map(|why| code_span(&escape(&shortened(why)))).collect();
+        let why = if why.is_empty() { String::new() } else { format!(": {}", why.join("; ")) };
+        let text = format!("- {at} {agent} {}{why}\n", did.join(", "));
         bytes[has_reason] += text.len();
         draft.push(Section { kind: [EVENTS, EXPLAINED_EVENTS][has_reason], text, cut: 0 });
+    }
+}
+
+/// What an event did. Texts stand elsewhere on the page; what fields were set to does not.
+fn did(payload: &Payload) -> String {
+    match payload {
+        Payload::TaskUpdated(p) => {
+            let values = p.set.iter().map(|(name, value)| match value {
+                Value::Null => format!("cleared {name}"),
+                Value::String(_) | Value::Array(_) | Value::Object(_) if value.to_string().len() > MAX_SET => {
+                    format!("set {name}")
+                }
+                value => format!("set {name} to {value}"),
+            });
+            values.collect::<Vec<_>>().join(", ")
+        }
+        other => deed(other),
     }
 }
 
