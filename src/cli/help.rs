@@ -212,8 +212,8 @@ Examples:
 pub const INBOX: &str = "\
 What concerns you and is unread: tasks that became ready for you or were assigned to you, work that you may review, threads on your
 tasks, in which you take part, or that name you as @NAME, leases and edits that you lost, parked tasks, messages, changed settings.
-The inbox begins with your registration in this clone (what called you by your name before is in it), or with the first agentpm
-inbox. It changes only by agentpm inbox ack.
+The inbox begins with your registration in this clone, or with your first change or agentpm inbox here. What called you by your
+name before, since you last did anything, is in it. It changes only by agentpm inbox ack.
 
 Examples:
   agentpm inbox

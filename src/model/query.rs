@@ -436,6 +436,9 @@ pub struct Inbox {
     /// Maximum number of items
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
+    /// Continue after this cursor, the next_cursor of the previous answer
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
     /// Show all at once
     #[arg(long)]
     pub all: bool,

@@ -23,7 +23,7 @@ pub struct InboxPage {
     /// The items, the newest last.
     #[serde(flatten)]
     pub list: List<InboxItem>,
-    /// Acknowledges what this list shows.
+    /// Acknowledges everything up to the end of this list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }

@@ -52,7 +52,8 @@ pub struct KnownTask<'a> {
 }
 
 impl Receiver {
-    /// Whether an event names the agent: a message to it, a thread that calls it, or one that is passed on to it.
+    /// Whether an event names the agent: a message to it, a task that is given to it, a thread that calls it, or one that is passed
+    /// on to it.
     pub fn is_called_by(&self, event: &Event) -> bool {
         let by_name = |body: &str| is_named(body, &self.agent);
         event.author.agent != self.agent
@@ -61,9 +62,9 @@ impl Receiver {
                 NoticeRule::Escalates(p) => p.to.as_ref() == Some(&self.agent),
                 NoticeRule::Opens(p) => by_name(&p.body),
                 NoticeRule::Replies(p) => by_name(&p.body),
+                NoticeRule::Assigns(owner) => owner == Some(self.agent.as_str()),
+                NoticeRule::Moves(p) => new_owner(p) == Some(self.agent.as_str()),
                 NoticeRule::Nothing
-                | NoticeRule::Assigns(_)
-                | NoticeRule::Moves(_)
                 | NoticeRule::Grants(_)
                 | NoticeRule::Overrides(_)
                 | NoticeRule::Judges(_)

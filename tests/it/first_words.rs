@@ -136,7 +136,7 @@ fn words_of_other_tools_name_ours() {
 fn a_refused_command_names_what_it_takes() {
     let (room, _, open) = plan();
     for (args, message, hint) in [
-        (vec!["config"], "agentpm config needs a subcommand", "its subcommands: get, list, set"),
+        (vec!["config"], "agentpm config needs a subcommand", "its subcommands: get, set, list"),
         (vec!["task", "frob"], "'frob'", "its subcommands: create, get, list"),
         (
             vec!["thread", "reply"],

@@ -752,3 +752,74 @@ fn what_calls_an_agent_by_its_name_reaches_it_once_it_registers() {
     room.run_as("eve", &["agent", "register"]).data();
     begin(&room, &["eve"]);
 }
+
+#[test]
+fn a_first_look_before_the_registration_loses_no_call() {
+    let room = Sandbox::new();
+    room.at(CLOCK);
+    let task = room.task("x", &[]);
+    room.run(&["broadcast", "--body", "to all"]).data();
+    room.run(&["broadcast", "--body", "freeze", "--to", "bob"]).data();
+    room.run(&["thread", "open", &task, "--body", "@bob look", "--no-hold"]).data();
+    let look = || kinds(&room.run_as("bob", &["inbox"]));
+    for _ in 0..2 {
+        assert_eq!(look(), ["broadcast", "thread_opened"], "a look changes nothing");
+    }
+    room.run_as("bob", &["agent", "register"]).data();
+    assert_eq!(look(), ["broadcast", "thread_opened"]);
+    room.run_as("bob", &["inbox", "ack", "--all"]).data();
+    assert_eq!(look(), [""; 0]);
+}
+
+#[test]
+fn a_new_clone_tells_an_agent_what_called_it_since_it_last_acted() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    let run = |args: &[&str]| clones.run("ann", args).data();
+    run(&["agent", "register", "--name", "bob"]);
+    run(&["--agent", "bob", "note", &task, "--content", "I was here"]);
+    run(&["broadcast", "--body", "to all"]);
+    run(&["broadcast", "--body", "freeze", "--to", "bob"]);
+    run(&["task", "update", &task, "--owner", "bob"]);
+    run(&["thread", "open", &task, "--body", "@bob look", "--no-hold"]);
+    run(&["sync"]);
+    clones.run("bob", &["sync"]).data();
+    assert_eq!(kinds(&clones.run("bob", &["inbox"])), ["broadcast", "assigned", "thread_opened"]);
+}
+
+#[test]
+fn what_is_ready_in_one_worktree_is_acknowledged_in_another() {
+    let room = room(&["bob"]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "begin"]).text();
+    let tree = room.beside("tree");
+    room.git(&["worktree", "add", "-q", "-b", "side", tree.to_str().unwrap()]).text();
+    room.run_in(&tree, &["task", "create", "--title", "over there"]).data();
+    let there = || room.run_in(&tree, &["--agent", "bob", "inbox"]).data();
+    let cursor = there()["cursor"].as_str().unwrap().to_owned();
+    assert_eq!(there()["total"], 1);
+    assert_eq!(room.run_as("bob", &["inbox", "ack", &cursor]).data()["acknowledged"], 1);
+    assert_eq!(there()["total"], 0);
+}
+
+#[test]
+fn pages_of_the_inbox_hold_each_item_once() {
+    let room = room(&["bob"]);
+    for n in 0..25 {
+        room.run(&["broadcast", "--body", &format!("message {n}")]).data();
+    }
+    let (mut seen, mut cursor) = (Vec::new(), None);
+    loop {
+        let mut args = vec!["inbox", "--limit", "7"];
+        args.extend(cursor.iter().flat_map(|cursor: &String| ["--cursor", cursor.as_str()]));
+        let page = room.run_as("bob", &args).data();
+        assert_eq!(page["total"], 25);
+        seen.extend(page["items"].as_array().unwrap().iter().map(|item| item["id"].to_string()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    let different: BTreeSet<&String> = seen.iter().collect();
+    assert_eq!((seen.len(), different.len()), (25, 25));
+    room.run_as("bob", &["inbox", "--cursor", "0123456789ab"]).error("ERR_USAGE", 2);
+}

@@ -228,3 +228,80 @@ fn sync_commits_files_marked_assume_unchanged() {
         assert_eq!(clones.run("bob", &["task", "get", &task]).data()["title"], "changed", "{bit}");
     }
 }
+
+/// Two clones; ann holds the task, and bob edited its title by hand, which must wait. Then ann changes and releases the task.
+fn waiting_edit() -> (Clones, String) {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    edit(&clones, "bob", &task, "title: shared", "title: by hand");
+    clones.run("ann", &["task", "update", &task, "--priority", "5", "--intent", "of ann"]).data();
+    clones.run("ann", &["note", &task, "a note of ann"]).data();
+    clones.run("ann", &["release", &task]).data();
+    clones.run("ann", &["sync"]).data();
+    let first = clones.run("bob", &["sync"]).data();
+    assert_eq!(
+        (first["recorded"].as_array().unwrap().len(), first["refused"].as_array().unwrap().len()),
+        (0, 1),
+        "{first:#}"
+    );
+    (clones, task)
+}
+
+fn state(clones: &Clones, name: &str, task: &str) -> Value {
+    let task = clones.run(name, &["task", "get", task]).data();
+    json!([
+        task["title"],
+        task["priority"],
+        task["intent"],
+        task["status"],
+        task["owner"],
+        task["context"][0]["content"]
+    ])
+}
+
+#[test]
+fn an_edit_that_had_to_wait_takes_nothing_back_that_came_meanwhile() {
+    let (clones, task) = waiting_edit();
+    let lint = clones.run("bob", &["lint"]).json();
+    assert_eq!(lint["data"]["findings"][0]["code"], "task-yaml-edited", "{lint:#}");
+    let second = clones.run("bob", &["sync"]).data();
+    assert_eq!(second["recorded"][0]["what"], "title", "{second:#}");
+    clones.run("ann", &["sync"]).data();
+    for name in ["ann", "bob"] {
+        let expected = json!(["by hand", 5, "of ann", "open", Value::Null, "a note of ann"]);
+        assert_eq!(state(&clones, name, &task), expected);
+    }
+}
+
+#[test]
+fn an_edit_that_had_to_wait_can_be_taken_back() {
+    let (clones, task) = waiting_edit();
+    edit(&clones, "bob", &task, "title: by hand", "title: shared");
+    let second = clones.run("bob", &["sync"]).data();
+    assert_eq!((&second["recorded"], &second["refused"]), (&json!([]), &json!([])), "{second:#}");
+    assert_eq!(state(&clones, "bob", &task), json!(["shared", 5, "of ann", "open", Value::Null, "a note of ann"]));
+    clones.run("bob", &["note", &task, "one of bob"]).data();
+}
+
+#[test]
+fn a_value_that_both_sides_wrote_while_an_edit_waited_is_a_lost_edit() {
+    let (clones, task) = waiting_edit();
+    clones.run("ann", &["task", "update", &task, "--title", "of ann"]).data();
+    clones.run("ann", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    let lost = clones.run("bob", &["conflicts"]).data();
+    assert_eq!(lost["items"][0]["field"], "title", "{lost:#}");
+}
+
+#[test]
+fn a_comment_in_a_file_takes_nothing_back_that_came_meanwhile() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    edit(&clones, "bob", &task, "title: shared\n", "title: shared\n# a remark\n");
+    clones.run("ann", &["task", "update", &task, "--priority", "5", "--intent", "of ann"]).data();
+    clones.run("ann", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    clones.run("bob", &["lint", "--fix", "--drop-comments"]).data();
+    assert_eq!(state(&clones, "bob", &task), json!(["shared", 5, "of ann", "open", Value::Null, Value::Null]));
+}

@@ -131,7 +131,7 @@ fn project_files<'r>(ws: &Workspace, store: &Store, records: &'r [Record], runti
     let (mut rendered, mut blocked) = (Vec::new(), BTreeSet::new());
     for one in projected {
         match one {
-            Ok(heads) => rendered.extend(heads),
+            Ok(heads) => rendered.extend(heads.map(|(entity, heads)| (entity, heads.into()))),
             Err(entity) => drop(blocked.insert(entity)),
         }
     }
@@ -166,7 +166,7 @@ pub(crate) fn project_changed(ws: &Workspace, runtime: &Dir, changed: ChangeSet)
     parallel::for_each(work, |(entity, log, new, known)| {
         progress.step();
         let heads = project_onto(&ws.store, &entity, log, &new, runtime, known)?;
-        rendered.lock().unwrap_or_else(PoisonError::into_inner).extend(heads.map(|heads| (entity, heads)));
+        rendered.lock().unwrap_or_else(PoisonError::into_inner).extend(heads.map(|heads| (entity, heads.into())));
         Ok(())
     })?;
     record::note_rendered(ws, runtime, &rendered.into_inner().unwrap_or_else(PoisonError::into_inner))?;

@@ -313,7 +313,7 @@ fn write<'a>(
         let log = load_task(&ws.store, *id, &[])?.log;
         let entity = Entity::Task(*id);
         if let Some(heads) = project_onto(&ws.store, &entity, log, &[], runtime, Some(bytes))? {
-            record::note_rendered(ws, runtime, &[(entity, heads)])?;
+            record::note_rendered(ws, runtime, &[(entity, heads.into())])?;
         }
     }
     // A claim of nothing is made again when it is repeated.

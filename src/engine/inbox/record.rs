@@ -99,13 +99,28 @@ fn end(ws: &Workspace) -> Result<Option<Position>> {
 fn first_record(ws: &Workspace, runtime: &Dir, agent: &str) -> Result<InboxRecord> {
     let Some(first) = first_sign(ws, runtime, agent)? else {
         let read_to = end(ws)?;
-        return with_view(ws, |view| all_read(ws, &InboxRecord { read_to, ..InboxRecord::default() }, view, None));
+        return with_view(ws, |view| {
+            let record = all_read(ws, &InboxRecord { read_to, ..InboxRecord::default() }, view, None)?;
+            with_earlier_calls(ws, record, view, last_act(ws, agent)?)
+        });
     };
     let record = InboxRecord { read_to: Some(first.end), ..InboxRecord::default() };
     with_view(ws, |view| {
         let record = without_older(ws, all_read(ws, &record, view, Some(first.stamp))?, view, first.stamp)?;
-        with_earlier_calls(ws, record, view)
+        with_earlier_calls(ws, record, view, None)
     })
+}
+
+/// The newest event of an agent, other than its registration: in the clone that it comes from it has seen what came before.
+fn last_act(ws: &Workspace, agent: &str) -> Result<Option<Stamp>> {
+    let mut newest = None;
+    let act = |entry: Entry, _| {
+        let event = entry.event;
+        let registers = matches!(event.payload, Payload::AgentRegistered(_) | Payload::AgentUpdated(_));
+        (event.author.agent == agent && !registers).then(|| event.stamp())
+    };
+    super::journals(ws)?.each_from(None, act, |stamps, _, _| newest = stamps.into_iter().max().max(newest))?;
+    Ok(newest)
 }
 
 /// The record with what git brought of the time before the first sign of the agent as acknowledged: a clone notes the plan that it
@@ -132,17 +147,25 @@ fn without_older(ws: &Workspace, record: InboxRecord, view: &PlanInView<'_>, fir
     Ok(record)
 }
 
-/// The record of an agent that was called by its name before it registered: it begins before the first such event, with all else
-/// up to the registration acknowledged.
-fn with_earlier_calls(ws: &Workspace, record: InboxRecord, view: &PlanInView<'_>) -> Result<InboxRecord> {
+/// The record of an agent that was called by its name, after this event, before its inbox began: it begins before the first such
+/// event, with all else up to its beginning acknowledged.
+fn with_earlier_calls(
+    ws: &Workspace,
+    record: InboxRecord,
+    view: &PlanInView<'_>,
+    after: Option<Stamp>,
+) -> Result<InboxRecord> {
     let (me, journals) = (receiver(ws)?, super::journals(ws)?);
-    let registered = record.read_to.and_then(|position| journals.rank(position));
+    let begun = record.read_to.and_then(|position| journals.rank(position));
     let (mut before, mut begin, mut calls) = (None, None, BTreeSet::new());
     journals.each_from(
         None,
-        |entry: Entry, _| me.is_called_by(&entry.event).then_some(entry.event.id),
+        |entry: Entry, _| {
+            let is_news = after.is_none_or(|after| entry.event.stamp() > after);
+            (is_news && me.is_called_by(&entry.event)).then_some(entry.event.id)
+        },
         |events, commit, end| {
-            let is_earlier = journals.rank(end) < registered && commit.store.store == ws.store.name;
+            let is_earlier = journals.rank(end) <= begun && commit.store.store == ws.store.name;
             if is_earlier && !events.is_empty() {
                 begin.get_or_insert(before);
                 calls.extend(events);
@@ -153,7 +176,7 @@ fn with_earlier_calls(ws: &Workspace, record: InboxRecord, view: &PlanInView<'_>
     let Some(read_to) = begin else { return Ok(record) };
     let mut earlier = InboxRecord { read_to, ..record };
     let is_call = |one: &Unread| one.notice.event.is_some_and(|event| calls.contains(&event));
-    let is_known = |one: &&Unread| one.place.is_some_and(|place| journals.rank(place) <= registered) && !is_call(one);
+    let is_known = |one: &&Unread| one.place.is_some_and(|place| journals.rank(place) <= begun) && !is_call(one);
     let known: Vec<String> =
         look(ws, &earlier, view)?.items.iter().filter(is_known).map(|one| one.id.clone()).collect();
     earlier.acknowledge(known, |_| true);
@@ -214,7 +237,7 @@ pub(crate) enum Acknowledged {
     Some { to: Option<Position>, items: Vec<String> },
 }
 
-/// Acknowledges items. Returns how many were unread before, and how many are now.
+/// Acknowledges items. Returns how many of them were unread, and how many items are now.
 ///
 /// Errors: `ERR_BUSY` if a lock was not acquired in time, `ERR_IO` where the record cannot be written.
 pub(crate) fn acknowledge(ws: &Workspace, what: &Acknowledged) -> Result<(u64, u64)> {
@@ -235,11 +258,21 @@ pub(crate) fn acknowledge(ws: &Workspace, what: &Acknowledged) -> Result<(u64, u
             }
         };
         let (read, unread): (Vec<_>, Vec<_>) = look.items.iter().partition(|one| is_read(one));
-        let moved = moved(&record, &look, &read, &unread);
+        let is_known = |id: &String| {
+            record.has(id) || record.ready.values().chain(look.items.iter().map(|one| &one.id)).any(|known| known == id)
+        };
+        let mut moved = moved(&record, &look, &read, &unread);
+        // A task may be ready in another worktree alone, where the item was shown.
+        let elsewhere: Vec<String> = match what {
+            Acknowledged::Some { items, .. } => items.iter().filter(|id| !is_known(id)).cloned().collect(),
+            Acknowledged::All => Vec::new(),
+        };
+        let acknowledged = (read.len() + elsewhere.len()) as u64;
+        moved.acknowledge(elsewhere, |_| false);
         inbox::write(&runtime, &ws.author()?.agent, &moved)?;
         let placed = unread.iter().filter(|one| one.place.is_some()).count() as u64;
         note(ws, &UnreadCount { unread: unread.len() as u64, placed, end: look.end });
-        Ok((look.items.len() as u64, unread.len() as u64))
+        Ok((acknowledged, unread.len() as u64))
     })
 }
 

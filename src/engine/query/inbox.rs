@@ -21,19 +21,26 @@ pub fn inbox(ws: &Workspace, q: &Inbox) -> Result<InboxPage> {
     inbox::note_count(ws, &look);
     let limit = if q.all { q.limit } else { q.limit.or(Some(MOST)) };
     let mut page = Page::new(ws, limit, q.all);
-    let mut shown = 0;
-    for one in &look.items {
+    let begin = match &q.cursor {
+        None => 0,
+        Some(last) => match look.items.iter().position(|one| one.id == *last) {
+            Some(at) => at + 1,
+            None => {
+                return Err(Error::usage(format!("{} is no cursor of what is unread", quoted(last)))
+                    .hint("agentpm inbox begins at the first unread item"));
+            }
+        },
+    };
+    let mut shown = begin;
+    for one in &look.items[begin..] {
         if !page.push(inbox::item(ws, one)?) {
             break;
         }
         shown += 1;
     }
     let cursor = (shown > 0).then(|| cursor(&look, shown));
-    let next = cursor.clone().filter(|_| shown < look.items.len());
-    let mut list = page.finish(look.items.len() as u64, next);
-    // The next page is what is unread once this one is acknowledged.
-    list.rest.next_cursor = None;
-    Ok(InboxPage { list, cursor })
+    let next = look.items[..shown].last().map(|one| one.id.clone()).filter(|_| shown < look.items.len());
+    Ok(InboxPage { list: page.finish(look.items.len() as u64, next), cursor })
 }
 
 /// What stands for the first items: how far they arrived, and the ids of those without a place before that.
@@ -57,8 +64,8 @@ fn cursor(look: &Look, shown: usize) -> String {
 /// Errors: `ERR_USAGE` for what is neither a cursor nor the id of an item.
 pub fn acknowledge(ws: &Workspace, q: &InboxAck) -> Result<InboxAcknowledged> {
     let what = if q.all { Acknowledged::All } else { what(&q.items)? };
-    let (before, unread) = inbox::acknowledge(ws, &what)?;
-    Ok(InboxAcknowledged { acknowledged: before - unread, unread })
+    let (acknowledged, unread) = inbox::acknowledge(ws, &what)?;
+    Ok(InboxAcknowledged { acknowledged, unread })
 }
 
 fn what(given: &[String]) -> Result<Acknowledged> {

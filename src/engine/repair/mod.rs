@@ -40,6 +40,7 @@ use crate::model::task::Status;
 use crate::rules::fold::{fold, order};
 use crate::runtime::journal::Journal;
 use crate::runtime::records;
+use crate::runtime::rendered::Rendered;
 use crate::store::archive;
 use crate::store::compact;
 use crate::store::edited::{Readable, is_conflicted};
@@ -436,7 +437,7 @@ fn repair_one(
                 // A hand edit stays until it is recorded.
                 if !did.is_empty() {
                     if !lineage.is_rendered_from(entity, &log.entries) {
-                        record::note_rendered(ws, runtime, &[(entity.clone(), Vec::new())])?;
+                        record::note_rendered(ws, runtime, &[(entity.clone(), Rendered::default())])?;
                     }
                     project_log(&ws.store, entity, log, &more, runtime)?;
                 }
@@ -451,7 +452,7 @@ fn repair_one(
     if (!did.is_empty() || unmerged)
         && let Some(heads) = project_onto(&ws.store, entity, log, &more, runtime, readable.as_deref())?
     {
-        record::note_rendered(ws, runtime, &[(entity.clone(), heads)])?;
+        record::note_rendered(ws, runtime, &[(entity.clone(), heads.into())])?;
     }
     if did.iter().all(|what| *what == SORTED) && unmerged {
         did.push("conflict resolved");

@@ -22,6 +22,7 @@ use crate::git::{Change, Item, Mode, Oid, words};
 use crate::model::event::Entity;
 use crate::model::id::Id;
 use crate::runtime::lock::Lock;
+use crate::runtime::rendered::Rendered;
 use crate::store::archive;
 use crate::store::compact;
 use crate::store::entity::read_log;
@@ -122,7 +123,7 @@ impl Sync<'_> {
         let removed = self.objects.changes(own_plan, new_plan)?.into_iter().filter(|change| change.new.is_none());
         changes.extend(removed.filter(|change| !known.contains(&change.path)));
         self.write_plan_files(&changes, own_plan, &runtime)?;
-        self.write_index(&changes).map_err(|e| self.failed_after_push(e))?;
+        self.write_index(&changes, &runtime).map_err(|e| self.failed_after_push(e))?;
         // Git does not flush its writes, and a branch must not point at objects that a power loss can remove.
         ws.store.dir.sync_disk().map_err(|e| Error::io("flush", ws.store.path(), &e))?;
         if let Err(e) = self.move_branch(before, new) {
@@ -364,8 +365,9 @@ impl Sync<'_> {
 
     /// Updates the plan's entries in the user's index. For an unchanged file git also stores its size and time, so that the next
     /// `git status` does not read it.
-    fn write_index(&self, changes: &[Change]) -> Result<()> {
-        let (mut by_name, mut by_file) = (Vec::new(), Vec::new());
+    fn write_index(&self, changes: &[Change], runtime: &Dir) -> Result<()> {
+        let (mut by_name, mut by_file, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        let lineage = record::lineage(self.ws);
         for change in changes {
             let path = self.ws.store.shown(&change.path);
             let Some(item) = change.new else {
@@ -383,8 +385,15 @@ impl Sync<'_> {
                 by_file.push(0);
             } else {
                 by_name.extend_from_slice(format!("{} {}\t{path}\0", item.mode.octal(), item.oid).as_bytes());
+                // The file keeps its edit, so that it still shows the events from before.
+                if let Some((entity, false)) = entity_below(&change.path)
+                    && let Some(heads) = lineage.base_heads(&entity, &read_log(&self.ws.store, &entity)?.entries)?
+                {
+                    left.push((entity, Rendered { heads, skipped: Some(item.oid.to_string()) }));
+                }
             }
         }
+        record::note_rendered(self.ws, runtime, &left)?;
         for (input, args) in [
             (by_name, ["update-index", "-z", "--add", "--index-info"]),
             (by_file, ["update-index", "-z", "--add", "--stdin"]),

@@ -24,6 +24,7 @@ use crate::rules::decide::edit::Doc;
 use crate::rules::fold::Folding;
 use crate::rules::register::heads_of;
 use crate::runtime::journals;
+use crate::runtime::rendered::{self, Rendered};
 use crate::store::edited::{
     Part, among_below, differing_parts, fields_named, is_conflicted, parse, render_doc, sides, value_of,
 };
@@ -58,16 +59,19 @@ pub(crate) struct Version {
     pub rendered: Doc,
     pub entries: Vec<Entry>,
     heads: Vec<Id>,
+    /// The names of the objects with its text.
+    files: Vec<Oid>,
 }
 
 impl Version {
-    fn of(entity: &Entity, text: Vec<u8>, entries: Vec<Entry>) -> Self {
+    fn of(entity: &Entity, text: Vec<u8>, files: Vec<Oid>, entries: Vec<Entry>) -> Self {
         let shown = String::from_utf8_lossy(&text);
         let docs = match is_conflicted(&shown) {
             true => sides(&shown).iter().filter_map(|side| parse(side).ok()).collect(),
             false => parse(&shown).into_iter().collect(),
         };
-        Version { docs, rendered: render_doc(entity, &entries), heads: heads_of(&entries), text, entries }
+        let (rendered, heads) = (render_doc(entity, &entries), heads_of(&entries));
+        Version { docs, rendered, heads, files, text, entries }
     }
 
     pub fn holds(&self, part: &Part, value: Option<&Value>) -> bool {
@@ -116,7 +120,7 @@ pub(crate) struct Lineage<'a> {
     /// The folder of the journal.
     runtime: Option<PathBuf>,
     objects: OnceCell<Option<Objects>>,
-    rendered: OnceCell<HashMap<String, Vec<Id>>>,
+    rendered: OnceCell<HashMap<String, Rendered>>,
     merging: OnceCell<Vec<Oid>>,
     versions: RefCell<HashMap<Files, Rc<Version>>>,
 }
@@ -144,18 +148,28 @@ impl<'a> Lineage<'a> {
 
     pub(crate) fn base(&self, entity: &Entity, found: &[Entry]) -> Result<Base> {
         let index = self.version(entity, Place::Index)?;
-        let recorded = self.recorded(entity).filter(|heads| {
+        let recorded = self.noted(entity).filter(|Rendered { heads, skipped }| {
             let below: HashSet<Id> = among_below(found, heads).iter().map(|entry| entry.event.id).collect();
             let known = |id: &Id| below.contains(id);
-            // If git brought in events since, it also wrote the file.
+            // If git brought in events since, it also wrote the file. `sync` leaves an edited one as it is.
             let is_newest = |index: &Rc<Version>| index.entries.iter().all(|entry| known(&entry.event.id));
-            heads.iter().all(known) && index.as_ref().is_none_or(is_newest)
+            let is_left =
+                |index: &Rc<Version>| matches!(&index.files[..], [file] if skipped.as_ref() == Some(&file.to_string()));
+            heads.iter().all(known) && index.as_ref().is_none_or(|index| is_newest(index) || is_left(index))
         });
-        let recorded = recorded.map(|heads| {
+        let recorded = recorded.map(|Rendered { heads, .. }| {
             let doc = render_doc(entity, among_below(found, &heads));
             (heads, doc)
         });
         Ok(Base { recorded, index })
+    }
+
+    /// The heads of the version that a file in the work tree is compared with.
+    ///
+    /// Errors: `ERR_GIT`.
+    pub(crate) fn base_heads(&self, entity: &Entity, found: &[Entry]) -> Result<Option<Vec<Id>>> {
+        let Base { recorded, index } = self.base(entity, found)?;
+        Ok(recorded.map(|(heads, _)| heads).or_else(|| index.map(|index| index.heads.clone())))
     }
 
     /// The events of an entity that were acknowledged while the same branch was checked out.
@@ -188,12 +202,16 @@ impl<'a> Lineage<'a> {
 
     /// The events that a file was last rendered from, if recorded.
     pub(crate) fn recorded(&self, entity: &Entity) -> Option<Vec<Id>> {
+        self.noted(entity).map(|noted| noted.heads)
+    }
+
+    fn noted(&self, entity: &Entity) -> Option<Rendered> {
         let known = self.rendered.get_or_init(|| {
             let own = self.own.as_ref().and_then(|path| Dir::open(path).ok());
-            own.map(|own| crate::runtime::rendered::read(&own)).unwrap_or_default()
+            own.map(|own| rendered::read(&own)).unwrap_or_default()
         });
         let (folder, name) = home(entity)?;
-        known.get(&shown(&self.store, folder.join(name))).filter(|heads| !heads.is_empty()).cloned()
+        known.get(&shown(&self.store, folder.join(name))).filter(|noted| !noted.heads.is_empty()).cloned()
     }
 
     /// The origin of a value in the work tree.
@@ -504,7 +522,7 @@ impl<'a> Lineage<'a> {
         let log = log.as_ref().map(read).transpose()?.unwrap_or_default();
         let entries = Log::of(&log).entries;
         let mut texts = files.iter().map(read).collect::<Result<Vec<_>>>()?;
-        let mut version = Version::of(entity, texts.pop().unwrap_or_default(), entries);
+        let mut version = Version::of(entity, texts.pop().unwrap_or_default(), key.0.clone(), entries);
         for text in texts {
             version.docs.extend(parse(&String::from_utf8_lossy(&text)));
             version.text.push(b'\n');

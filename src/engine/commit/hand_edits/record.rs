@@ -30,7 +30,7 @@ use crate::rules::decide::{Subject, note};
 use crate::rules::lost::{Lost, lost};
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage as _;
-use crate::runtime::rendered;
+use crate::runtime::rendered::{self, Rendered};
 use crate::store::bare::{Bare, bare};
 use crate::store::comments::Comment;
 use crate::store::edited::{Readable, place_in};
@@ -236,7 +236,7 @@ pub(crate) fn project_unedited(
         notice_unclear(ws, entity, &judged);
     }
     match project_onto(&ws.store, entity, log, new, runtime, bytes.as_deref())? {
-        Some(heads) => note_rendered(ws, runtime, &[(entity.clone(), heads)]).map(|()| true),
+        Some(heads) => note_rendered(ws, runtime, &[(entity.clone(), heads.into())]).map(|()| true),
         None => Ok(false),
     }
 }
@@ -257,13 +257,13 @@ pub(crate) fn lineage(ws: &Workspace) -> Lineage<'_> {
 /// Stores from which events files were rendered.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
-pub(crate) fn note_rendered(ws: &Workspace, runtime: &Dir, files: &[(Entity, Vec<Id>)]) -> Result<()> {
+pub(crate) fn note_rendered(ws: &Workspace, runtime: &Dir, files: &[(Entity, Rendered)]) -> Result<()> {
     let path = |entity: &Entity| yaml_path(entity).map(|path| ws.store.shown(path));
-    let notes: Vec<(String, &[Id])> =
-        files.iter().filter_map(|(entity, heads)| Some((path(entity)?, heads.as_slice()))).collect();
+    let notes: Vec<(String, &Rendered)> =
+        files.iter().filter_map(|(entity, rendered)| Some((path(entity)?, rendered))).collect();
     let own_path = ws.own_runtime_path();
     let own = if own_path == runtime.path() { None } else { Dir::open(&own_path).ok() };
-    rendered::note(own.as_ref().unwrap_or(runtime), notes.iter().map(|(path, heads)| (path.as_str(), *heads)))
+    rendered::note(own.as_ref().unwrap_or(runtime), notes.iter().map(|(path, rendered)| (path.as_str(), *rendered)))
 }
 
 impl Transaction<'_> {

@@ -41,7 +41,7 @@ impl Hold {
             Standing::Mine(lease) => hold(
                 true,
                 format!(
-                    "{} until {}; prolong it with agentpm lease renew {}",
+                    "{} until {}; renew it with agentpm lease renew {}",
                     line(&lease.agent),
                     lease.expires_at,
                     lease.id
