@@ -268,7 +268,7 @@ pub fn sync(report: &SyncReport) -> String {
         out.push_str(&format!("  message from {route}: {}\n", escape(&shortened(&message.body))));
     }
     for task in report.unblocked.iter().take(MAX_LINES) {
-        out.push_str(&format!("  unblocked  {}  no unfinished blocker\n", task.handle(HANDLE_MIN)));
+        out.push_str(&format!("  unblocked  {} {}  no unfinished blocker\n", task.handle, escape(&task.title)));
     }
     out.push_str(&lease_lines(&report.leases));
     out

@@ -192,4 +192,8 @@ pub struct ThreadEscalate {
     #[arg(long, value_name = "AGENT")]
     #[serde(default)]
     pub to: Option<String>,
+    /// Reason; recorded in the history
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[serde(default)]
+    pub why: Option<Text>,
 }

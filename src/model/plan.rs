@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::model::field::{Form, NAMES, field};
@@ -178,6 +178,17 @@ impl<'de> Deserialize<'de> for PlanTask {
 /// Reads a task by its keys: the form of a field says how, so that a text such as `1.10` is read as it is written.
 struct Keys;
 
+/// The value of a field, of the kind that the field has.
+fn field_value<'de, A: MapAccess<'de>>(map: &mut A, form: Form) -> Result<Value, A::Error> {
+    Ok(match form {
+        Form::Title | Form::Line | Form::Prose | Form::Type => json!(map.next_value::<Option<String>>()?),
+        Form::Priority | Form::Number => json!(map.next_value::<Option<i64>>()?),
+        Form::Time => json!(map.next_value::<Option<Time>>()?),
+        Form::Words | Form::Agents | Form::Criteria => json!(map.next_value::<Vec<String>>()?),
+        Form::Map => json!(map.next_value::<Option<ExactMap>>()?.map(|map| map.0)),
+    })
+}
+
 impl<'de> Visitor<'de> for Keys {
     type Value = PlanTask;
 
@@ -195,16 +206,7 @@ impl<'de> Visitor<'de> for Keys {
                 PlanKey::Children => task.children = map.next_value()?,
                 PlanKey::Field(Form::Title, _) => task.title = map.next_value()?,
                 PlanKey::Field(form, name) => {
-                    let value = match form {
-                        Form::Title | Form::Line | Form::Prose | Form::Type => {
-                            json!(map.next_value::<Option<String>>()?)
-                        }
-                        Form::Priority | Form::Number => json!(map.next_value::<Option<i64>>()?),
-                        Form::Time => json!(map.next_value::<Option<Time>>()?),
-                        Form::Words | Form::Agents | Form::Criteria => json!(map.next_value::<Vec<String>>()?),
-                        Form::Map => json!(map.next_value::<Option<ExactMap>>()?.map(|map| map.0)),
-                    };
-                    task.fields.insert(name.to_owned(), value);
+                    task.fields.insert(name.to_owned(), field_value(&mut map, form)?);
                 }
             }
         }

@@ -95,6 +95,9 @@ pub struct Receipt {
     /// Tasks that became ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ready: Vec<NamedTask>,
+    /// Tasks below it that were cancelled with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cancelled: Vec<NamedTask>,
     /// Open tasks with a very similar title.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub similar: Vec<NamedTask>,

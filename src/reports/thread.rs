@@ -191,6 +191,9 @@ pub struct ThreadReceipt {
     pub task_handle: String,
     /// The status of the thread.
     pub status: ThreadStatus,
+    /// The agent that it was passed on to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub escalated_to: Option<String>,
     /// The fields of the task that were changed.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub changed: BTreeMap<String, ValueChange>,

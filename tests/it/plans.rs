@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::sandbox::{Answer, Sandbox};
+use crate::sync::Clones;
 
 const PLAN: &str = "\
 plan: storage
@@ -280,4 +281,36 @@ fn plans_and_batches_fit_their_schemas() {
     batch.validate(&json!({ "ops": [{ "op": "task.create", "as": "a", "args": { "title": "x" } }] })).unwrap();
     assert!(!batch.is_valid(&json!({ "ops": [{ "op": "task.create", "args": { "priority": "high" } }] })));
     assert!(!batch.is_valid(&json!({ "ops": [{ "op": "nonsense", "args": {} }] })));
+}
+
+#[test]
+fn a_refusal_names_the_task_of_the_plan() {
+    let room = Sandbox::new();
+    let plan = "plan: p\ntasks:\n- {key: one, title: One}\n- {key: two, title: Two, priority: 9}\n";
+    let refused = feed(&room, plan, &[]).error("ERR_VALIDATION", 4);
+    assert_eq!(refused["message"], "task \"two\": priority 9 is not within -5 to 5");
+}
+
+#[test]
+fn a_plan_that_two_clones_applied_is_reported_until_each_key_has_one_task() {
+    let (clones, _) = Clones::new(&["ann", "bob"]);
+    for name in ["ann", "bob"] {
+        clones.write(name, "p.yaml", "plan: p\ntasks:\n- {key: a, title: A}\n- {key: b, title: B}\n");
+        clones.run(name, &["plan", "apply", "p.yaml"]).data();
+    }
+    for name in ["ann", "bob", "ann"] {
+        clones.run(name, &["sync"]).data();
+    }
+    let warnings = |count: usize| {
+        let report = clones.run("ann", &["plan", "apply", "p.yaml"]).data();
+        let warnings = report["warnings"].as_array().unwrap().clone();
+        assert_eq!(warnings.len(), count, "{report:#}");
+        warnings
+    };
+    for warning in warnings(2) {
+        let words = warning.as_str().unwrap().to_owned();
+        let other = words.split("agentpm cancel ").nth(1).unwrap().split(' ').next().unwrap();
+        clones.run("ann", &["cancel", other, "--why", "the same"]).data();
+    }
+    warnings(0);
 }

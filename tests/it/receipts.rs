@@ -76,3 +76,29 @@ fn the_next_task_is_a_card() {
     assert!(next.stdout.len() < 900, "{next:?}");
     assert_eq!(next.data()["task"]["title"], "one");
 }
+
+#[test]
+fn a_cancellation_names_the_children_that_it_cancels() {
+    let room = Sandbox::new();
+    let whole = room.task("whole", &[]);
+    let part = room.task("part", &["--parent", &whole]);
+    let done = room.task("done", &["--parent", &whole]);
+    room.run(&["claim", &done]).data();
+    room.run(&["done", &done]).data();
+    let receipt = room.run_short(&["cancel", &whole, "--why", "no need", "--children", "cancel"]).data();
+    let named: Vec<&Value> = receipt["cancelled"].as_array().unwrap().iter().map(|task| &task["id"]).collect();
+    assert_eq!(named, [&json!(part)], "{receipt:#}");
+    let alone = room.run_short(&["cancel", &room.task("alone", &[]), "--why", "no need"]).data();
+    assert!(alone.get("cancelled").is_none(), "{alone}");
+}
+
+#[test]
+fn an_escalation_names_the_agent_and_keeps_its_reason() {
+    let room = Sandbox::new();
+    let task = room.task("one", &[]);
+    let thread = room.run(&["thread", "open", &task, "--body", "so?", "--quiet"]).text().to_owned();
+    let receipt = room.run_short(&["thread", "escalate", &thread, "--to", "bob", "--why", "no answer"]).data();
+    assert_eq!(receipt["escalated_to"], "bob");
+    let log = room.run(&["log", &task, "--type", "ThreadEscalated"]).data();
+    assert_eq!(log["items"][0]["why"], "no answer");
+}

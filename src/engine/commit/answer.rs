@@ -184,6 +184,7 @@ impl Show<'_, '_> {
                         handle: thread.id.handle(HANDLE_MIN),
                         task_handle: read::handle(self.ws, task.id)?,
                         status: thread.status(),
+                        escalated_to: thread.escalated.as_ref().and_then(|escalated| escalated.to.clone()),
                         changed: self.changes(&task),
                     }),
                 })
@@ -275,8 +276,21 @@ impl Show<'_, '_> {
             unticked: (ends && task.status == Status::Completed && open > 0).then_some(open),
             awaits_review: self.ws.settings.review.required && task.is_unreviewed(),
             ready: if (ends || accepted) && !self.is_receipt { self.made_ready(id)? } else { Vec::new() },
+            cancelled: if ends && task.status == Status::Cancelled { self.cancelled_with(id)? } else { Vec::new() },
             similar: Vec::new(),
         })
+    }
+
+    /// The tasks below a cancelled one that were cancelled with it.
+    fn cancelled_with(&mut self, id: Id) -> Result<Vec<NamedTask>> {
+        let mut named = Vec::new();
+        for other in self.written.tasks.keys().copied().filter(|other| *other != id) {
+            let task = self.stage_task(other)?;
+            if task.status == Status::Cancelled {
+                named.push(NamedTask::new(other, read::handle(self.ws, other)?, &task.fields.title));
+            }
+        }
+        Ok(named)
     }
 
     /// The fields of a task that the command changed; of a new task none.

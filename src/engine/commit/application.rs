@@ -111,7 +111,7 @@ impl<'a> Application<'a> {
     pub fn apply(&mut self, tx: &mut Transaction, flat: &[PlanItem]) -> Result<()> {
         let known: BTreeSet<String> = self.ids.keys().cloned().collect();
         for one in flat.iter().filter(|one| !known.contains(&one.key)) {
-            self.create(tx, one)?;
+            self.create(tx, one).map_err(|e| of_task(e, &one.key))?;
         }
         for one in flat {
             let id = self.ids[&one.key];
@@ -119,9 +119,9 @@ impl<'a> Application<'a> {
             let base = if known.contains(&one.key) { self.base(tx, &task)? } else { Base::default() };
             let mut said = one.said();
             if known.contains(&one.key) {
-                self.update(tx, one, &task, &base, &mut said)?;
+                self.update(tx, one, &task, &base, &mut said).map_err(|e| of_task(e, &one.key))?;
             }
-            self.add_steps(tx, id, one, &base)?;
+            self.add_steps(tx, id, one, &base).map_err(|e| of_task(e, &one.key))?;
             self.change_blockers(tx, id, one, &base, &mut said)?;
             if !task.status.is_finished() {
                 self.remember(tx, id, one, &base, said)?;
@@ -480,6 +480,12 @@ impl<'a> Application<'a> {
         }
         e
     }
+}
+
+/// A refusal that names the task of the plan by its key.
+fn of_task(mut e: Error, key: &str) -> Error {
+    e.message = format!("task {}: {}", quoted(key), e.message);
+    e
 }
 
 fn name_in(value: &mut Value, id: &str, key: &str) {

@@ -223,7 +223,8 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
     let items = flat.iter().map(|one| item(&one.key, &one.task.title)).collect::<Result<_>>()?;
     let missing = done.missing.iter().map(|(key, title)| item(key, title)).collect::<Result<_>>()?;
     let gone = gone.iter().map(|one| dropped_words(&one.key, dropped[&one.key]));
-    let warnings = cut_values(&job.plan).into_iter().chain(done.cancelled_words()).chain(gone).collect();
+    let doubled = doubled_words(ws, &plan.plan)?;
+    let warnings = cut_values(&job.plan).into_iter().chain(done.cancelled_words()).chain(gone).chain(doubled).collect();
     Ok(PlanReport {
         plan: plan.plan.clone(),
         dry_run: job.dry_run,
@@ -250,6 +251,23 @@ pub fn read_tasks(text: &str) -> Result<Vec<PlanTask>> {
 /// Why a task of a source is left out that was dropped here.
 pub(crate) fn dropped_words(key: &str, id: Id) -> String {
     format!("{} is left out: it was task {id}, which was dropped from the archives here", quoted(key))
+}
+
+/// Keys with several tasks, as where two clones applied a plan before they had seen each other's tasks.
+fn doubled_words(ws: &Workspace, plan: &str) -> Result<Vec<String>> {
+    let mut words = Vec::new();
+    for (key, ids) in read::index(ws)?.shared_origins(&format!("plan/{plan}:"))? {
+        let handles = ids.iter().map(|id| read::handle(ws, *id)).collect::<Result<Vec<_>>>()?;
+        let (kept, others) = (&handles[0], handles[1..].join(", "));
+        words.push(format!(
+            "{} has {} tasks, as where two clones applied the plan: only {kept} follows it; keep one of them: agentpm cancel {} --why \"the \
+             same as {kept}\" ends {others}",
+            quoted(&key),
+            ids.len(),
+            handles[1]
+        ));
+    }
+    Ok(words)
 }
 
 /// The refusal that throws away what a dry run decided.

@@ -26,7 +26,7 @@ use crate::engine::commit::{expiry, unblock};
 use crate::engine::context::Workspace;
 use crate::engine::repair::{self, RestoredTask};
 use crate::engine::view::messages::{messages_between, receiver};
-use crate::engine::view::uncommitted;
+use crate::engine::view::{read, uncommitted};
 use crate::env::process;
 use crate::error::{Code, Error, Result};
 use crate::git::{Git, Objects, Oid, Repo};
@@ -36,6 +36,7 @@ use crate::model::job;
 use crate::model::plain::counted;
 use crate::reports::inbox::SentMessage;
 use crate::reports::view::ConflictEnd;
+use crate::rules::held::NamedTask;
 use crate::runtime::lock::Lock;
 use crate::store::layout::CONFIG;
 
@@ -79,7 +80,7 @@ pub struct SyncReport {
     pub brought_back: Vec<RestoredTask>,
     /// Blocked tasks that were recorded as open, since all blockers are finished.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub unblocked: Vec<Id>,
+    pub unblocked: Vec<NamedTask>,
     /// The changes of leases.
     #[serde(skip_serializing_if = "is_unchanged")]
     pub leases: LeaseNews,
@@ -262,7 +263,10 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
         warn_of(e, &mut warnings);
     }
     report.leases = leases;
-    report.unblocked = unblocked;
+    for id in unblocked {
+        let title = read::index(ws)?.title(id)?.unwrap_or_default();
+        report.unblocked.push(NamedTask::new(id, read::handle(ws, id)?, &title));
+    }
     report.brought_back.extend(brought_back);
     report.brought_back.append(&mut taken.brought_back);
     (report.recorded, report.refused) = (taken.recorded, taken.refused);

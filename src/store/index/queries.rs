@@ -175,6 +175,19 @@ impl Index {
         Ok(all.into_iter().map(|(origin, id)| (origin[begin.len()..].to_owned(), id)).collect())
     }
 
+    /// The origins that begin like this and that several unfinished tasks have, by the rest of the origin, each with its tasks,
+    /// the oldest first.
+    pub fn shared_origins(&self, begin: &str) -> Result<BTreeMap<String, Vec<Id>>> {
+        let sql = "SELECT origin, id FROM task WHERE substr(origin, 1, length(?1)) = ?1 AND finished = 0 ORDER BY id";
+        let all: Vec<(String, Id)> = select(self.whole()?, sql, [begin], |row| Ok((row.get(0)?, id_of(row, 1)?)))?;
+        let mut shared: BTreeMap<String, Vec<Id>> = BTreeMap::new();
+        for (origin, id) in all {
+            shared.entry(origin[begin.len()..].to_owned()).or_default().push(id);
+        }
+        shared.retain(|_, ids| ids.len() > 1);
+        Ok(shared)
+    }
+
     /// A task by its id.
     pub fn task(&self, id: Id) -> Result<Option<Task>> {
         match self.overlaid(id, Task::clone) {
