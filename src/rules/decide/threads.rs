@@ -218,6 +218,11 @@ fn escalate(stage: &mut dyn Stage, c: &ThreadEscalate) -> Result<Subject> {
         Some(name) => check_agent_name(name).map(|()| Some(name.clone()))?,
         None => escalated_to(stage, &task),
     };
-    note(stage, id, Payload::ThreadEscalated(ThreadEscalated { thread: thread_id, to }), c.why.clone().map(|why| why.0))?;
+    note(
+        stage,
+        id,
+        Payload::ThreadEscalated(ThreadEscalated { thread: thread_id, to }),
+        c.why.clone().map(|why| why.0),
+    )?;
     Ok(Subject::Thread(id, thread_id))
 }
