@@ -248,7 +248,8 @@ pub(crate) fn count_since_last_look(ws: &Workspace) -> Result<Option<u64>> {
         (Some(then), Some(now)) => then.journal == now.journal && now.offset.saturating_sub(then.offset) <= NOT_NOTED,
         _ => false,
     };
-    if !(is_near && more == 0) && !record::has_begun(ws) {
+    let is_known = is_near && more == 0;
+    if !is_known && !record::has_begun(ws) {
         record::note(ws, &UnreadCount { unread, placed: unread, end: arrived.end });
     }
     Ok(some(unread))
