@@ -42,7 +42,7 @@ pub fn measure(room: &Room, report: &mut Report) {
         what: format!("`batch` of {tasks} creates"),
         tasks: None,
         beside: "write the same files, `syncfs`".into(),
-        most: Most::Times(2.0),
+        most: Most::Times(1.0),
         unit: Unit::Ms,
         ours,
         floor: Some(floor),

@@ -1,4 +1,5 @@
-//! What only reads: `--version`, and the questions an agent asks, each beside `git status` of the same work tree.
+//! What only reads: `--version`, questions about the plan beside `git status` of the same work tree, and questions about one task
+//! beside `--version`, since they cost the same in a plan of any size.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,10 +9,12 @@ use crate::run::{Rounds, cool, in_turn, printed, run, time};
 use crate::table::{Line, Most, Report, Unit};
 
 /// The names of these lines.
-pub const NAMES: &[&str] = &["next", "ready", "brief", "get", "list"];
+pub const NAMES: &[&str] = &["next", "ready", "brief", "get", "log", "list"];
 
 /// The words of a command in one round.
 type Words<'a> = &'a dyn Fn(usize) -> Vec<String>;
+/// What a question is compared with: its name, and how it is run.
+type Floor<'a> = (&'static str, &'a dyn Fn() -> Command);
 
 /// `--version` beside a program that does nothing.
 pub fn version(room: &Room, report: &mut Report) {
@@ -32,7 +35,7 @@ pub fn version(room: &Room, report: &mut Report) {
         what: "`--version`".into(),
         tasks: None,
         beside: "an empty Rust program".into(),
-        most: Most::Times(2.0),
+        most: Most::Times(1.5),
         unit: Unit::Ms,
         ours,
         floor: Some(floor),
@@ -42,14 +45,18 @@ pub fn version(room: &Room, report: &mut Report) {
 
 /// The questions, on one store that nothing has changed since it was committed.
 pub fn measure(room: &Room, repo: &Repo, report: &mut Report) {
-    let half = if repo.tasks >= room.asked.middle() { Most::Times(0.5) } else { Most::Anything };
+    let third = if repo.tasks >= room.asked.middle() { Most::Times(1.0 / 3.0) } else { Most::Anything };
     let some = |n: usize| repo.open[n % repo.open.len()].clone();
-    let all: [(&'static str, &str, Most, Words); 5] = [
-        ("next", "`next`", half, &|_| vec!["next".into()]),
-        ("ready", "`ready`", half, &|_| vec!["ready".into()]),
-        ("brief", "`brief`", half, &|n| vec!["brief".into(), some(n)]),
-        ("get", "`task get`", half, &|n| vec!["task".into(), "get".into(), some(n)]),
-        ("list", "`task list --all --json`", Most::Times(1.0), &|_| {
+    let status = || git_status(&repo.path);
+    let start = || agentpm(&repo.path, "bench", &["--version"]);
+    let (git, version): (Floor, Floor) = (("`git status --porcelain`", &status), ("`--version`", &start));
+    let all: [(&'static str, &str, Most, Floor, Words); 6] = [
+        ("next", "`next`", third, git, &|_| vec!["next".into()]),
+        ("ready", "`ready`", third, git, &|_| vec!["ready".into()]),
+        ("brief", "`brief`", Most::Times(3.0), version, &|n| vec!["brief".into(), some(n)]),
+        ("get", "`task get`", Most::Times(3.0), version, &|n| vec!["task".into(), "get".into(), some(n)]),
+        ("log", "`log ID`", Most::Times(3.0), version, &|n| vec!["log".into(), some(n)]),
+        ("list", "`task list --all --json`", Most::Times(0.5), git, &|_| {
             ["task", "list", "--all", "--json"].map(str::to_owned).into()
         }),
     ];
@@ -58,7 +65,7 @@ pub fn measure(room: &Room, repo: &Repo, report: &mut Report) {
         let (tops, programs) = (tops.each_ref().map(PathBuf::as_path), programs.each_ref().map(PathBuf::as_path));
         cool(&tops, &programs, !room.asked.small);
     };
-    for (name, what, most, args) in all {
+    for (name, what, most, (beside, least), args) in all {
         // The whole list is promised at the middle size alone.
         if !room.asked.wants(name) || (name == "list" && repo.tasks != room.asked.middle()) {
             continue;
@@ -69,8 +76,9 @@ pub fn measure(room: &Room, repo: &Repo, report: &mut Report) {
             time(agentpm(&repo.path, "bench", &args.iter().map(String::as_str).collect::<Vec<_>>()))
         };
         let (many, few) = if room.asked.small { (Rounds::ONE, Rounds::ONE) } else { (Rounds::MANY, Rounds::FEW) };
-        let (warm, floor) = in_turn(many, ours, |_| time(git_status(&repo.path)));
-        let cold = (repo.tasks >= room.asked.middle()).then(|| {
+        let (warm, floor) = in_turn(many, ours, |_| time(least()));
+        // The program itself is warm: `--version` has nothing to be cold.
+        let cold = (repo.tasks >= room.asked.middle() && beside == git.0).then(|| {
             room.tell(&format!("{name} at {}, cold", repo.tasks));
             room.settle();
             let cold_ours = |n: usize| {
@@ -79,7 +87,7 @@ pub fn measure(room: &Room, repo: &Repo, report: &mut Report) {
             };
             let cold_floor = |_| {
                 cool();
-                time(git_status(&repo.path))
+                time(least())
             };
             in_turn(few, cold_ours, cold_floor)
         });
@@ -87,7 +95,7 @@ pub fn measure(room: &Room, repo: &Repo, report: &mut Report) {
             name,
             what: what.into(),
             tasks: Some(repo.tasks),
-            beside: "`git status --porcelain`".into(),
+            beside: beside.into(),
             most,
             unit: Unit::Ms,
             ours: warm,

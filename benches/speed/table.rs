@@ -119,7 +119,8 @@ impl Report {
 
     /// Brings the lines together by what they measure, in the order of the names, at each size in turn.
     pub fn sort(&mut self) {
-        let names = ["version", "create", "note", "done", "next", "ready", "brief", "get", "list", "index", "lint"];
+        let names =
+            ["version", "create", "note", "done", "next", "ready", "brief", "get", "log", "list", "index", "lint"];
         self.lines.sort_by_key(|line| names.iter().position(|name| *name == line.name).unwrap_or(names.len()));
     }
 

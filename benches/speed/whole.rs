@@ -22,8 +22,8 @@ pub fn measure(room: &Room, repo: &Repo, report: &mut Report) {
     let core = first_core();
     let one_core = |_| time(command("taskset", here, &["-c", &core, env!("CARGO_BIN_EXE_agentpm"), "lint"]));
     let all: [(&'static str, &str, Most, Round); 3] = [
-        ("index", "index from nothing", Most::Times(3.0), &index),
-        ("lint", "`lint`, whole store", Most::Times(5.0), &lint),
+        ("index", "index from nothing", Most::Times(2.5), &index),
+        ("lint", "`lint`, whole store", Most::Times(2.0), &lint),
         ("lint-one-core", "`lint` on one core", Most::Anything, &one_core),
     ];
     let store = here.join(".agentpm").display().to_string();

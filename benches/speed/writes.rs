@@ -22,24 +22,27 @@ pub fn measure(room: &Room, repo: &Repo, report: &mut Report) {
         run(agentpm(here, "bench", &["claim", some(n), "--quiet"]));
         time(agentpm(here, "bench", &["done", some(n), "--outcome", "it holds", "--quiet"]))
     };
-    let all: [(&'static str, &str, Round); 3] =
-        [("create", "`task create`", &create), ("note", "`context add`", &note), ("done", "`done`", &done)];
+    let all: [(&'static str, &str, f64, Round); 3] = [
+        ("create", "`task create`", 2.0, &create),
+        ("note", "`context add`", 2.0, &note),
+        ("done", "`done`", 2.5, &done),
+    ];
     let file = room.at("floor.dat").display().to_string();
-    for (name, what, ours) in all {
+    for (name, what, most, ours) in all {
         if !room.asked.wants(name) {
             continue;
         }
         room.tell(&format!("{name} at {}", repo.tasks));
         // Each done takes a task that nobody has.
-        let most = Rounds::MANY.most.min(repo.open.len() - 1);
-        let rounds = if room.asked.small { Rounds::ONE } else { Rounds { most, ..Rounds::MANY } };
+        let rounds = Rounds { most: Rounds::MANY.most.min(repo.open.len() - 1), ..Rounds::MANY };
+        let rounds = if room.asked.small { Rounds::ONE } else { rounds };
         let (ours, floor) = in_turn(rounds, ours, |_| time(as_floor("append", here, &[&file])));
         report.lines.push(Line {
             name,
             what: what.into(),
             tasks: Some(repo.tasks),
             beside: "append 300 bytes, `fdatasync`".into(),
-            most: Most::Times(2.0),
+            most: Most::Times(most),
             unit: Unit::Ms,
             ours,
             floor: Some(floor),

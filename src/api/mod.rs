@@ -303,7 +303,7 @@ fn warnings(ws: &Workspace, answer: &Answer) -> Vec<String> {
         Answer::LostEvents(events) => return events.warnings.clone(),
         _ => return Vec::new(),
     };
-    record::unrecorded(ws, task).into_iter().chain(record::damaged_lines(ws, task)).collect()
+    record::remarks(ws, task)
 }
 
 fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {

@@ -37,7 +37,11 @@ use crate::model::task::Status;
 
 /// Runs the program.
 pub fn run(argv: Vec<OsString>) -> ExitCode {
-    let cli = match Cli::command().try_get_matches_from(&argv).and_then(|m| Cli::from_arg_matches(&m)) {
+    let mut commands = Cli::command();
+    let parsed = commands.try_get_matches_from_mut(&argv).and_then(|matches| Cli::from_arg_matches(&matches));
+    // The process ends soon: to take hundreds of descriptions apart would be in vain.
+    std::mem::forget(commands);
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(e) => return usage(&e, &argv),
     };

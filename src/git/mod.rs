@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use gix::discover::upwards::{self, Options};
 use gix::discover::{repository, upwards_opts};
 
-use reftable::Target;
+use reftable::{PLACEHOLDER, Target};
 
 use crate::env::files;
 use crate::env::outside;
@@ -152,8 +152,9 @@ impl Repo {
 
     /// The contents of this worktree's HEAD, empty if it cannot be read.
     pub fn head_text(&self) -> String {
-        if !self.has_reftable() {
-            return self.head_file();
+        let text = self.head_file();
+        if text != PLACEHOLDER {
+            return text;
         }
         let refs = self.table_refs().unwrap_or_default();
         match refs.0.get("HEAD") {

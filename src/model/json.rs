@@ -15,35 +15,24 @@ pub const MAX_DEPTH: usize = 32;
 
 /// Whether the nesting of a JSON text exceeds [`MAX_DEPTH`]. Counts only brackets outside strings.
 pub fn too_deep(text: &str) -> bool {
-    let (mut depth, mut rest) = (0usize, text);
-    while !rest.is_empty() {
-        let (outside, string) = rest.split_once('"').unwrap_or((rest, ""));
-        for byte in outside.bytes() {
-            match byte {
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => depth = depth.saturating_sub(1),
-                _ => {}
+    let (mut depth, mut in_string, mut is_escaped) = (0usize, false, false);
+    // The strings of an event are short: to look at each byte is faster than to search for their ends.
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => is_escaped = true,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return true;
+                }
             }
-            if depth > MAX_DEPTH {
-                return true;
-            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
         }
-        rest = after_string(string);
     }
     false
-}
-
-/// The rest of a text behind the quote that ends its string. A quote after an odd number of backslashes is part of the string.
-fn after_string(text: &str) -> &str {
-    let mut rest = text;
-    while let Some((string, behind)) = rest.split_once('"') {
-        let backslashes = string.bytes().rev().take_while(|byte| *byte == b'\\').count();
-        if backslashes % 2 == 0 {
-            return behind;
-        }
-        rest = behind;
-    }
-    ""
 }
 
 /// Parses one JSON document, refusing duplicate keys, nesting beyond [`MAX_DEPTH`] and numbers that would be rounded.

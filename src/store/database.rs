@@ -209,24 +209,29 @@ fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Cac
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=200;
          PRAGMA cache_size=-16384;",
     )?;
-    prepare(&db, boot, &identity, form)?;
-    let is_its_own = meta(&db, "identity")?.as_deref() == Some(&identity) && outside::identity(path) == identity;
+    let made_as = prepare(&db, boot, &identity, form)?;
+    let is_its_own = made_as.as_deref() == Some(&identity) && outside::identity(path) == identity;
     let opened = Opened { path: path.to_owned(), boot: boot.to_owned(), identity, schema: form.schema };
     Ok(is_its_own.then_some(Cache { db: Some(db), opened: Some(opened) }))
 }
 
-/// Creates the tables, replacing those of another version or of another boot of the machine.
-fn prepare(db: &Connection, boot: &str, identity: &str, form: &Form) -> rusqlite::Result<()> {
-    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let application: i64 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if tables > 0 && application != APPLICATION {
-        // A database of another program is not ours to empty.
-        return Err(rusqlite::Error::InvalidQuery);
+/// Creates the tables, replacing those of another version or of another boot of the machine. Returns as which file it was made.
+fn prepare(db: &Connection, boot: &str, identity: &str, form: &Form) -> rusqlite::Result<Option<String>> {
+    // One transaction, so that the locks are taken once.
+    let read = Transaction::new_unchecked(db, TransactionBehavior::Deferred)?;
+    let version: i64 = read.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let application: i64 = read.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    if application != APPLICATION {
+        let tables: i64 = read.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if tables > 0 {
+            // A database of another program is not ours to empty.
+            return Err(rusqlite::Error::InvalidQuery);
+        }
     }
-    if version == form.schema && meta(db, "boot")?.as_deref() == Some(boot) {
-        return Ok(());
+    if application == APPLICATION && version == form.schema && meta(&read, "boot")?.as_deref() == Some(boot) {
+        return meta(&read, "identity");
     }
+    drop(read);
     let tx = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
     let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version != form.schema || meta(db, "boot")?.as_deref() != Some(boot) {
@@ -248,11 +253,14 @@ fn prepare(db: &Connection, boot: &str, identity: &str, form: &Form) -> rusqlite
         tx.pragma_update(None, "application_id", APPLICATION)?;
         tx.pragma_update(None, "user_version", form.schema)?;
     }
-    tx.commit()
+    let made_as = meta(&tx, "identity")?;
+    tx.commit()?;
+    Ok(made_as)
 }
 
-fn meta(db: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
-    db.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
+/// A value that the cache keeps about itself.
+pub(super) fn meta(db: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    db.prepare_cached("SELECT value FROM meta WHERE name = ?1")?.query_row([name], |row| row.get(0)).optional()
 }
 
 /// Moves a large write-ahead log into the file itself. Otherwise the next open would read all of it.

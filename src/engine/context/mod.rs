@@ -56,6 +56,8 @@ pub struct OpenStore {
     pub(crate) is_named: bool,
     /// How the journal names this store, once that was looked up.
     pub(crate) store_key: OnceLock<StoreKey>,
+    /// The agent that git's `user.name` names, once that was looked up.
+    pub(crate) user: OnceLock<Option<String>>,
     /// Repairs what git left of the plan, before a change and under its lock.
     pub(crate) after_git: AfterGit,
 }

@@ -132,7 +132,8 @@ impl Workspace {
             check_agent_name(&name)?;
             return Ok(name);
         }
-        self.repo.as_ref().and_then(Repo::user_name).and_then(|name| slug(&name)).ok_or_else(|| {
+        let user = self.user.get_or_init(|| self.repo.as_ref().and_then(Repo::user_name).and_then(|name| slug(&name)));
+        user.clone().ok_or_else(|| {
             Error::usage("the agent is not known").hint("give --agent NAME, set AGENTPM_AGENT, or set git's user.name")
         })
     }
@@ -188,6 +189,7 @@ fn opened(env: Env, is_named: bool, repo: Option<Repo>, store: Store, rules: Rul
         runtime,
         is_named,
         store_key: OnceLock::new(),
+        user: OnceLock::new(),
         after_git,
     }
 }

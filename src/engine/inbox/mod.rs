@@ -183,6 +183,9 @@ pub(crate) fn item(ws: &Workspace, one: &Unread) -> Result<InboxItem> {
 /// that an agent which never acknowledges anything does not pay for it.
 const READ_AGAIN: u64 = 1 << 20;
 
+/// Bytes of the journal without an item for the caller that are read again rather than noted: the note costs more than a few events.
+const NOT_NOTED: u64 = 2 << 10;
+
 /// The number of unread items of the caller, of an inbox that has not begun what the journal alone says; `None` where it is not known
 /// who asks.
 ///
@@ -217,7 +220,8 @@ pub(crate) fn count_with_arrivals(ws: &Workspace) -> Result<Option<u64>> {
 /// As [`count`], from the last look and what arrived in the journal since: for answers about single tasks. What became ready since
 /// is not counted. Where there was no look, what the journal has since the first event of the caller is counted.
 pub(crate) fn count_since_last_look(ws: &Workspace) -> Result<Option<u64>> {
-    let known = match (record::noted_count(ws), ws.runtime(), ws.agent_name()) {
+    let noted = record::noted_count(ws);
+    let known = match (noted.clone(), ws.runtime(), ws.agent_name()) {
         (Some(known), _, _) => known,
         (None, Some(runtime), Some(agent)) => {
             let Some(first) = record::first_sign(ws, runtime, &agent)? else { return Ok(None) };
@@ -240,7 +244,12 @@ pub(crate) fn count_since_last_look(ws: &Workspace) -> Result<Option<u64>> {
         }
     };
     let unread = known.unread + more;
-    if !record::has_begun(ws) {
+    let is_near = match (noted.and_then(|noted| noted.end), arrived.end) {
+        (Some(then), Some(now)) => then.journal == now.journal && now.offset.saturating_sub(then.offset) <= NOT_NOTED,
+        _ => false,
+    };
+    let is_known = is_near && more == 0;
+    if !is_known && !record::has_begun(ws) {
         record::note(ws, &UnreadCount { unread, placed: unread, end: arrived.end });
     }
     Ok(some(unread))

@@ -75,7 +75,7 @@ pub fn task(ws: &Workspace, q: &TaskGet) -> Result<TaskView> {
     sparse::warn_of_left_out(ws);
     // A question about one task does not look at the files of all others. Its own count whatever changed them.
     let index = read::index_for_write(ws)?;
-    if index.task(id)?.is_none_or(|known| known.version != task.version) {
+    if index.version(id)? != Some(task.version) {
         index.overlay(&ws.store, &[id], &read::tasks_of(read::pending(ws)?), read::tick())?;
     }
     let shown = read::show_task_to(ws, &task, &index, &mut elsewhere, extent)?;

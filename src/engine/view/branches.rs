@@ -281,6 +281,10 @@ impl Branches {
 
     /// The tasks of a shard whose folder on another branch differs from the one here.
     fn differing(&mut self, shard: &str) -> Differing {
+        // Most clones have one branch with a plan: nothing is looked up for it.
+        if self.trees.is_empty() {
+            return Differing::new();
+        }
         let kept = self.facts.shard(shard);
         let here = self.here.as_ref().and_then(|tree| match (self.read_trees.get(tree), self.numbers.get(tree)) {
             (Some(shards), _) => shards.get(shard).cloned(),

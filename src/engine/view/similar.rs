@@ -42,7 +42,7 @@ fn find(ws: &Workspace, title: &str) -> Result<Vec<NamedTask>> {
     known.extend(created_since(ws, index.as_ref())?);
     let mut likely: Vec<(f64, Id)> = known
         .into_iter()
-        .map(|(id, other)| (title.likeness(&Title::of(&other)), id))
+        .map(|(id, other)| (title.likeness(&other), id))
         .filter(|(likeness, _)| *likeness >= LEAST)
         .collect();
     likely.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -52,7 +52,7 @@ fn find(ws: &Workspace, title: &str) -> Result<Vec<NamedTask>> {
         let task = load_task(&ws.store, id, &[])?.task;
         // The read model may be behind.
         let is_open = task.version > 0 && !task.status.is_finished();
-        if is_open && title.likeness(&Title::of(&task.fields.title)) >= LEAST {
+        if is_open && title.likeness(&task.fields.title) >= LEAST {
             found.push(NamedTask::new(id, read::handle(ws, id)?, &task.fields.title));
         }
         if found.len() > MAX_SIMILAR {
@@ -85,28 +85,44 @@ fn created_since(ws: &Workspace, index: Option<&Index>) -> Result<Vec<(Id, Strin
 /// A title in the form in which it is compared.
 struct Title {
     folded: String,
-    trigrams: BTreeSet<[char; 3]>,
-    /// Words with digits: titles that differ in a number are titles of different things.
-    numbers: BTreeSet<String>,
+    /// In order, each once.
+    trigrams: Vec<[char; 3]>,
 }
 
 impl Title {
     fn of(title: &str) -> Self {
         let folded = folded(title);
-        let words: Vec<&str> = folded.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
-        let numbers = words.iter().filter(|word| word.contains(|c: char| c.is_numeric())).map(|&word| word.to_owned());
-        let letters: Vec<char> = format!(" {} ", words.join(" ")).chars().collect();
-        let trigrams = letters.windows(3).map(|three| [three[0], three[1], three[2]]).collect();
-        Title { trigrams, numbers: numbers.collect(), folded }
+        let trigrams = trigrams(&folded);
+        Title { folded, trigrams }
     }
 
-    /// From 0 to 1: the part of the trigrams that is common to both.
-    fn likeness(&self, other: &Title) -> f64 {
-        if self.numbers != other.numbers {
+    /// From 0 to 1: the part of the trigrams that is common to both titles.
+    fn likeness(&self, other: &str) -> f64 {
+        let other = folded(other);
+        // Titles that differ in a number are titles of different things. It shows sooner than a difference of letters.
+        if numbers(&self.folded) != numbers(&other) {
             return 0.0;
         }
-        let common = self.trigrams.intersection(&other.trigrams).count();
-        let all = self.trigrams.len() + other.trigrams.len();
+        let other = trigrams(&other);
+        let common = self.trigrams.iter().filter(|three| other.binary_search(three).is_ok()).count();
+        let all = self.trigrams.len() + other.len();
         if all == 0 { 0.0 } else { 2.0 * common as f64 / all as f64 }
     }
+}
+
+fn words(folded: &str) -> impl Iterator<Item = &str> {
+    folded.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
+}
+
+/// The words with digits.
+fn numbers(folded: &str) -> BTreeSet<&str> {
+    words(folded).filter(|word| word.contains(|c: char| c.is_numeric())).collect()
+}
+
+fn trigrams(folded: &str) -> Vec<[char; 3]> {
+    let letters: Vec<char> = format!(" {} ", words(folded).collect::<Vec<_>>().join(" ")).chars().collect();
+    let mut all: Vec<[char; 3]> = letters.windows(3).map(|three| [three[0], three[1], three[2]]).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }

@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use self::refresh::is_there;
 use self::rows::{Reading, forget, remember};
@@ -117,8 +117,7 @@ impl Index {
 
     /// The marker up to which the index is current, as its writer gave it; `None` if there is none.
     pub fn change_marker(&self) -> Result<Option<String>> {
-        let ask = self.db.query_row("SELECT value FROM meta WHERE name = 'kept_up'", [], |row| row.get(0)).optional();
-        ask.map_err(failed)
+        database::meta(&self.db, "kept_up").map_err(failed)
     }
 
     /// Saves the marker up to which the index is current. If that fails, the next reader checks every file.

@@ -198,6 +198,14 @@ impl Index {
         }
     }
 
+    /// The number of events of a task.
+    pub fn version(&self, id: Id) -> Result<Option<u64>> {
+        if let Some(read) = self.overlaid(id, |task| task.version) {
+            return Ok(read);
+        }
+        select_one(&self.db, "SELECT version FROM task WHERE id = ?1", [id.to_string()], |row| count_of(row, 0))
+    }
+
     /// The lease that the log of a task grants.
     pub fn granted(&self, id: Id) -> Result<Option<LoggedGrant>> {
         if let Some(read) = self.over.borrow().get(&id) {

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::judge::Comparison;
 use super::lineage::Lineage;
 use super::record::{self, Comments, HandEdit, ahead};
 use crate::engine::commit::transaction::{OnStage, PreparedIndex, Transaction};
@@ -68,10 +69,17 @@ pub(crate) fn decide_over_edits<'a>(
         let known = tx.taken_in.keys().copied().collect::<BTreeSet<Id>>();
         let new = |id: &Id| !known.contains(id) && !refused.contains_key(id) && edits.iter().all(|edit| edit.id != *id);
         let looked_at = tx.tasks.iter().filter(|(id, slot)| (decided.is_err() || slot.changed) && new(id));
-        let more: Vec<HandEdit> = looked_at
-            .filter(|(id, slot)| is_in_the_way(ws, &lineage, **id, slot))
-            .map(|(id, _)| HandEdit { id: *id, draft: None, comments: Comments::Refuse })
-            .collect();
+        let (mut more, mut unedited) = (Vec::new(), BTreeMap::new());
+        for (id, slot) in looked_at {
+            match compared(ws, &lineage, *id, slot) {
+                Some((judged, _)) if judged.how.holds_words() => {
+                    more.push(HandEdit { id: *id, draft: None, comments: Comments::Refuse });
+                }
+                Some((judged, bytes)) if matches!(judged.how, Readable::Clean) => drop(unedited.insert(*id, bytes)),
+                _ => {}
+            }
+        }
+        tx.unedited = unedited;
         if !more.is_empty() {
             edits.extend(more);
             tx = again(tx, &passed_over, &left_alone);
@@ -170,9 +178,15 @@ pub(crate) fn refuse_over_edits(ws: &Workspace, tx: &mut Transaction) -> Result<
         }
     }
     let lineage = record::lineage(ws);
-    let mut unedited = BTreeMap::new();
+    let (mut clean, mut unedited) = (std::mem::take(&mut tx.unedited), BTreeMap::new());
     for (id, slot) in tx.tasks.iter().filter(|(id, slot)| slot.changed && !tx.taken_in.contains_key(id)) {
-        unedited.extend(refuse_over_edit(ws, &lineage, *id, slot)?.map(|bytes| (*id, bytes)));
+        // What was compared for the decision is compared again only if it is another file now.
+        let is_same = |bytes: &Vec<u8>| read_yaml(&ws.store, &Entity::Task(*id)).ok().flatten().as_ref() == Some(bytes);
+        let bytes = match clean.remove(id).filter(is_same) {
+            Some(bytes) => Some(bytes),
+            None => refuse_over_edit(ws, &lineage, *id, slot)?,
+        };
+        unedited.extend(bytes.map(|bytes| (*id, bytes)));
     }
     tx.unedited = unedited;
     Ok(())
@@ -207,12 +221,11 @@ fn refuse_over_edit(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStag
         .hint("agentpm lint --fix records the edit as events, or reports what is not allowed"))
 }
 
-/// Whether the `task.yaml` of a task in the transaction has an unrecorded edit or a comment.
-fn is_in_the_way(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStage) -> bool {
+/// The `task.yaml` of a task in the transaction, compared with the log; `None` if it is missing or cannot be read.
+fn compared(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStage) -> Option<(Comparison, Vec<u8>)> {
     let entity = Entity::Task(id);
-    let Ok(Some(bytes)) = read_yaml(&ws.store, &entity) else { return false };
-    let judged = lineage.judge(Place::WorkTree, &entity, &slot.log.entries, &slot.log.entries, &bytes);
-    judged.how.holds_words()
+    let bytes = read_yaml(&ws.store, &entity).ok().flatten()?;
+    Some((lineage.judge(Place::WorkTree, &entity, &slot.log.entries, &slot.log.entries, &bytes), bytes))
 }
 
 /// The task that a decision could not read.

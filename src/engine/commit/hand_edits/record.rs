@@ -16,7 +16,6 @@ use crate::engine::commit::transaction::Transaction;
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::history::Place;
-use crate::engine::view::read;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Remedy, Result};
 use crate::model::context::ContextType;
@@ -24,6 +23,7 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Severity};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{ContextAdded, Payload};
+use crate::model::yaml::render_task;
 use crate::rules::copies::HAND_EDIT;
 use crate::rules::decide::edit::{self, Doc, Misfit};
 use crate::rules::decide::{Subject, note};
@@ -34,7 +34,7 @@ use crate::runtime::rendered::{self, Rendered};
 use crate::store::bare::{Bare, bare};
 use crate::store::comments::Comment;
 use crate::store::edited::{Readable, place_in};
-use crate::store::entity::{is_odd, load_task, read_log, read_yaml, yaml_path};
+use crate::store::entity::{LoadedTask, is_odd, load_task, read_log, read_yaml, yaml_path};
 use crate::store::index::Index;
 use crate::store::layout::task_dir;
 use crate::store::place::{line_of_entry, line_of_key, not_text};
@@ -152,7 +152,24 @@ fn record_with_others(ws: &Workspace, edit: HandEdit) -> Result<Vec<(Id, String)
 
 /// A warning for the reader of a task with an unrecorded hand edit.
 pub fn unrecorded(ws: &Workspace, id: Id) -> Option<String> {
-    let Readable::Edited(what) = judge_file(ws, &lineage(ws), id).ok().flatten()?.how else { return None };
+    edit_words(ws, id, &judge_file(ws, &lineage(ws), id).ok().flatten()?)
+}
+
+/// What a reader of a task must know besides: an edit of its file that is not recorded, and damaged lines of its log.
+pub fn remarks(ws: &Workspace, id: Id) -> Vec<String> {
+    let Ok(loaded) = load_task(&ws.store, id, &[]) else { return Vec::new() };
+    let entity = Entity::Task(id);
+    let bytes = read_yaml(&ws.store, &entity).ok().flatten();
+    // Nearly every file is as its log renders it.
+    let edited = bytes.filter(|bytes| *bytes != render_task(&loaded.task).as_bytes()).and_then(|bytes| {
+        let entries = &loaded.log.entries;
+        edit_words(ws, id, &lineage(ws).judge(Place::WorkTree, &entity, entries, entries, &bytes))
+    });
+    edited.into_iter().chain(damaged_lines(&loaded)).collect()
+}
+
+fn edit_words(ws: &Workspace, id: Id, compared: &Comparison) -> Option<String> {
+    let Readable::Edited(what) = &compared.how else { return None };
     let (path, what) = (ws.store.shown(task_dir(id).join("task.yaml")), what.join(", "));
     Some(format!("{path} was edited by hand ({what}) and that is not recorded yet; agentpm lint --fix records it"))
 }
@@ -191,9 +208,8 @@ impl<'a> UnrecordedEdits<'a> {
 }
 
 /// Descriptions of unreadable or void lines in a task's log.
-pub fn damaged_lines(ws: &Workspace, id: Id) -> Vec<String> {
+fn damaged_lines(loaded: &LoadedTask) -> Vec<String> {
     const NAMED: usize = 5;
-    let Ok(loaded) = read::load_task(ws, id) else { return Vec::new() };
     let damaged: Vec<_> = loaded.findings.iter().filter(|f| f.severity == Severity::Error).collect();
     let placed = |f: &&Finding| {
         let line = f.line.map(|n| format!(":{n}")).unwrap_or_default();
@@ -212,7 +228,7 @@ pub fn damaged_lines(ws: &Workspace, id: Id) -> Vec<String> {
 pub(crate) fn judge_file(ws: &Workspace, lineage: &Lineage<'_>, id: Id) -> Result<Option<Comparison>> {
     let entity = Entity::Task(id);
     let Ok(Some(bytes)) = read_yaml(&ws.store, &entity) else { return Ok(None) };
-    let entries = load_task(&ws.store, id, &[])?.log.entries;
+    let entries = read_log(&ws.store, &entity)?.entries;
     Ok(Some(lineage.judge(Place::WorkTree, &entity, &entries, &entries, &bytes)))
 }
 

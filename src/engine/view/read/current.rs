@@ -19,8 +19,9 @@ use crate::runtime::journal;
 use crate::store::database;
 use crate::store::index::{Index, Pending};
 
-/// Maximum number of stale tasks that a change overlays; more are written into the index.
-const MOST_LAID: usize = 24;
+/// Maximum number of stale tasks that a change overlays; more are written into the index. Each is read and folded again by every
+/// command until then, and writing costs about as much as reading eight.
+const MOST_LAID: usize = 8;
 /// Maximum size of the journal's tail that is read instead of checking every file, in bytes.
 const MOST_BEHIND: u64 = 1 << 20;
 
