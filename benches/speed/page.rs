@@ -174,7 +174,8 @@ fn peaks(report: &Report) -> Option<String> {
         return None;
     }
     let mut out = format!(
-        "At {} tasks, each command once; at most 300 MB.\n\n| command | most memory at once | took |\n|---|---:|---:|\n",
+        "At {} tasks, each command once; at most 150 MB, and 300 MB for `import`, `export`, `compact`, `search` and `lint`.\n\n\
+         | command | most memory at once | took |\n|---|---:|---:|\n",
         grouped(report.peaks_at)
     );
     for peak in &report.peaks {

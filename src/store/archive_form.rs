@@ -5,7 +5,10 @@
 //! Leaves to others: which tasks belong in it.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{BufReader, Read};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 
 use crate::env::files::read_line;
 use crate::error::{Code, Error, Result};
@@ -13,6 +16,7 @@ use crate::model::event::{Entry, MAX_LINE, Stamp, parse_line};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
+use crate::store::archive::{Place, places_of};
 use crate::store::layout::Store;
 use crate::store::log::is_marker;
 use crate::store::project::without_text;
@@ -75,7 +79,7 @@ pub fn without(bytes: &[u8], tasks: &BTreeSet<Id>) -> Vec<u8> {
     bytes_of(lines.filter(|(_, place, _)| !place.is_some_and(|(task, _)| tasks.contains(&task))).collect())
 }
 
-fn bytes_of(lines: Vec<Line>) -> Vec<u8> {
+pub(super) fn bytes_of(lines: Vec<Line>) -> Vec<u8> {
     lines.into_iter().flat_map(|(_, _, line)| line.into_iter().chain([b'\n'])).collect()
 }
 
@@ -85,8 +89,6 @@ pub(super) fn canonical(mut lines: Vec<Line>) -> Vec<Line> {
         let text = std::str::from_utf8(line).ok()?;
         Some(Entry { event: parse_line(text).ok()?, line: text.into() })
     };
-    // Most archives hold no redaction, so that no line is parsed again.
-    let may_redact = |line: &[u8]| std::str::from_utf8(line).is_ok_and(|text| text.contains("\"ContextRedacted\""));
     let mut redacted = BTreeSet::new();
     for (_, place, line) in lines.iter().filter(|(_, _, line)| may_redact(line)) {
         if let (Some((task, _)), Some(Payload::ContextRedacted(p))) = (place, entry(line).map(|e| e.event.payload)) {
@@ -109,6 +111,11 @@ pub(super) fn canonical(mut lines: Vec<Line>) -> Vec<Line> {
     lines
 }
 
+/// Whether a line may redact a text. Most archives hold no such line, so that none is parsed again.
+fn may_redact(line: &[u8]) -> bool {
+    std::str::from_utf8(line).is_ok_and(|text| text.contains("\"ContextRedacted\""))
+}
+
 fn line_of(line: &[u8]) -> Line {
     let plain = line.strip_suffix(b"\r").unwrap_or(line);
     let event = std::str::from_utf8(plain).ok().and_then(|text| parse_line(text).ok());
@@ -116,24 +123,123 @@ fn line_of(line: &[u8]) -> Line {
     (place.is_none(), place, Box::from(if place.is_some() { plain } else { line }))
 }
 
-/// The lines of an archive. Conflict markers of git and empty lines are left out.
-///
-/// Errors: `ERR_IO`; `ERR_CORRUPT` for a line that is too long to be kept.
-pub(super) fn lines_of(store: &Store, path: &str) -> Result<Vec<Line>> {
-    let failed = |e: std::io::Error| Error::io("read", &store.path().join(path), &e);
-    let mut reader = BufReader::new(store.dir.open_file(path).map_err(failed)?);
-    let (mut lines, mut line) = (Vec::new(), Vec::new());
-    loop {
-        let (length, is_ended) = read_line(&mut reader, &mut line, MAX_LINE + 2).map_err(failed)?;
-        if length > line.len() as u64 {
-            return Err(Error::new(Code::Corrupt, format!("{} holds a line of {length} bytes", store.shown(path)))
-                .hint("an event holds less; move that line elsewhere with an editor"));
+/// An archive that is read a task at a time. Conflict markers of git and empty lines are left out.
+pub(super) struct OpenArchive {
+    file: File,
+    path: PathBuf,
+    /// Where the lines of each task stand, sorted.
+    places: Vec<Place>,
+    /// The tasks of which a line may redact a text.
+    redacting: BTreeSet<Id>,
+    /// Whether the lines of all tasks are sorted, each once, in the form that is written.
+    pub is_sorted: bool,
+    /// The bytes of all lines.
+    pub bytes: u64,
+    /// The lines that are no events of a task.
+    pub rest: Vec<Line>,
+}
+
+impl OpenArchive {
+    /// Reads an archive to its end.
+    ///
+    /// Errors: `ERR_IO`; `ERR_CORRUPT` for a line that is too long to be kept.
+    pub fn open(store: &Store, below: &str) -> Result<Self> {
+        let path = store.path().join(below);
+        let failed = |e: std::io::Error| Error::io("read", &path, &e);
+        let file = store.dir.open_file(below).map_err(failed)?;
+        let mut reader = BufReader::with_capacity(64 * 1024, file.try_clone().map_err(failed)?);
+        let (mut places, mut redacting, mut rest): (Vec<Place>, _, _) = (Vec::new(), BTreeSet::new(), Vec::new());
+        let (mut line, mut last, mut at, mut bytes, mut is_sorted) = (Vec::new(), None::<Line>, 0, 0, true);
+        loop {
+            let (length, is_ended) = read_line(&mut reader, &mut line, MAX_LINE + 2).map_err(failed)?;
+            if length > line.len() as u64 {
+                let error = Error::new(Code::Corrupt, format!("{} holds a line of {length} bytes", store.shown(below)));
+                return Err(error.hint("an event holds less; move that line elsewhere with an editor"));
+            }
+            let whole = length + u64::from(is_ended);
+            if !line.is_empty() && !is_marker(&line) {
+                let now = line_of(&line);
+                bytes += now.2.len() as u64 + 1;
+                is_sorted &= last.as_ref().is_none_or(|last| *last < now) && is_ended && now.2.len() == line.len();
+                match &now.1 {
+                    Some((task, _)) => {
+                        // A line is shorter than 4 GiB, and so are those of a task that stand together.
+                        let length = u32::try_from(whole).unwrap_or(u32::MAX);
+                        match places
+                            .last_mut()
+                            .filter(|place| place.task == *task && place.at + u64::from(place.length) == at)
+                        {
+                            Some(place) if place.length.checked_add(length).is_some() => place.length += length,
+                            _ => places.push(Place { task: *task, at, length }),
+                        }
+                        if may_redact(&now.2) {
+                            redacting.insert(*task);
+                        }
+                    }
+                    None => rest.push(now.clone()),
+                }
+                last = Some(now);
+            }
+            at += whole;
+            if !is_ended {
+                break;
+            }
         }
-        if !line.is_empty() && !is_marker(&line) {
-            lines.push(line_of(&line));
+        places.sort();
+        Ok(OpenArchive { file, path, places, redacting, is_sorted, bytes, rest })
+    }
+
+    /// The tasks of which it holds lines, sorted.
+    pub fn tasks(&self) -> impl Iterator<Item = Id> {
+        self.places.chunk_by(|a, b| a.task == b.task).map(|places| places[0].task)
+    }
+
+    /// The lines of a task, sorted, each once.
+    ///
+    /// Errors: `ERR_IO`.
+    pub fn lines(&self, task: Id) -> Result<Vec<Line>> {
+        let bytes = self.read(task)?;
+        let mut lines: Vec<Line> =
+            bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(line_of).collect();
+        lines.sort();
+        lines.dedup();
+        Ok(lines)
+    }
+
+    /// The lines of a task in canonical form.
+    ///
+    /// Errors: `ERR_IO`.
+    pub fn canonical(&self, task: Id) -> Result<Vec<u8>> {
+        match self.is_sorted && !self.redacting.contains(&task) {
+            true => self.read(task),
+            false => Ok(bytes_of(canonical(self.lines(task)?))),
         }
-        if !is_ended {
-            return Ok(lines);
+    }
+
+    /// Whether it holds a text that one of its lines redacts.
+    ///
+    /// Errors: `ERR_IO`.
+    pub fn holds_redacted(&self) -> Result<bool> {
+        for task in &self.redacting {
+            let lines = self.lines(*task)?;
+            if canonical(lines.clone()) != lines {
+                return Ok(true);
+            }
         }
+        Ok(false)
+    }
+
+    fn read(&self, task: Id) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        for place in places_of(&self.places, task) {
+            let begin = bytes.len();
+            bytes.resize(begin + place.length as usize, 0);
+            let read = self.file.read_exact_at(&mut bytes[begin..], place.at);
+            read.map_err(|e| Error::io("read", &self.path, &e))?;
+            if bytes.last() != Some(&b'\n') {
+                bytes.push(b'\n');
+            }
+        }
+        Ok(bytes)
     }
 }

@@ -22,7 +22,7 @@ use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::rules::fold::fold;
 use crate::store::archive::{self, Archived};
-use crate::store::archive_form::{Line, canonical, lines_of};
+use crate::store::archive_form::{Line, OpenArchive, bytes_of, canonical};
 use crate::store::dropped::{self, DroppedTasks};
 use crate::store::entity::{read_log, read_own_log, read_yaml};
 use crate::store::layout::{ARCHIVE, DROPPED, LOG, Store, is_archive, task_dir};
@@ -187,21 +187,22 @@ pub fn drops_until(store: &Store, order: &DropOrder) -> Result<Vec<DroppedTasks>
         if tasks.is_empty() {
             continue;
         }
-        let mut lines = lines_of(store, &archive.path)?;
-        lines.retain(|(_, place, _)| place.is_some_and(|(task, _)| tasks.binary_search(&task).is_ok()));
-        lines.sort();
-        lines.dedup();
-        let mut digest = Sha256::new();
-        for (_, _, line) in &lines {
-            digest.update(line);
-            digest.update(b"\n");
+        let open = OpenArchive::open(store, &archive.path)?;
+        let (mut digest, mut events, mut bytes) = (Sha256::new(), 0, 0);
+        for task in &tasks {
+            for (_, _, line) in open.lines(*task)? {
+                digest.update(&line);
+                digest.update(b"\n");
+                events += 1;
+                bytes += line.len() as u64 + 1;
+            }
         }
         drops.push(DroppedTasks {
             archive: archive.path.clone(),
             at: order.at,
             by: order.by.clone(),
-            events: lines.len(),
-            bytes: lines.iter().map(|(_, _, line)| line.len() as u64 + 1).sum(),
+            events,
+            bytes,
             sha256: digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
             tasks,
             origins: old.into_iter().filter_map(|(id, origin)| Some((origin?, id))).collect(),
@@ -227,7 +228,7 @@ pub fn drop_tasks(store: &Store, drops: &[DroppedTasks]) -> Result<()> {
         }
     }
     let lines = lines.into_iter().map(|line| (true, None, line.into_bytes().into())).collect();
-    replace(store, DROPPED, lines)?;
+    replace(store, DROPPED, &BTreeSet::new(), |_| Ok(Vec::new()), lines)?;
     for drop in drops {
         let archived = archive::archived_now(store)?;
         let tasks = drop.tasks.iter().copied().collect();
@@ -258,30 +259,51 @@ fn write(
     drop: &BTreeSet<Id>,
     progress: &Progress,
 ) -> Result<()> {
-    let mut lines =
-        if archived.archives.iter().any(|one| one.path == path) { lines_of(store, path)? } else { Vec::new() };
-    // The log of an added task has all of its lines, without a text that was redacted.
-    let is_replaced = |task: &Id| drop.contains(task) || add.contains(task);
-    lines.retain(|(_, place, _)| !place.is_some_and(|(task, _)| is_replaced(&task)));
-    for id in add {
-        progress.step();
-        let entries = read_log(store, &Entity::Task(*id))?.entries.into_iter();
-        lines.extend(entries.map(|e| (false, Some((*id, e.event.stamp())), e.line.into_boxed_bytes())));
-    }
-    replace(store, path, lines)
+    let is_there = archived.archives.iter().any(|one| one.path == path);
+    let mut old = if is_there { Some(OpenArchive::open(store, path)?) } else { None };
+    let rest = old.as_mut().map(|old| std::mem::take(&mut old.rest)).unwrap_or_default();
+    let mut tasks: BTreeSet<Id> = old.iter().flat_map(OpenArchive::tasks).filter(|task| !drop.contains(task)).collect();
+    tasks.extend(add);
+    let lines = |task: Id| match old.as_ref().filter(|_| !add.contains(&task)) {
+        Some(old) => old.canonical(task),
+        // The log of an added task has all of its lines, without a text that was redacted.
+        None => {
+            progress.step();
+            let entries = read_log(store, &Entity::Task(task))?.entries.into_iter();
+            let lines = entries.map(|e| (false, Some((task, e.event.stamp())), e.line.into_boxed_bytes()));
+            Ok(bytes_of(canonical(lines.collect())))
+        }
+    };
+    replace(store, path, &tasks, lines, rest)
 }
 
-fn replace(store: &Store, path: &str, lines: Vec<Line>) -> Result<()> {
+/// Replaces an archive by the lines of these tasks, one task in memory at a time, and the lines that are no events of a task.
+fn replace(
+    store: &Store,
+    path: &str,
+    tasks: &BTreeSet<Id>,
+    lines: impl Fn(Id) -> Result<Vec<u8>>,
+    rest: Vec<Line>,
+) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("write", &store.path().join(path), &e);
-    let lines = canonical(lines);
-    if lines.is_empty() {
+    if tasks.is_empty() && rest.is_empty() {
         return store.dir.remove(path).map_err(failed);
     }
     store.dir.make_dir(ARCHIVE).map_err(failed)?;
+    let mut unread = None;
     let fill = |out: &mut dyn std::io::Write| {
-        lines.iter().try_for_each(|(_, _, line)| out.write_all(line).and_then(|()| out.write_all(b"\n")))
+        for task in tasks {
+            let lines = lines(*task).map_err(|e| {
+                let error = std::io::Error::other(e.message.clone());
+                unread = Some(e);
+                error
+            })?;
+            out.write_all(&lines)?;
+        }
+        out.write_all(&bytes_of(canonical(rest)))
     };
-    store.dir.replace_filled(path, 0o666, fill).map_err(failed)
+    let replaced = store.dir.replace_filled(path, 0o666, fill);
+    replaced.map_err(|e| unread.unwrap_or_else(|| failed(e)))
 }
 
 /// Brings archives into their canonical form: sorted, each line once, each task that has no folder in the archive of its month,
@@ -295,21 +317,17 @@ pub fn sort(store: &Store) -> Result<Vec<String>> {
     let archived = archive::archived_now(store)?;
     let before = marks(&archived);
     for archive in &archived.archives {
-        let lines = lines_of(store, &archive.path)?;
-        let bytes: usize = lines.iter().map(|(_, _, line)| line.len() + 1).sum();
-        let is_sorted = lines.windows(2).all(|pair| pair[0] < pair[1]) && bytes as u64 == archive.mark.size;
-        let lines = canonical(lines);
-        // A text that was redacted shortens its line.
-        let is_shorter = lines.iter().map(|(_, _, line)| line.len() + 1).sum::<usize>() < bytes;
-        if !is_sorted || is_shorter {
-            replace(store, &archive.path, lines)?;
+        let mut open = OpenArchive::open(store, &archive.path)?;
+        if !open.is_sorted || open.bytes != archive.mark.size || open.holds_redacted()? {
+            let (tasks, rest) = (open.tasks().collect(), std::mem::take(&mut open.rest));
+            replace(store, &archive.path, &tasks, |task| open.canonical(task), rest)?;
         }
     }
     let mut written = Vec::new();
     if store.dir.kind(DROPPED).is_ok_and(|kind| kind == Some(Kind::File)) {
-        let lines = lines_of(store, DROPPED)?;
-        if !lines.windows(2).all(|pair| pair[0] < pair[1]) {
-            replace(store, DROPPED, lines)?;
+        let record = OpenArchive::open(store, DROPPED)?;
+        if !record.is_sorted {
+            replace(store, DROPPED, &BTreeSet::new(), |_| Ok(Vec::new()), record.rest)?;
             written.push(DROPPED.to_owned());
         }
     }

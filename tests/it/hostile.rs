@@ -58,7 +58,7 @@ fn finding(room: &Sandbox, code: &str) -> Value {
 }
 
 /// agentpm under a limit of address space, and ended by `timeout` should it hang.
-fn bounded(room: &Sandbox, megabytes: u64, args: &[&str]) -> Answer {
+pub fn bounded(room: &Sandbox, megabytes: u64, args: &[&str]) -> Answer {
     let agentpm = room.agentpm();
     let mut command = room.sealed("timeout", &room.repo());
     for (name, value) in agentpm.get_envs() {

@@ -74,6 +74,7 @@ mod lint_preview;
 mod lint_rules;
 mod lint_settings;
 mod lost;
+mod memory;
 mod merging;
 mod migration;
 mod names;

@@ -54,6 +54,8 @@ pub struct Reply {
 pub(super) struct Outcome<'a> {
     pub(super) subject: Subject,
     pub(super) tasks: BTreeMap<Id, Rc<Task>>,
+    /// The titles of the changed tasks that are not held any more.
+    pub(super) titles: BTreeMap<Id, String>,
     /// The task that the command changed, as it was before.
     pub(super) before: Option<Task>,
     /// Tasks that did not exist before: nothing can point at them yet.
@@ -101,8 +103,10 @@ pub(super) fn reply<'a>(ws: &'a Workspace, mut written: Outcome<'a>) -> Result<R
     let index = match written.index.take() {
         Some(index) => {
             let changed: Vec<Id> = written.tasks.keys().copied().collect();
-            // An index that cannot be updated is dropped, and opened again where it is needed.
-            index.overlay(&ws.store, &changed, &Pending::new(), read::tick()).is_ok().then_some(index)
+            // An index that cannot be updated, or in which much changed, is dropped, and opened again where it is needed.
+            let is_little = changed.len() <= MOST_LAID && written.titles.is_empty();
+            let is_current = is_little && index.overlay(&ws.store, &changed, &Pending::new(), read::tick()).is_ok();
+            is_current.then_some(index)
         }
         None => None,
     };
@@ -121,6 +125,8 @@ pub(super) fn reply<'a>(ws: &'a Workspace, mut written: Outcome<'a>) -> Result<R
     Ok(Reply { data, events, warnings, taken_in, subject, passed })
 }
 
+/// Maximum number of changed tasks that are laid over the index for the answer.
+const MOST_LAID: usize = 256;
 /// Most tasks of which it is looked at whether they became ready.
 const NAMED: usize = 20;
 
@@ -228,8 +234,7 @@ impl Show<'_, '_> {
                     let agent = if let Subject::Agent(name) = step { Some(name.clone()) } else { None };
                     let about = step.concerns();
                     let handle = about.map(|task| read::handle(self.ws, task)).transpose()?;
-                    let title = about.map(|task| self.stage_task(task)).transpose()?;
-                    let title = title.map(|task| task.fields.title.clone());
+                    let title = about.map(|task| self.title(task)).transpose()?;
                     Ok(BatchStep { name: name.clone(), id: step.id(), handle, title, agent, ..BatchStep::default() })
                 };
                 let items = steps.iter().map(step).collect::<Result<_>>()?;
@@ -248,6 +253,13 @@ impl Show<'_, '_> {
         match self.written.tasks.get(&id) {
             Some(task) => Ok(Rc::clone(task)),
             None => Ok(Rc::new(read::load_task(self.ws, id)?.task)),
+        }
+    }
+
+    fn title(&self, id: Id) -> Result<String> {
+        match self.written.titles.get(&id) {
+            Some(title) => Ok(title.clone()),
+            None => Ok(self.stage_task(id)?.fields.title.clone()),
         }
     }
 

@@ -116,7 +116,7 @@ fn project_records(ws: &Workspace, runtime: &Dir, records: &[Record]) -> Result<
 /// entity belongs: one such place does not hold up all others.
 fn project_files<'r>(ws: &Workspace, store: &Store, records: &'r [Record], runtime: &Dir) -> Result<Vec<&'r Record>> {
     let entries = records.iter().filter(|record| !record.commit.arrived).flat_map(|record| &record.entries);
-    let work: Vec<_> = by_entity(entries).into_iter().collect();
+    let work: Vec<_> = by_entity(entries.cloned()).into_iter().collect();
     let projected = parallel::map(&work, |(entity, new)| {
         // Its writer may have died in the middle of it.
         sweep(store, entity);
@@ -152,19 +152,21 @@ fn project_files<'r>(ws: &Workspace, store: &Store, records: &'r [Record], runti
 
 /// Projects one command's record, which was appended just now.
 pub(crate) fn project_changed(ws: &Workspace, runtime: &Dir, changed: ChangeSet) -> Result<()> {
-    let ChangeSet { entries, tasks, agents, leases, sessions, key, known } = changed;
-    let mut new = by_entity(&entries);
-    let tasks = tasks.into_iter().map(|(id, slot)| (Entity::Task(id), slot.log, known.get(&id).map(Vec::as_slice)));
-    let agents = agents.into_iter().map(|(name, (_, log))| (Entity::Agent(name), log, None));
-    let work = tasks.chain(agents).filter_map(|(entity, log, known)| {
-        let new = new.remove(&entity)?;
-        Some((entity, log, new, known))
-    });
-    let work: Vec<_> = work.collect();
+    let ChangeSet { entries, mut tasks, mut agents, leases, sessions, key, known } = changed;
+    let mut log_of = |entity: &Entity| match entity {
+        Entity::Task(id) => tasks.remove(id).map(|slot| slot.log),
+        Entity::Agent(name) => agents.remove(name).map(|(_, log)| log),
+        Entity::Session(_) => None,
+    };
+    let new = by_entity(entries.into_iter()).into_iter();
+    let work: Vec<_> = new.map(|(entity, new)| (log_of(&entity), entity, new)).collect();
     let progress = Progress::of("writing tasks", work.len());
     let rendered = Mutex::new(Vec::with_capacity(work.len()));
-    parallel::for_each(work, |(entity, log, new, known)| {
+    parallel::for_each(work, |(log, entity, new)| {
         progress.step();
+        // The log of a task that the command did not hold to its end is read again.
+        let log = log.map_or_else(|| read_log(&ws.store, &entity), Ok)?;
+        let known = entity.task().and_then(|id| known.get(&id)).map(Vec::as_slice);
         let heads = project_onto(&ws.store, &entity, log, &new, runtime, known)?;
         rendered.lock().unwrap_or_else(PoisonError::into_inner).extend(heads.map(|heads| (entity, heads.into())));
         Ok(())
@@ -174,10 +176,10 @@ pub(crate) fn project_changed(ws: &Workspace, runtime: &Dir, changed: ChangeSet)
 }
 
 /// The events that go into logs, by entity.
-fn by_entity<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<Entity, Vec<Entry>> {
+fn by_entity(entries: impl Iterator<Item = Entry>) -> BTreeMap<Entity, Vec<Entry>> {
     let mut by_entity: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
-    for entry in entries.into_iter().filter(|e| !e.event.payload.journal_only()) {
-        by_entity.entry(entry.event.entity.clone()).or_default().push(entry.clone());
+    for entry in entries.filter(|e| !e.event.payload.journal_only()) {
+        by_entity.entry(entry.event.entity.clone()).or_default().push(entry);
     }
     by_entity
 }

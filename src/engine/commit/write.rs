@@ -259,6 +259,7 @@ fn done_before<'a>(ws: &'a Workspace, order: Order<'_>, runtime: &Dir, agent: &s
     Ok(Some(Outcome {
         subject,
         tasks,
+        titles: BTreeMap::new(),
         before: None,
         created: BTreeSet::new(),
         agents: BTreeMap::new(),
@@ -287,7 +288,7 @@ fn write<'a>(
     let lamport = tx.lamport();
     let correlation_id = tx.me().correlation_id.clone();
     let Transaction { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, used_leases, .. } = tx;
-    let Transaction { taken_in, unedited, passed, .. } = tx;
+    let Transaction { resting, taken_in, unedited, passed, .. } = tx;
     let of_thread = if let Subject::Thread(task, _) = &subject { Some(*task) } else { None };
     let before =
         subject.task().or(of_thread).and_then(|id| tasks.get(&id)).filter(|slot| slot.changed && !ws.request.full);
@@ -296,6 +297,7 @@ fn write<'a>(
         subject,
         events: entries.iter().map(|e| e.event.id).collect(),
         tasks: tasks.iter().map(|(id, slot)| (*id, Rc::clone(&slot.task))).collect(),
+        titles: resting.iter().map(|(id, resting)| (*id, resting.title.clone())).collect(),
         created: tasks.iter().filter(|(_, slot)| slot.log.entries.is_empty()).map(|(id, _)| *id).collect(),
         agents: agents.iter().map(|(name, (agent, _))| (name.clone(), agent.clone())).collect(),
         leases: leases.clone(),

@@ -17,10 +17,19 @@ use crate::store::entity::read_log;
 use crate::store::index::{Index, NotedChange, NotedLog};
 use crate::store::layout::{AGENTS, LOG};
 
-/// The events that the logs hold and that no journal of this clone has, in their order.
+/// Logs that are held in memory at once.
+const AT_ONCE: usize = 512;
+
+/// What `keep` makes of the events that the logs hold and that no journal of this clone has, in their order. In a new clone these
+/// are all events of the plan: a caller keeps little of each.
 ///
 /// Errors: `ERR_IO` where the journal, the index or a log cannot be read.
-pub(crate) fn unnoted(ws: &Workspace, index: &Index, journals: &Journals) -> Result<Vec<Entry>> {
+pub(crate) fn unnoted<T>(
+    ws: &Workspace,
+    index: &Index,
+    journals: &Journals,
+    keep: impl Fn(Entry) -> Option<T>,
+) -> Result<Vec<(Stamp, T)>> {
     let from = index.noted_to()?;
     let begin = from.as_deref().and_then(|text| text.parse().ok()).filter(|at: &Position| journals.rank(*at).is_some());
     let mut known: BTreeMap<Entity, BTreeSet<Id>> = BTreeMap::new();
@@ -37,22 +46,26 @@ pub(crate) fn unnoted(ws: &Workspace, index: &Index, journals: &Journals) -> Res
     )?;
     let mut change = NotedChange { from, to: end.map(|end| end.to_string()).unwrap_or_default(), ..Default::default() };
     let candidates = candidates(ws, index, begin.is_none())?;
-    let looked = parallel::map(&candidates, |one| {
-        let entries = read_log(&ws.store, &one.entity)?.entries;
-        Ok(entries.into_iter().filter(|entry| entry.event.entity == one.entity).collect::<Vec<_>>())
-    })?;
-    let mut fresh: BTreeMap<Stamp, Entry> = BTreeMap::new();
-    for (one, entries) in candidates.into_iter().zip(looked) {
-        let mut log = if begin.is_some() { index.noted(&one.entity.to_string())? } else { NotedLog::default() };
-        log.ids.extend(known.remove(&one.entity).unwrap_or_default());
-        let before = fresh.len();
-        let news = entries.into_iter().filter(|entry| !log.ids.contains(&entry.event.id));
-        fresh.extend(news.map(|entry| (entry.event.stamp(), entry)));
-        let is_clean = fresh.len() == before;
-        change.clean.extend(one.entity.task().zip(one.read_at).filter(|_| is_clean));
-        // An agent's log that holds news is looked through again.
-        log.mark = if is_clean { one.mark } else { String::new() };
-        change.logs.push((one.entity.to_string(), log));
+    let mut fresh: Vec<(Stamp, T)> = Vec::new();
+    for some in candidates.chunks(AT_ONCE) {
+        let looked = parallel::map(some, |one| {
+            let entries = read_log(&ws.store, &one.entity)?.entries;
+            Ok(entries.into_iter().filter(|entry| entry.event.entity == one.entity).collect::<Vec<_>>())
+        })?;
+        for (one, entries) in some.iter().zip(looked) {
+            let mut log = if begin.is_some() { index.noted(&one.entity.to_string())? } else { NotedLog::default() };
+            log.ids.extend(known.remove(&one.entity).unwrap_or_default());
+            let mut is_clean = true;
+            for entry in entries.into_iter().filter(|entry| !log.ids.contains(&entry.event.id)) {
+                is_clean = false;
+                let stamp = entry.event.stamp();
+                fresh.extend(keep(entry).map(|kept| (stamp, kept)));
+            }
+            change.clean.extend(one.entity.task().zip(one.read_at).filter(|_| is_clean));
+            // An agent's log that holds news is looked through again.
+            log.mark = if is_clean { one.mark.clone() } else { String::new() };
+            change.logs.push((one.entity.to_string(), log));
+        }
     }
     for (entity, ids) in known {
         let mut log = if begin.is_some() { index.noted(&entity.to_string())? } else { NotedLog::default() };
@@ -62,7 +75,12 @@ pub(crate) fn unnoted(ws: &Workspace, index: &Index, journals: &Journals) -> Res
     if !change.logs.is_empty() || change.from.as_ref() != Some(&change.to) {
         index.save_noted(&change)?;
     }
-    Ok(fresh.into_values().collect())
+    // The sort is stable: of several with one stamp the last one counts.
+    fresh.sort_by_key(|(stamp, _)| *stamp);
+    fresh.reverse();
+    fresh.dedup_by_key(|(stamp, _)| *stamp);
+    fresh.reverse();
+    Ok(fresh)
 }
 
 /// A log that may hold news.

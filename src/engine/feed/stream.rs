@@ -326,15 +326,18 @@ fn note_arrivals(ws: &Workspace) -> Result<PendingEvents> {
     )?;
     known.sort_unstable();
     let arrived = arrived(ws, |id| known.binary_search(&id).is_ok())?;
-    for some in arrived.chunks(NOTED_AT_ONCE) {
-        note_entries(ws, &mut journal, &entries_at_stamps(ws, some)?)?;
-    }
+    note_stamps(ws, &mut journal, &arrived)?;
     Ok(PendingEvents::Nothing)
 }
 
-fn note_entries(ws: &Workspace, journal: &mut Journal<'_>, entries: &[Entry]) -> Result<()> {
-    journal.append(entries, &commit_line(ws, entries.len(), journal.lamport(), true)?)?;
-    journal.mark_projected(&ws.store.dir)
+/// Notes the events with these stamps, each in the log of its entity, in the journal.
+fn note_stamps(ws: &Workspace, journal: &mut Journal<'_>, stamps: &[(Stamp, Entity)]) -> Result<()> {
+    for some in stamps.chunks(NOTED_AT_ONCE) {
+        let entries = entries_at_stamps(ws, some)?;
+        journal.append(&entries, &commit_line(ws, entries.len(), journal.lamport(), true)?)?;
+        journal.mark_projected(&ws.store.dir)?;
+    }
+    Ok(())
 }
 
 /// Notes in the journal what stands in the logs and did not come through the journal of any worktree.
@@ -342,8 +345,8 @@ fn note_entries(ws: &Workspace, journal: &mut Journal<'_>, entries: &[Entry]) ->
 /// Errors: `ERR_BUSY` if the lock was not acquired in time, `ERR_IO` where journal or logs cannot be read or written.
 pub(crate) fn note_news(ws: &Workspace) -> Result<()> {
     write::under_lock(ws, "agentpm, noting what came by git", |runtime, _, journal| {
-        let news = noted::unnoted(ws, &read::index(ws)?, &Journals::open(runtime)?)?;
-        news.chunks(NOTED_AT_ONCE).try_for_each(|some| note_entries(ws, journal, some))
+        let news = noted::unnoted(ws, &read::index(ws)?, &Journals::open(runtime)?, |entry| Some(entry.event.entity))?;
+        note_stamps(ws, journal, &news)
     })
 }
 

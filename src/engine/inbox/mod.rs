@@ -8,7 +8,7 @@ mod ready;
 mod record;
 mod stream;
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use self::record::{Acknowledged, acknowledge, begin, known_record, note_count, with_view};
 pub(crate) use self::stream::watch;
@@ -31,7 +31,7 @@ use crate::rules::lost::lost;
 use crate::rules::notices::{KnownTask, Receiver};
 use crate::rules::readiness::Viewer;
 use crate::runtime::inbox::{InboxRecord, UnreadCount, id_of};
-use crate::runtime::journals::{Journals, Position};
+use crate::runtime::journals::{Journals, Position, Spot};
 use crate::runtime::records;
 use crate::store::entity::{read_log, read_log_with};
 use crate::store::index::Index;
@@ -98,10 +98,16 @@ fn look_from(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>, from: 
     let journals = journals(ws)?;
     let mut arrived = Arrived::default();
     arrived.read(ws, &me, &journals, from)?;
-    for entry in noted::unnoted(ws, view.index, &journals)? {
-        arrived.put(entry, None, &me);
+    let contested: BTreeSet<Id> = view.index.tasks_with_lost_edits()?.into_iter().collect();
+    let needed = |entry: Entry| {
+        let one = ArrivedEvent::of(entry, None, &me);
+        let is_contested = |id: &Id| contested.contains(id) || arrived.elsewhere.contains(id);
+        (one.source.is_some() || one.task.as_ref().is_some_and(is_contested)).then_some(one)
+    };
+    for (_, one) in noted::unnoted(ws, view.index, &journals, needed)? {
+        arrived.put(one, None);
     }
-    let mut found = arrived.notices(ws, &me, &journals, view.index)?;
+    let mut found = arrived.notices(ws, &me, &journals, contested)?;
     let mut look = Look { end: arrived.end, before: arrived.records_before(&found), ..Look::default() };
     let assigned: BTreeSet<(Option<Id>, Option<Id>)> = found
         .iter()
@@ -234,9 +240,10 @@ pub(crate) fn count_since_last_look(ws: &Workspace) -> Result<Option<u64>> {
     arrived.read(ws, &me, &journals, known.end)?;
     if arrived.brought_by_git && record::has_begun(ws) {
         // The last look counted some of it by its logs.
+        drop(arrived);
         return with_view(ws, |view| count(ws, view));
     }
-    let more = match arrived.entries.is_empty() {
+    let more = match arrived.events.is_empty() {
         true => 0,
         false => {
             let others = arrived.of_other_worktrees(ws, &me, &journals, false)?;
@@ -279,12 +286,50 @@ fn settings_notice(name: &str, digest: &str, now: Time) -> Notice {
 /// The events of tasks in the journals, by task.
 type OtherLogs = BTreeMap<Id, Vec<Entry>>;
 
+/// An event that arrived: not itself, since most of them say nothing after all.
+struct ArrivedEvent {
+    id: Id,
+    task: Option<Id>,
+    /// Where it is read, if it may say something to the agent.
+    source: Option<EventSource>,
+}
+
+enum EventSource {
+    Journal(Spot),
+    /// The log of its task.
+    Log,
+    /// An event of an agent that is in no journal.
+    Held(Box<Entry>),
+}
+
+impl ArrivedEvent {
+    fn of(entry: Entry, spot: Option<Spot>, me: &Receiver) -> Self {
+        let (id, task) = (entry.event.id, entry.event.entity.task());
+        let source = me.may_concern(&entry.event).then(|| match (spot, task) {
+            (Some(spot), _) => EventSource::Journal(spot),
+            (None, Some(_)) => EventSource::Log,
+            (None, None) => EventSource::Held(Box::new(entry)),
+        });
+        ArrivedEvent { id, task, source }
+    }
+
+    /// The event itself; `None` if its log lost it meanwhile.
+    fn read(&self, journals: &Journals, known: Option<&Known>) -> Result<Option<Entry>> {
+        Ok(match &self.source {
+            Some(EventSource::Journal(spot)) => Some(journals.read(*spot)?),
+            Some(EventSource::Log) => known.and_then(|known| known.log.iter().find(|e| e.event.id == self.id)).cloned(),
+            Some(EventSource::Held(entry)) => Some(Entry::clone(entry)),
+            None => None,
+        })
+    }
+}
+
 /// What arrived after a position.
 #[derive(Default)]
 struct Arrived {
     /// The events that may say something to the agent, with the ends of their records.
-    entries: Vec<(Entry, Option<Position>)>,
-    /// All events of tasks, by task.
+    events: Vec<(ArrivedEvent, Option<Position>)>,
+    /// The events of tasks, by task; of those that did not arrive through the journal only what is looked at.
     by_task: BTreeMap<Id, Vec<(Id, Option<Position>)>>,
     /// The tasks of which another worktree wrote events, which may be in no log here.
     elsewhere: BTreeSet<Id>,
@@ -299,14 +344,17 @@ impl Arrived {
     fn read(&mut self, ws: &Workspace, me: &Receiver, journals: &Journals, from: Option<Position>) -> Result<()> {
         let mut last = from.filter(|from| journals.rank(*from).is_some());
         let own = ws.store_key();
-        let keep = |entry: Entry, _| (!matches!(entry.event.entity, Entity::Session(_))).then_some(entry);
-        self.end = journals.each_from(last, keep, |entries, commit, end| {
+        let keep = |entry: Entry, spot| {
+            let is_of_session = matches!(entry.event.entity, Entity::Session(_));
+            (!is_of_session).then(|| ArrivedEvent::of(entry, Some(spot), me))
+        };
+        self.end = journals.each_from(last, keep, |events, commit, end| {
             if commit.store.store == ws.store.name {
                 let is_here = Some(&commit.store) == own;
                 self.brought_by_git |= commit.arrived;
-                for entry in entries {
-                    self.elsewhere.extend(entry.event.entity.task().filter(|_| !is_here));
-                    self.put(entry, Some(end), me);
+                for one in events {
+                    self.elsewhere.extend(one.task.filter(|_| !is_here));
+                    self.put(one, Some(end));
                 }
                 self.begins.push((end, last));
             }
@@ -316,12 +364,12 @@ impl Arrived {
         Ok(())
     }
 
-    fn put(&mut self, entry: Entry, place: Option<Position>, me: &Receiver) {
-        if let Entity::Task(task) = &entry.event.entity {
-            self.by_task.entry(*task).or_default().push((entry.event.id, place));
+    fn put(&mut self, one: ArrivedEvent, place: Option<Position>) {
+        if let Some(task) = one.task {
+            self.by_task.entry(task).or_default().push((one.id, place));
         }
-        if me.may_concern(&entry.event) {
-            self.entries.push((entry, place));
+        if one.source.is_some() {
+            self.events.push((one, place));
         }
     }
 
@@ -334,7 +382,7 @@ impl Arrived {
         journals: &Journals,
         edited: bool,
     ) -> Result<OtherLogs> {
-        let concerned: BTreeSet<Id> = self.entries.iter().filter_map(|(entry, _)| entry.event.entity.task()).collect();
+        let concerned: BTreeSet<Id> = self.events.iter().filter_map(|(one, _)| one.task).collect();
         let mut wanted = BTreeSet::new();
         for id in &self.elsewhere {
             let is_edited = || -> Result<bool> {
@@ -369,31 +417,38 @@ impl Arrived {
         journals: &Journals,
         others: &OtherLogs,
     ) -> Result<Vec<Unread>> {
+        let mut by_task: BTreeMap<Option<Id>, Vec<usize>> = BTreeMap::new();
+        for (n, (one, _)) in self.events.iter().enumerate() {
+            by_task.entry(one.task).or_default().push(n);
+        }
         let mut found = Vec::new();
-        let mut tasks: BTreeMap<Id, Option<Known>> = BTreeMap::new();
-        for (entry, place) in &self.entries {
-            let known = match entry.event.entity.task() {
-                None => None,
-                Some(id) => {
-                    if let btree_map::Entry::Vacant(place) = tasks.entry(id) {
-                        place.insert(Known::read(ws, id, others, journals)?);
-                    }
-                    tasks.get(&id).and_then(Option::as_ref)
+        // One task is held at a time.
+        for (task, numbers) in by_task {
+            let known = task.map(|id| Known::read(ws, id, others, journals)).transpose()?.flatten();
+            for n in numbers {
+                let (one, place) = &self.events[n];
+                let Some(entry) = one.read(journals, known.as_ref())? else { continue };
+                if let Some(notice) = me.notice(&entry.event, known.as_ref().map(Known::view)) {
+                    let title = known.as_ref().map(|known| known.task.fields.title.clone());
+                    found.push((n, Unread { id: id_of(&notice), notice, title, place: *place }));
                 }
-            };
-            if let Some(notice) = me.notice(&entry.event, known.map(Known::view)) {
-                let title = known.map(|known| known.task.fields.title.clone());
-                found.push(Unread { id: id_of(&notice), notice, title, place: *place });
             }
         }
-        Ok(found)
+        found.sort_by_key(|(n, _)| *n);
+        Ok(found.into_iter().map(|(_, one)| one).collect())
     }
 
-    /// As [`Arrived::notices_of_events`], with the values of the agent that lost to others.
-    fn notices(&self, ws: &Workspace, me: &Receiver, journals: &Journals, index: &Index) -> Result<Vec<Unread>> {
+    /// As [`Arrived::notices_of_events`], with the values of the agent that lost to others in these tasks and in those of other
+    /// worktrees.
+    fn notices(
+        &self,
+        ws: &Workspace,
+        me: &Receiver,
+        journals: &Journals,
+        mut contested: BTreeSet<Id>,
+    ) -> Result<Vec<Unread>> {
         let others = self.of_other_worktrees(ws, me, journals, true)?;
         let mut found = self.notices_of_events(ws, me, journals, &others)?;
-        let mut contested: BTreeSet<Id> = index.tasks_with_lost_edits()?.into_iter().collect();
         contested.extend(others.keys());
         for id in contested {
             let Some(arrived) = self.by_task.get(&id) else { continue };

@@ -225,7 +225,8 @@ impl<'a> Branch<'a> {
         if let Some(known) = self.archives.borrow().get(&top) {
             return Ok(Rc::clone(known));
         }
-        let archives = Rc::new(TreeArchives::at(self.objects, self.store_at(top)?)?);
+        let archives = TreeArchives::at(self.objects, self.store_at(top)?)?;
+        let archives = Rc::new(archives.with_files_of(self.objects, &self.ws.store)?);
         self.archives.borrow_mut().insert(top, Rc::clone(&archives));
         Ok(archives)
     }

@@ -32,7 +32,7 @@ impl VanishedEvents {
             for parent in objects.commit(commit)?.parents {
                 // A shallow clone does not have all parents.
                 let Ok(old) = removed_commits::plan_in(ws, objects, parent) else { continue };
-                for entry in collect::lost_between(objects, old, removed_commits::plan_in(ws, objects, commit)?)? {
+                for entry in collect::lost_between(ws, objects, old, removed_commits::plan_in(ws, objects, commit)?)? {
                     let of = vanished.0.entry(entry.event.entity.clone()).or_default();
                     if of.iter().all(|(_, known)| known.line != entry.line) {
                         of.push((parent, entry));

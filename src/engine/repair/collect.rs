@@ -61,10 +61,11 @@ pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work
     if let Some(last) = seen.last.filter(|last| objects.has(*last)) {
         let changed = objects.changes(folder(last)?, folder(head)?)?;
         work.entities.extend(changed.iter().filter_map(|change| entity_below(&change.path)).map(|(e, _)| e));
-        let (before, now) = (TreeArchives::at(objects, folder(last)?)?, TreeArchives::at(objects, folder(head)?)?);
+        let archives = |plan| TreeArchives::at(objects, plan)?.with_files_of(objects, &ws.store);
+        let (before, now) = (archives(folder(last)?)?, archives(folder(head)?)?);
         work.entities.extend(before.differing(objects, &now)?.into_iter().map(Entity::Task));
     }
-    let mut missing = Missing::from(objects, folder(head)?)?;
+    let mut missing = Missing::from(ws, objects, folder(head)?)?;
     for commit in removed_commits::history(ws, objects, head, seen)? {
         let Some(new) = folder(commit)? else { continue };
         let parents = objects.commit(commit)?.parents;
@@ -105,11 +106,16 @@ pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work
 /// The events that the logs of a later tree of the store's folder lack.
 ///
 /// Errors: `ERR_GIT` if git's objects cannot be read.
-pub(crate) fn lost_between(objects: &Objects, old: Option<Oid>, new: Option<Oid>) -> Result<Vec<Entry>> {
+pub(crate) fn lost_between(
+    ws: &Workspace,
+    objects: &Objects,
+    old: Option<Oid>,
+    new: Option<Oid>,
+) -> Result<Vec<Entry>> {
     let changes = objects.changes(old, new)?;
     let items = changes.iter().flat_map(|change| [change.old, change.new]).flatten();
     objects.fetch_missing(items.map(|item| item.oid))?;
-    let mut missing = Missing::from(objects, new)?;
+    let mut missing = Missing::from(ws, objects, new)?;
     for change in changes {
         let is_log = matches!(entity_below(&change.path), Some((_, true))) || is_archive(&change.path);
         if let Some(was) = change.old.filter(|_| is_log) {
@@ -182,8 +188,9 @@ struct Missing<'a> {
 }
 
 impl<'a> Missing<'a> {
-    fn from(objects: &'a Objects, tree: Option<Oid>) -> Result<Self> {
-        Ok(Missing { objects, tree, archives: TreeArchives::at(objects, tree)?, events: BTreeMap::new() })
+    fn from(ws: &Workspace, objects: &'a Objects, tree: Option<Oid>) -> Result<Self> {
+        let archives = TreeArchives::at(objects, tree)?.with_files_of(objects, &ws.store)?;
+        Ok(Missing { objects, tree, archives, events: BTreeMap::new() })
     }
 
     /// Adds the events that a log or an archive has lost on the way from `was` to `now`. They may have moved into an archive of the

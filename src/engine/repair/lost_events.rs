@@ -120,7 +120,7 @@ fn drop_committed(ws: &Workspace, left: &mut BTreeMap<Entity, BTreeSet<Id>>) -> 
     let Some(objects) = ws.repo.as_ref().and_then(|repo| repo.objects().ok()) else { return Ok(()) };
     let Some(commit) = objects.head()?.commit else { return Ok(()) };
     let plan = removed_commits::plan_in(ws, &objects, commit)?;
-    let archives = TreeArchives::at(&objects, plan)?;
+    let archives = TreeArchives::at(&objects, plan)?.with_files_of(&objects, &ws.store)?;
     for (entity, ids) in left.iter_mut() {
         for entry in archives.log(&objects, plan, entity)?.unwrap_or_default().entries {
             ids.remove(&entry.event.id);

@@ -1,23 +1,26 @@
 //! The archives in a tree of git, and the log of a task wherever the tree holds its events.
 //!
-//! Guarantees that a task is read from a commit as from the work tree: the union of its log and of its lines in any archive.
+//! Guarantees that a task is read from a commit as from the work tree: the union of its log and of its lines in any archive. An
+//! archive that is the one of the work tree is read there, a task at a time; git gives any other one only whole.
 //! Leaves to others: which tree is read.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{BufReader, Seek as _};
+use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use crate::env::files::read_line;
 use crate::error::{Code, Error, Result};
 use crate::git::{Mode, Objects, Oid};
-use crate::model::event::{Entity, Entry, parse_line, written_id};
+use crate::model::event::{Entity, Entry, MAX_LINE, parse_line, written_id};
 use crate::model::id::Id;
-use crate::store::archive::{Place, archived_now, entries_in, places, places_of};
+use crate::store::archive::{Archive, Place, archived, archived_now, entries_in, places, places_of};
 use crate::store::archive_form::without;
 use crate::store::layout::{ARCHIVE, LOG, Store, home, is_archive};
 use crate::store::log::Log;
-
-/// The largest archive that is compared with one of a commit, in bytes.
-const MAX_ARCHIVE: u64 = 512 * 1024 * 1024;
 
 /// The most bytes of archives that stay in memory.
 const MAX_HELD: usize = 64 * 1024 * 1024;
@@ -27,8 +30,51 @@ const MAX_HELD: usize = 64 * 1024 * 1024;
 pub(crate) struct TreeArchives {
     /// By path below the store.
     blobs: BTreeMap<String, Oid>,
-    places: RefCell<HashMap<Oid, Rc<[Place]>>>,
-    held: RefCell<HashMap<Oid, Rc<[u8]>>>,
+    /// Files of the work tree that may be the same.
+    files: RefCell<HashMap<Oid, (File, Archive)>>,
+    places: RefCell<HashMap<Oid, Arc<[Place]>>>,
+    held: RefCell<HashMap<Oid, Bytes>>,
+}
+
+/// Where the bytes of an archive are.
+#[derive(Clone)]
+enum Bytes {
+    Memory(Rc<Vec<u8>>),
+    /// A file of the work tree with the same bytes. It is replaced and not written, so an open one stays as it is.
+    File(Rc<File>),
+}
+
+impl Bytes {
+    fn at(&self, place: &Place) -> std::io::Result<Vec<u8>> {
+        let length = place.length as usize;
+        match self {
+            Bytes::Memory(all) => {
+                let begin = usize::try_from(place.at).unwrap_or(usize::MAX);
+                Ok(all.get(begin..begin.saturating_add(length)).unwrap_or_default().to_vec())
+            }
+            Bytes::File(file) => {
+                let mut bytes = vec![0; length];
+                file.read_exact_at(&mut bytes, place.at).map(|()| bytes)
+            }
+        }
+    }
+
+    /// Visits each line, without its newline.
+    fn each_line(&self, mut visit: impl FnMut(&[u8])) -> std::io::Result<()> {
+        match self {
+            Bytes::Memory(all) => all.split(|byte| *byte == b'\n').for_each(visit),
+            Bytes::File(file) => {
+                let mut reader = BufReader::with_capacity(64 * 1024, &**file);
+                reader.rewind()?;
+                let mut line = Vec::new();
+                // A longer line is no event.
+                while read_line(&mut reader, &mut line, MAX_LINE + 2)?.1 || !line.is_empty() {
+                    visit(&line);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl TreeArchives {
@@ -60,15 +106,42 @@ impl TreeArchives {
         TreeArchives { blobs, ..Self::default() }
     }
 
+    /// The same, read from the files of a store where these have the same bytes.
+    ///
+    /// Errors: `ERR_IO` if the archives of the store cannot be read.
+    pub fn with_files_of(self, objects: &Objects, store: &Store) -> Result<Self> {
+        if self.is_empty() {
+            return Ok(self);
+        }
+        let here = archived(store)?;
+        for (path, blob) in &self.blobs {
+            // Those of several trees are named with their objects.
+            let path = path.split(' ').next().unwrap_or_default();
+            let Some(archive) = here.archives.iter().find(|archive| archive.path == path) else { continue };
+            if objects.size(*blob).is_ok_and(|size| size == archive.mark.size)
+                && let Ok(file) = store.dir.open_file(path)
+                // It may have been replaced since.
+                && store.dir.mark(path).is_ok_and(|mark| mark == Some(archive.mark))
+            {
+                self.files.borrow_mut().insert(*blob, (file, archive.clone()));
+            }
+        }
+        Ok(self)
+    }
+
     /// The events with these ids.
     pub fn find(&self, objects: &Objects, wanted: &BTreeSet<Id>) -> Vec<Entry> {
         let mut found = Vec::new();
+        let mut visit = |line: &[u8]| {
+            let text = std::str::from_utf8(line).ok();
+            let text = text.filter(|line| written_id(line).is_none_or(|id| wanted.contains(&id)));
+            let entry = text.and_then(|line| Some(Entry { event: parse_line(line).ok()?, line: line.into() }));
+            found.extend(entry.filter(|entry| wanted.contains(&entry.event.id)));
+        };
         for blob in self.blobs.values() {
-            let Ok(bytes) = self.bytes(objects, *blob) else { continue };
-            let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
-            let lines = lines.filter(|line| written_id(line).is_none_or(|id| wanted.contains(&id)));
-            let parsed = lines.filter_map(|line| Some(Entry { event: parse_line(line).ok()?, line: line.into() }));
-            found.extend(parsed.filter(|entry| wanted.contains(&entry.event.id)));
+            if let Err(e) = self.bytes(objects, *blob).and_then(|bytes| bytes.each_line(&mut visit).map_err(unread)) {
+                tracing::debug!(error = %e, "an archive was not searched");
+            }
         }
         found
     }
@@ -83,27 +156,38 @@ impl TreeArchives {
         self.blobs.is_empty()
     }
 
-    fn bytes(&self, objects: &Objects, blob: Oid) -> Result<Rc<[u8]>> {
+    fn bytes(&self, objects: &Objects, blob: Oid) -> Result<Bytes> {
         if let Some(held) = self.held.borrow().get(&blob) {
-            return Ok(Rc::clone(held));
+            return Ok(held.clone());
         }
-        let bytes: Rc<[u8]> = objects.blob(blob)?.into();
+        if let Some((file, archive)) = self.files.borrow_mut().remove(&blob)
+            && objects.name_of_stream(&file, archive.mark.size).is_ok_and(|name| name == blob)
+        {
+            self.places.borrow_mut().insert(blob, Arc::clone(&archive.places));
+            let bytes = Bytes::File(Rc::new(file));
+            self.held.borrow_mut().insert(blob, bytes.clone());
+            return Ok(bytes);
+        }
+        let bytes = Rc::new(objects.blob(blob)?);
         let mut held = self.held.borrow_mut();
-        if held.values().map(|held| held.len()).sum::<usize>() + bytes.len() > MAX_HELD {
-            held.clear();
+        let in_memory = held.values().map(|held| if let Bytes::Memory(held) = held { held.len() } else { 0 });
+        if in_memory.sum::<usize>() + bytes.len() > MAX_HELD {
+            held.retain(|_, held| matches!(held, Bytes::File(_)));
         }
-        held.insert(blob, Rc::clone(&bytes));
-        Ok(bytes)
+        held.insert(blob, Bytes::Memory(Rc::clone(&bytes)));
+        Ok(Bytes::Memory(bytes))
     }
 
-    fn places(&self, objects: &Objects, blob: Oid) -> Result<Rc<[Place]>> {
+    fn places(&self, objects: &Objects, blob: Oid) -> Result<Arc<[Place]>> {
         if let Some(known) = self.places.borrow().get(&blob) {
-            return Ok(Rc::clone(known));
+            return Ok(Arc::clone(known));
         }
-        let bytes = self.bytes(objects, blob)?;
-        let found = places(&bytes[..]).map_err(|e| Error::new(Code::Git, format!("cannot read an archive: {e}")))?;
-        let found: Rc<[Place]> = found.into();
-        self.places.borrow_mut().insert(blob, Rc::clone(&found));
+        let found: Arc<[Place]> = match self.bytes(objects, blob)? {
+            Bytes::Memory(bytes) => places(&bytes[..]).map_err(unread)?.into(),
+            // They came with the file.
+            Bytes::File(_) => return self.places(objects, blob),
+        };
+        self.places.borrow_mut().insert(blob, Arc::clone(&found));
         Ok(found)
     }
 
@@ -115,11 +199,11 @@ impl TreeArchives {
             return Ok(Vec::new());
         }
         let bytes = self.bytes(objects, blob)?;
-        let range = |place: &Place| {
-            let begin = usize::try_from(place.at).unwrap_or(usize::MAX);
-            bytes.get(begin..begin.saturating_add(place.length as usize)).unwrap_or_default()
-        };
-        Ok(own.iter().flat_map(range).copied().collect())
+        let mut lines = Vec::new();
+        for place in own {
+            lines.extend(bytes.at(place).map_err(unread)?);
+        }
+        Ok(lines)
     }
 
     /// The events of a task, each distinct line once.
@@ -151,7 +235,7 @@ impl TreeArchives {
         let mut archives = Vec::new();
         for (path, blob) in self.blobs.iter().filter(|_| !tasks.is_empty()) {
             if self.places(objects, *blob)?.iter().any(|place| tasks.contains(&place.task)) {
-                archives.push((path.clone(), without(&self.bytes(objects, *blob)?, tasks)));
+                archives.push((path.clone(), without(&objects.blob(*blob)?, tasks)));
             }
         }
         Ok(archives)
@@ -198,10 +282,12 @@ impl TreeArchives {
         let (here, mut tasks) = (archived_now(store)?, BTreeSet::new());
         let mut same = BTreeSet::new();
         for archive in &here.archives {
-            let bytes = store.dir.read(&archive.path, MAX_ARCHIVE);
-            let bytes = bytes.map_err(|e| Error::io("read", &store.path().join(&archive.path), &e))?;
+            let file = store.dir.open_file(&archive.path);
+            let file = file.map_err(|e| Error::io("read", &store.path().join(&archive.path), &e))?;
             match self.blobs.get(&archive.path) {
-                Some(blob) if objects.name_of(&bytes)? == *blob => drop(same.insert(&archive.path)),
+                Some(blob) if objects.name_of_stream(file, archive.mark.size)? == *blob => {
+                    same.insert(&archive.path);
+                }
                 _ => tasks.extend(archive.tasks()),
             }
         }
@@ -233,6 +319,10 @@ impl TreeArchives {
         }
         Ok(log)
     }
+}
+
+fn unread(e: std::io::Error) -> Error {
+    Error::new(Code::Git, format!("cannot read an archive: {e}"))
 }
 
 /// The log of a task or an agent in one tree of the store's folder, for a caller that asks once.

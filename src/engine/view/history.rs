@@ -93,7 +93,13 @@ fn tree_at(ws: &Workspace, objects: Objects, commit: Oid) -> Result<Tree> {
     let folder = |item: Option<Item>| item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid);
     let plan = folder(objects.item(top, &ws.store.name)?);
     let tasks = folder(plan.map(|plan| objects.item(plan, TASKS)).transpose()?.flatten());
-    Ok(Tree { commit, plan, tasks, archives: TreeArchives::at(&objects, plan)?, objects })
+    Ok(Tree {
+        commit,
+        plan,
+        tasks,
+        archives: TreeArchives::at(&objects, plan)?.with_files_of(&objects, &ws.store)?,
+        objects,
+    })
 }
 
 /// The objects of the repository that contains the store.

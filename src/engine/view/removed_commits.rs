@@ -78,7 +78,8 @@ pub(crate) fn removed_by_commits(ws: &Workspace, fetches: bool) -> Result<BTreeM
 
 /// Removed logs that the present plan does not contain: task, commit and log, newest commit first.
 fn candidates(ws: &Workspace, objects: &Objects, head: Oid, seen: LastScan, now: Oid) -> Result<Vec<(Id, Oid, Oid)>> {
-    let (mut found, archives) = (Vec::new(), TreeArchives::at(objects, Some(now))?);
+    let archives = TreeArchives::at(objects, Some(now))?.with_files_of(objects, &ws.store)?;
+    let mut found = Vec::new();
     for commit in history(ws, objects, head, seen)? {
         for (id, log) in removed_in(ws, objects, commit)? {
             if !is_in(objects, now, id)? && !archives.holds(objects, id)? {

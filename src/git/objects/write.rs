@@ -20,6 +20,17 @@ impl Objects {
             .map_err(|e| failed("hash a file", e))
     }
 
+    /// The object name that the bytes of a reader, of this length, would have as a blob. They are not in memory at once.
+    ///
+    /// Errors: `ERR_GIT` if it does not read so many.
+    pub fn name_of_stream(&self, mut bytes: impl std::io::Read, length: u64) -> Result<Oid> {
+        let (hash, kind) = (self.repo.object_hash(), gix::objs::Kind::Blob);
+        let (mut progress, never) = (gix::progress::Discard, std::sync::atomic::AtomicBool::new(false));
+        gix::objs::compute_stream_hash(hash, kind, &mut bytes, length, &mut progress, &never)
+            .map(Oid)
+            .map_err(|e| failed("hash a file", e))
+    }
+
     /// Writes the tree that results from `base` by setting and removing files. `None` is the empty tree.
     ///
     /// Errors: `ERR_GIT` if a tree cannot be read or written.

@@ -25,7 +25,7 @@ use crate::store::entity::yaml_path;
 use crate::store::layout::{LOG, Store, task_dir};
 
 /// Tasks that are held in memory before they are written into the index.
-const AT_ONCE: usize = 2_048;
+const AT_ONCE: usize = 512;
 /// The coarsest resolution of a file system's clock that is allowed for, in nanoseconds.
 const GRAIN: i64 = 20_000_000;
 

@@ -13,18 +13,19 @@ use serde_json::json;
 use super::judge::Comparison;
 use super::lineage::Lineage;
 use super::record::{self, Comments, HandEdit, ahead};
-use crate::engine::commit::transaction::{OnStage, PreparedIndex, Transaction};
+use crate::engine::commit::transaction::{PreparedIndex, Transaction};
 use crate::engine::context::Workspace;
 use crate::engine::view::history::Place;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::error::{Code, Error, Result};
-use crate::model::event::{Entity, Entry};
+use crate::model::event::Entity;
 use crate::model::id::Id;
 use crate::rules::decide::Subject;
 use crate::store::edited::Readable;
 use crate::store::entity::{MAX_YAML, is_odd, read_yaml};
 use crate::store::layout::task_dir;
-use crate::store::log::check_growth;
+use crate::store::log::{Log, check_growth};
+use crate::store::project::render;
 
 /// Decides after recording hand edits of the tasks that the decision changes, or that it read if it refuses. `edits` are those
 /// that the caller requires; the refusal of another edit only matters if its task would be changed.
@@ -68,14 +69,19 @@ pub(crate) fn decide_over_edits<'a>(
         let decided = decision(&mut tx);
         let known = tx.taken_in.keys().copied().collect::<BTreeSet<Id>>();
         let new = |id: &Id| !known.contains(id) && !refused.contains_key(id) && edits.iter().all(|edit| edit.id != *id);
-        let looked_at = tx.tasks.iter().filter(|(id, slot)| (decided.is_err() || slot.changed) && new(id));
+        let looked_at: BTreeSet<Id> = match &decided {
+            Ok(_) => tx.changed().filter(new).collect(),
+            Err(_) => tx.tasks.keys().chain(tx.resting.keys()).copied().filter(new).collect(),
+        };
         let (mut more, mut unedited) = (Vec::new(), BTreeMap::new());
-        for (id, slot) in looked_at {
-            match compared(ws, &lineage, *id, slot) {
+        for id in looked_at {
+            match compared(ws, &lineage, id, &*tx.log(id)?) {
                 Some((judged, _)) if judged.how.holds_words() => {
-                    more.push(HandEdit { id: *id, draft: None, comments: Comments::Refuse });
+                    more.push(HandEdit { id, draft: None, comments: Comments::Refuse });
                 }
-                Some((judged, bytes)) if matches!(judged.how, Readable::Clean) => drop(unedited.insert(*id, bytes)),
+                Some((judged, bytes)) if matches!(judged.how, Readable::Clean) && !tx.resting.contains_key(&id) => {
+                    drop(unedited.insert(id, bytes));
+                }
                 _ => {}
             }
         }
@@ -96,7 +102,7 @@ pub(crate) fn decide_over_edits<'a>(
                 None => return Err(with_edit_notes(e, &edits[asked..], &refused)),
             },
         };
-        if let Some((id, e)) = refused_of(ws, &tx, &refused) {
+        if let Some((id, e)) = refused_of(ws, &tx, &refused)? {
             match left_alone.contains_key(&id) {
                 // A mere consequence of a change of another task can wait.
                 false => left_alone.insert(id, e),
@@ -127,30 +133,28 @@ pub(crate) fn decide_over_edits<'a>(
 }
 
 /// The first changed task whose file must not be overwritten, with the reason.
-fn refused_of(ws: &Workspace, tx: &Transaction, refused: &BTreeMap<Id, Error>) -> Option<(Id, Error)> {
-    let changed: Vec<(&Id, &OnStage)> = tx.tasks.iter().filter(|(_, slot)| slot.changed).collect();
-    if let Some((id, e)) = changed.iter().find_map(|(id, _)| refused.get(id).map(|e| (**id, e.clone()))) {
-        return Some((id, e));
+fn refused_of(ws: &Workspace, tx: &Transaction, refused: &BTreeMap<Id, Error>) -> Result<Option<(Id, Error)>> {
+    let changed: BTreeSet<Id> = tx.changed().collect();
+    if let Some(id) = changed.iter().find(|id| refused.contains_key(id)) {
+        return Ok(refused.get(id).map(|e| (*id, e.clone())));
     }
-    let mut new: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
-    for entry in &tx.entries {
-        if let Entity::Task(id) = entry.event.entity {
-            new.entry(id).or_default().push(entry);
+    let new = tx.emitted_by_task();
+    let lineage = record::lineage(ws);
+    let mut over_edit = None;
+    for id in &changed {
+        let log = tx.log(*id)?;
+        let growth = check_growth(*id, &log.entries, new.get(id).map_or(&[][..], Vec::as_slice)).err();
+        let is_new = log.entries.is_empty();
+        let too_large = growth.or_else(|| if is_new { None } else { too_large_to_read(ws, *id) });
+        if let Some(e) = too_large {
+            return Ok(Some((*id, e)));
+        }
+        // A single changed task is checked just before its file is written.
+        if changed.len() > 1 && over_edit.is_none() && !tx.taken_in.contains_key(id) {
+            over_edit = refuse_over_edit(ws, &lineage, *id, &log).err().map(|e| (*id, e));
         }
     }
-    let too_large = |(id, slot): &(&Id, &OnStage)| {
-        let new = new.get(*id).map_or(&[][..], Vec::as_slice);
-        let e = check_growth(**id, &slot.log.entries, new).err();
-        let is_new = slot.log.entries.is_empty();
-        e.or_else(|| if is_new { None } else { too_large_to_read(ws, **id) }).map(|e| (**id, e))
-    };
-    if let Some(found) = changed.iter().find_map(too_large) {
-        return Some(found);
-    }
-    let lineage = record::lineage(ws);
-    // A single changed task is checked just before its file is written.
-    let others = changed.iter().filter(|(id, _)| changed.len() > 1 && !tx.taken_in.contains_key(id));
-    others.into_iter().find_map(|(id, slot)| refuse_over_edit(ws, &lineage, **id, slot).err().map(|e| (**id, e)))
+    Ok(over_edit)
 }
 
 /// The refusal of a `task.yaml` larger than agentpm writes: it is neither compared with its log nor overwritten.
@@ -179,21 +183,27 @@ pub(crate) fn refuse_over_edits(ws: &Workspace, tx: &mut Transaction) -> Result<
     }
     let lineage = record::lineage(ws);
     let (mut clean, mut unedited) = (std::mem::take(&mut tx.unedited), BTreeMap::new());
-    for (id, slot) in tx.tasks.iter().filter(|(id, slot)| slot.changed && !tx.taken_in.contains_key(id)) {
+    for id in tx.changed().filter(|id| !tx.taken_in.contains_key(id)) {
         // What was compared for the decision is compared again only if it is another file now.
-        let is_same = |bytes: &Vec<u8>| read_yaml(&ws.store, &Entity::Task(*id)).ok().flatten().as_ref() == Some(bytes);
-        let bytes = match clean.remove(id).filter(is_same) {
+        let is_same = |bytes: &Vec<u8>| read_yaml(&ws.store, &Entity::Task(id)).ok().flatten().as_ref() == Some(bytes);
+        let bytes = match clean.remove(&id).filter(is_same) {
             Some(bytes) => Some(bytes),
-            None => refuse_over_edit(ws, &lineage, *id, slot)?,
+            None => {
+                let log = tx.log(id)?;
+                let bytes = refuse_over_edit(ws, &lineage, id, &log)?;
+                // The rendering of the log of a task that rests can be made again.
+                let is_rendered = |bytes: &Vec<u8>| render(&Entity::Task(id), &log.entries).as_bytes() == bytes;
+                bytes.filter(|bytes| !tx.resting.contains_key(&id) || !is_rendered(bytes))
+            }
         };
-        unedited.extend(bytes.map(|bytes| (*id, bytes)));
+        unedited.extend(bytes.map(|bytes| (id, bytes)));
     }
     tx.unedited = unedited;
     Ok(())
 }
 
 /// Refuses to overwrite a hand-edited `task.yaml`. Returns the bytes of an unedited one.
-fn refuse_over_edit(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStage) -> Result<Option<Vec<u8>>> {
+fn refuse_over_edit(ws: &Workspace, lineage: &Lineage<'_>, id: Id, log: &Log) -> Result<Option<Vec<u8>>> {
     let entity = Entity::Task(id);
     let path = ws.store.shown(task_dir(id).join("task.yaml"));
     let bytes = match read_yaml(&ws.store, &entity) {
@@ -205,7 +215,7 @@ fn refuse_over_edit(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStag
         }
         Err(e) => return Err(Error::io("read", Path::new(&path), &e)),
     };
-    let judged = lineage.judge(Place::WorkTree, &entity, &slot.log.entries, &slot.log.entries, &bytes);
+    let judged = lineage.judge(Place::WorkTree, &entity, &log.entries, &log.entries, &bytes);
     if !judged.how.holds_words() {
         record::notice_unclear(ws, &entity, &judged);
         return Ok(Some(bytes));
@@ -222,10 +232,10 @@ fn refuse_over_edit(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStag
 }
 
 /// The `task.yaml` of a task in the transaction, compared with the log; `None` if it is missing or cannot be read.
-fn compared(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStage) -> Option<(Comparison, Vec<u8>)> {
+fn compared(ws: &Workspace, lineage: &Lineage<'_>, id: Id, log: &Log) -> Option<(Comparison, Vec<u8>)> {
     let entity = Entity::Task(id);
     let bytes = read_yaml(&ws.store, &entity).ok().flatten()?;
-    Some((lineage.judge(Place::WorkTree, &entity, &slot.log.entries, &slot.log.entries, &bytes), bytes))
+    Some((lineage.judge(Place::WorkTree, &entity, &log.entries, &log.entries, &bytes), bytes))
 }
 
 /// The task that a decision could not read.

@@ -31,6 +31,7 @@ impl Transaction<'_> {
     ///
     /// Errors: those of the fold, if the event does not count.
     pub(super) fn append(&mut self, draft: Draft) -> Result<Id> {
+        self.rest();
         let announced = self.announced_id(&draft);
         let event = self.compose(draft, announced)?;
         let (id, lamport) = (event.id, event.lamport);

@@ -5,6 +5,7 @@
 
 mod choice;
 mod emit;
+mod resting;
 mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use std::rc::Rc;
 
 use serde_json::json;
 
+pub(crate) use self::resting::RestingTask;
 use super::confirmation::RemoteReplies;
 use crate::engine::context::Workspace;
 use crate::engine::view::landed::DefaultBranch;
@@ -78,6 +80,10 @@ pub(crate) struct Transaction<'a> {
     now: Time,
     lamport: u64,
     pub tasks: BTreeMap<Id, OnStage>,
+    /// Changed tasks that are not held any more. None of them is among `tasks`.
+    pub resting: BTreeMap<Id, RestingTask>,
+    /// The number of held tasks at which the next ones rest.
+    rests_at: usize,
     pub agents: BTreeMap<String, (Agent, Log)>,
     pub leases: BTreeMap<Id, LeaseRecord>,
     pub sessions: BTreeMap<Id, Session>,
@@ -137,6 +143,8 @@ impl<'a> Transaction<'a> {
             now: ws.env.now(),
             lamport,
             tasks: BTreeMap::new(),
+            resting: BTreeMap::new(),
+            rests_at: resting::MOST_HELD,
             agents: BTreeMap::new(),
             leases: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -208,7 +216,7 @@ impl<'a> Transaction<'a> {
     }
 
     fn load(&mut self, id: Id) -> Result<bool> {
-        if self.tasks.contains_key(&id) {
+        if self.tasks.contains_key(&id) || self.wake(id)? {
             return Ok(true);
         }
         let loaded = match self.source {
@@ -238,15 +246,21 @@ impl<'a> Transaction<'a> {
         Ok(self.role.clone().flatten())
     }
 
-    /// The union of tasks from the index and from this transaction for which `holds` is still true.
+    /// The union of tasks from the index and from this transaction for which it is still true: `holds` for one that is held,
+    /// `held` for one that rests.
     fn merged(
-        &mut self,
+        &self,
         from_index: Vec<Id>,
         on_stage: Option<BTreeSet<Id>>,
         holds: impl Fn(&Task) -> bool,
+        held: impl Fn(&RestingTask) -> bool,
     ) -> Vec<Id> {
         let all: BTreeSet<Id> = from_index.into_iter().chain(on_stage.into_iter().flatten()).collect();
-        all.into_iter().filter(|id| self.tasks.get(id).is_none_or(|slot| holds(&slot.task))).collect()
+        let is_so = |id: &Id| match self.resting.get(id) {
+            Some(resting) => held(resting),
+            None => self.tasks.get(id).is_none_or(|slot| holds(&slot.task)),
+        };
+        all.into_iter().filter(is_so).collect()
     }
 
     fn session_by_id(&mut self, id: Id) -> Result<Option<Session>> {

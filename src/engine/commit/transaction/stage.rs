@@ -7,14 +7,14 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use super::Transaction;
+use super::{RestingTask, Transaction};
 use crate::engine::view::claimed_files;
 use crate::engine::view::events;
 use crate::engine::view::read::{self, one_of};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord, RemoteRecord, Seen, Session};
 use crate::model::args::Ref;
-use crate::model::event::{Author, Entity, Entry};
+use crate::model::event::{Author, Entry};
 use crate::model::id::{ABBREVIATION_MIN, Id, is_part, quoted};
 use crate::model::overlap::FileClaim;
 use crate::model::relationship::RelationType;
@@ -64,7 +64,7 @@ impl Stage for Transaction<'_> {
             });
         }
         if let Ok(id) = reference.0.parse::<Id>()
-            && self.tasks.contains_key(&id)
+            && (self.tasks.contains_key(&id) || self.resting.contains_key(&id))
         {
             return Ok(id);
         }
@@ -91,6 +91,13 @@ impl Stage for Transaction<'_> {
             return Err(unknown());
         }
         let mut found: BTreeMap<Id, Id> = self.index()?.parts(kind, &text)?.into_iter().collect();
+        // The id of a new part is that of its event.
+        let emitted = self.entries.iter().filter(|_| !self.resting.is_empty()).map(|entry| &entry.event);
+        let resting: BTreeSet<Id> =
+            emitted.filter(|event| event.id.has_part(&text)).filter_map(|event| event.entity.task()).collect();
+        for id in resting {
+            self.load(id)?;
+        }
         for slot in self.tasks.values() {
             let ids: Vec<Id> = match part {
                 Part::Progress => slot.task.progress.keys().copied().collect(),
@@ -132,7 +139,8 @@ impl Stage for Transaction<'_> {
             None => self.index()?.children(id)?,
         };
         let on_stage = self.children.get(&id).cloned();
-        Ok(self.merged(from_index, on_stage, |task| task.parent() == Some(id)))
+        let held = |resting: &RestingTask| resting.parent == Some(id);
+        Ok(self.merged(from_index, on_stage, |task| task.parent() == Some(id), held))
     }
 
     fn dependents(&mut self, id: Id) -> Result<Vec<Id>> {
@@ -141,7 +149,8 @@ impl Stage for Transaction<'_> {
             None => self.index()?.dependents(id)?,
         };
         let on_stage = self.dependents.get(&id).cloned();
-        Ok(self.merged(from_index, on_stage, |task| task.blockers().contains(&id)))
+        let held = |resting: &RestingTask| resting.blockers.contains(&id);
+        Ok(self.merged(from_index, on_stage, |task| task.blockers().contains(&id), held))
     }
 
     fn void(&mut self) -> Result<Rc<BTreeSet<(RelationType, Id, Id)>>> {
@@ -188,8 +197,7 @@ impl Stage for Transaction<'_> {
         let known = self.load(task)?;
         let slot = known.then(|| self.tasks.get(&task)).flatten();
         let mut entries = slot.map(|slot| slot.log.entries.clone()).unwrap_or_default();
-        let new = self.entries.iter().filter(|e| !e.event.payload.journal_only());
-        entries.extend(new.filter(|e| e.event.entity == Entity::Task(task)).cloned());
+        entries.extend(self.emitted(task).cloned());
         Ok(entries)
     }
 
@@ -198,6 +206,7 @@ impl Stage for Transaction<'_> {
             return Ok(record.clone());
         }
         let mut record = records::lease(self.runtime, task)?;
+        self.wake(task)?;
         if let Some(slot) = self.tasks.get(&task) {
             lease::merge_log_grants(&mut record, &slot.task, slot.log.entries.iter(), self.now);
         }
@@ -287,6 +296,8 @@ impl Stage for Transaction<'_> {
         among.extend(self.leased_tasks()?);
         among.extend(self.tasks.keys());
         let mut held = Vec::new();
+        // A task that rests is finished.
+        among.retain(|id| !self.resting.contains_key(id));
         for id in among {
             if !self.tasks.contains_key(&id) {
                 // Few of the tasks that ever had a lease are read.
@@ -313,6 +324,9 @@ impl Stage for Transaction<'_> {
     fn lost(&mut self) -> Result<Option<Error>> {
         let me = self.me.clone();
         for task in self.leased_tasks()? {
+            if self.resting.contains_key(&task) {
+                continue;
+            }
             self.load(task)?;
             let record = self.lease(task)?;
             if lease::is_lost(&record, &me) && self.tasks.get(&task).is_none_or(|slot| !slot.task.status.is_finished())
