@@ -18,6 +18,7 @@ use crate::model::command::Guard;
 use crate::model::event::{Author, Entity};
 use crate::model::id::Id;
 use crate::model::payload::{LeaseOverride, LeaseReleased, LeaseRenewed, Payload};
+use crate::rules::event_rules::rights_to;
 use crate::model::task::{Status, Task};
 use crate::rules::held::{NamedTask, only_one};
 use crate::rules::lease::{self, Standing};
@@ -296,6 +297,23 @@ pub fn unblock_if_free(stage: &mut dyn Stage, id: Id) -> Result<Rc<Task>> {
         fence: None,
     })?;
     stage.task(id)
+/// Records that an open task is blocked, if an unfinished task blocks it. An actor that lacks the right to block, such as a
+/// reviewer, leaves it to others: the task waits in any case, and the next write to it records it.
+pub fn block_if_waiting(stage: &mut dyn Stage, id: Id, why: &str) -> Result<()> {
+    let task = stage.task(id)?;
+    let may_block = rights_to(Status::Blocked).iter().any(|verb| stage.require(*verb).is_ok());
+    if !may_block || task.status != Status::Open || open_blockers(stage, &task)?.is_empty() {
+        return Ok(());
+    }
+    stage.emit(Draft {
+        entity: Entity::Task(id),
+        payload: Payload::TaskStatusChanged(move_to(Status::Open, Status::Blocked)),
+        why: Some(why.to_owned()),
+        fence: None,
+    })?;
+    Ok(())
+}
+
 }
 
 /// As [`unblock_if_free`], for each of these tasks; returns those that it unblocked. A task that another agent holds is left
