@@ -731,3 +731,58 @@ fn an_answer_that_comes_too_late_records_what_refuses_it() {
     assert_eq!(room.run(&["thread", "show", &thread]).data()["status"], "accepted");
     assert_eq!(room.get(&task)["priority"], 3);
 }
+
+#[test]
+fn every_change_of_a_task_first_records_what_expired() {
+    for change in [
+        &["note", "TASK", "one"][..],
+        &["context", "supersede", "NOTE", "--content", "two"],
+        &["thread", "open", "TASK", "--body", "y", "--no-hold"],
+        &["thread", "reply", "OTHER", "--body", "y"],
+        &["lease", "acquire", "--task-id", "TASK"],
+        &["progress", "add", "TASK", "a step"],
+        &["lint", "--fix"],
+        &["resolve"],
+    ] {
+        let room = Sandbox::new();
+        room.at("2026-11-01T10:00:00Z");
+        let task = room.task("x", &[]);
+        let note = id_of(&room.run(&["note", &task, "n"]));
+        let other = open_as(&room, "ada", &task, &["--no-hold", "--ttl", "100h"]);
+        let thread = open_as(&room, "bob", &task, &["--set", "priority=1"]);
+        room.at("2026-11-03T10:00:00Z");
+        if ["lint", "resolve"].contains(&change[0]) {
+            let yaml = std::fs::read_to_string(room.yaml_of(&task)).unwrap();
+            std::fs::write(room.yaml_of(&task), yaml.replace("title: x", "title: by hand")).unwrap();
+        }
+        let words = change.iter().map(|word| match *word {
+            "TASK" => task.as_str(),
+            "NOTE" => note.as_str(),
+            "OTHER" => other.as_str(),
+            word => word,
+        });
+        let answer = room.run(&words.collect::<Vec<_>>());
+        assert_eq!(answer.code, 0, "{change:?}: {answer:?}");
+        let log = std::fs::read_to_string(room.log_of(&task)).unwrap();
+        let types: Vec<Value> =
+            log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["type"].clone()).collect();
+        let escalated = types.iter().filter(|one| **one == "ThreadEscalated").count();
+        assert_eq!((escalated, &types[4]), (1, &json!("ThreadEscalated")), "{change:?}: {types:?}");
+        assert_eq!(room.run(&["thread", "show", &thread]).data()["escalated"]["at"], "2026-11-03T10:00:00Z");
+        room.is_clean();
+    }
+}
+
+#[test]
+fn a_change_is_decided_upon_what_the_expiry_of_a_thread_made_of_the_task() {
+    let room = Sandbox::new();
+    room.at("2026-11-01T10:00:00Z");
+    let task = room.task("x", &[]);
+    std::fs::write(room.store().join("config.toml"), "[thread]\non_expiry = \"accept_highest\"\n").unwrap();
+    open_as(&room, "bob", &task, &["--set", "priority=3"]);
+    room.at("2026-11-03T10:00:00Z");
+    let proposal = r#"[{"op":"test","path":"/priority","value":3},{"op":"replace","path":"/priority","value":4}]"#;
+    std::fs::write(room.repo().join("p.json"), proposal).unwrap();
+    room.run(&["thread", "open", &task, "--body", "more", "--patch", "p.json"]).data();
+    assert_eq!(room.get(&task)["priority"], 3);
+}

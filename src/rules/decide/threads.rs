@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::expiry::{accept, escalated_to, expire_threads, thread_of};
+use super::expiry::{accept, escalated_to, thread_of};
 use super::guard::{held_task, permit_id};
 use super::notes::{note, words};
 use super::{Subject, decides, index};
@@ -68,7 +68,6 @@ fn proposed(task: &Task, proposal: &Proposal) -> Result<Value> {
 /// Finds an open thread, and its task.
 fn open_thread(stage: &mut dyn Stage, reference: &str) -> Result<(Id, Id)> {
     let (task, id) = stage.part(&Ref(reference.to_owned()), Part::Thread)?;
-    expire_threads(stage, task)?;
     match stage.task(task)?.threads.get(&id).and_then(|thread| thread.resolved.as_ref()) {
         None => Ok((task, id)),
         Some(resolved) => Err(Error::state(format!(
