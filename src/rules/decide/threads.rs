@@ -94,6 +94,11 @@ fn message_of(stage: &mut dyn Stage, thread: &Thread, reference: &Ref) -> Result
 
 /// `thread reply`
 fn reply(stage: &mut dyn Stage, c: &ThreadReply) -> Result<Subject> {
+    reply_in(stage, c, None)
+}
+
+/// As `thread reply`, for this reason.
+pub fn reply_in(stage: &mut dyn Stage, c: &ThreadReply, why: Option<String>) -> Result<Subject> {
     stage.require(Verb::Reply)?;
     let (id, thread_id) = open_thread(stage, &c.what.thread.0)?;
     let task = stage.task(id)?;
@@ -101,8 +106,8 @@ fn reply(stage: &mut dyn Stage, c: &ThreadReply) -> Result<Subject> {
     let body = words(&c.what.body.0, "a message")?;
     let parent = c.parent.as_ref().map(|parent| message_of(stage, thread, parent)).transpose()?;
     let patch = proposed(&task, &c.proposal)?;
-    let message =
-        note(stage, id, Payload::ThreadReplied(ThreadReplied { thread: thread_id, parent, body, patch }), None)?;
+    let replied = ThreadReplied { thread: thread_id, parent, body, patch };
+    let message = note(stage, id, Payload::ThreadReplied(replied), why)?;
     Ok(Subject::Thread(id, message))
 }
 
