@@ -44,7 +44,7 @@ fn open(stage: &mut dyn Stage, c: &ThreadOpen) -> Result<Subject> {
     }
     let opened = ThreadOpened {
         body,
-        patch: proposed(&*stage.task(id)?, &c.proposal)?,
+        patch: proposed(stage, id, &c.proposal)?,
         ttl: Some(ttl),
         need_perm: c.need_perm.clone(),
         need_precedence: c.need_precedence,
@@ -55,14 +55,14 @@ fn open(stage: &mut dyn Stage, c: &ThreadOpen) -> Result<Subject> {
 }
 
 /// The patch of a proposal, which must apply to the task as it is; `null` for a message without one.
-fn proposed(task: &Task, proposal: &Proposal) -> Result<Value> {
+fn proposed(stage: &mut dyn Stage, id: Id, proposal: &Proposal) -> Result<Value> {
     let patch = match (&proposal.patch, &proposal.set[..]) {
         (None, []) => return Ok(Value::Null),
         (Some(patch), []) => patch.0.clone(),
-        (None, assignments) => patch::set(assignments)?,
+        (None, assignments) => patch::set(assignments, stage.now())?,
         (Some(_), _) => return Err(Error::usage("a proposal has a patch or assignments, not both")),
     };
-    patch::apply(task, &patch).map(|_| patch)
+    patch::apply(&*stage.task(id)?, &patch).map(|_| patch)
 }
 
 /// Finds an open thread, and its task.
@@ -105,7 +105,7 @@ pub fn reply_in(stage: &mut dyn Stage, c: &ThreadReply, why: Option<String>) -> 
     let thread = thread_of(&task, thread_id)?;
     let body = words(&c.what.body.0, "a message")?;
     let parent = c.parent.as_ref().map(|parent| message_of(stage, thread, parent)).transpose()?;
-    let patch = proposed(&task, &c.proposal)?;
+    let patch = proposed(stage, id, &c.proposal)?;
     let replied = ThreadReplied { thread: thread_id, parent, body, patch };
     let message = note(stage, id, Payload::ThreadReplied(replied), why)?;
     Ok(Subject::Thread(id, message))
