@@ -24,7 +24,7 @@ use super::respond::{edit, next, respond, reviewed};
 use super::serve;
 use super::usage::usage;
 use super::verbs::{PlanVerb, TaskVerb};
-use super::{diagnostics, exchange, export, help, import, lint, words, work};
+use super::{diagnostics, exchange, export, help, import, lint, reserved, words, work};
 use crate::api::{self, Call};
 use crate::engine::{self, Options, Request, Workspace};
 use crate::env::Env;
@@ -37,8 +37,9 @@ use crate::model::task::Status;
 
 /// Runs the program.
 pub fn run(argv: Vec<OsString>) -> ExitCode {
-    let cli = match Cli::command().try_get_matches_from(&argv).and_then(|m| Cli::from_arg_matches(&m)) {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches_from(&argv);
+    let (cli, refused) = match parsed.and_then(|m| Ok((Cli::from_arg_matches(&m)?, reserved::refusal(&m)))) {
+        Ok(parsed) => parsed,
         Err(e) => return usage(&e, &argv),
     };
     let form = match form(&cli.global, matches!(cli.verb, Verb::Lint(_))) {
@@ -50,7 +51,7 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
     let form = if is_document { Form::Human } else { form };
     // Standard output belongs to the command that is run.
     let out = if matches!(cli.verb, Verb::Work(_)) { Out::Stderr } else { Out::Stdout };
-    let answered = Env::from_process().and_then(|env| {
+    let answered = refused.map_or(Ok(()), Err).and_then(|()| Env::from_process()).and_then(|env| {
         start_log(&env, is_foreground(&cli.verb));
         answer(cli.verb, &cli.global, env)
     });

@@ -267,6 +267,44 @@ fn a_step_that_cannot_be_read_stops_no_other_step_that_is_not_atomic() {
 }
 
 #[test]
+fn the_name_of_a_command_alone_is_no_text() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    room.run(&["claim", &task]).data();
+    for (words, meant) in [
+        (&["add", "help"][..], "agentpm add --help"),
+        (&["add", "list"], "agentpm ls"),
+        (&["add", "split"], "agentpm task split"),
+        (&["task", "create", "status"], "agentpm status"),
+        (&["note", "list"], "agentpm show"),
+        (&["note", "supersede"], "agentpm context supersede"),
+        (&["context", "add", "help"], "agentpm context add --help"),
+        (&["progress", "add", "complete"], "agentpm progress complete"),
+        (&["broadcast", "list"], "agentpm log --type Broadcast"),
+        (&["thread", "open", "reply"], "agentpm thread reply"),
+    ] {
+        let error = room.run(words).error("ERR_USAGE", 2);
+        let hint = error["hint"].as_str().unwrap();
+        assert!(hint.contains(&format!("use {meant};")), "{words:?}: {hint}");
+        let text = hint.rsplit_once("as a text: ").unwrap().1;
+        let ways = text.split(", or ").map(|way| way.strip_prefix("agentpm ").unwrap().split(' ').collect::<Vec<_>>());
+        assert_eq!(ways.clone().count(), 2, "{hint}");
+        if words[0] != "add" && words[0] != "task" {
+            continue;
+        }
+        for way in ways {
+            assert_eq!(room.run(&way).data()["title"], *words.last().unwrap(), "{way:?}");
+        }
+    }
+    let events = room.run(&["log", "--all"]).stdout;
+    for kind in ["ContextAdded", "Broadcast", "ThreadOpened", "ProgressItemAdded"] {
+        assert!(!events.contains(kind), "{events}");
+    }
+    room.run(&["note", &task, "list"]).data();
+    room.run(&["note", "list of callers"]).data();
+}
+
+#[test]
 fn the_help_of_a_command_has_one_line_about_the_options_of_every_command() {
     let room = Sandbox::nothing();
     let help = room.run_short(&["task", "block", "--help"]);
