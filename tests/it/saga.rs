@@ -348,7 +348,8 @@ fn the_log_of_a_request_or_a_plan_is_selected_by_its_id() {
 fn undo_whole(room: &Sandbox, id: &str) -> Value {
     let written = records(room);
     let undone = undo(room, id, &[]).data();
-    assert_eq!((records(room), &undone["left"]), (written + 1, &json!([])), "{undone}");
+    let is_whole = undone["left"].as_array().is_none_or(Vec::is_empty);
+    assert_eq!((records(room), is_whole), (written + 1, true), "{undone}");
     undone
 }
 
