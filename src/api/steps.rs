@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, Answered, Call, carry_out};
 use crate::engine::Workspace;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::command::{Batch, BatchOp, Command};
 use crate::model::id::Id;
 use crate::reports::changed::{BatchAnswer, BatchStep, Changed};
@@ -22,12 +22,18 @@ pub fn each(ws: &Workspace, batch: &Batch) -> Result<Answered> {
     let linked = ws.linked(correlation_id.clone());
     let mut names = BTreeMap::new();
     let mut answered = Answered::of(Answer::Changed(Changed::Nothing));
-    let mut items = Vec::with_capacity(batch.ops.len());
-    for (n, op) in batch.ops.iter().enumerate() {
+    let mut items = Vec::with_capacity(batch.ops.len() + batch.malformed.len());
+    let mut ops = batch.ops.iter();
+    for n in 0..batch.ops.len() + batch.malformed.len() {
+        if let Some(step) = batch.malformed.get(&n) {
+            items.push(refused(step.name.clone(), &step.error));
+            continue;
+        }
+        let Some(op) = ops.next() else { break };
         let key = ws.request.idempotency_key.as_ref().map(|key| format!("{key} step {n}"));
         let made =
             with_names(op, &names).and_then(|command| carry_out(&linked, &Call::Change(command), key.as_deref()));
-        let mut item = BatchStep { name: op.name.clone(), ok: Some(made.is_ok()), ..BatchStep::default() };
+        let mut item = BatchStep { name: op.name.clone(), ok: Some(true), ..BatchStep::default() };
         match made {
             Ok(step) => {
                 match &step.data {
@@ -45,13 +51,18 @@ pub fn each(ws: &Workspace, batch: &Batch) -> Result<Answered> {
                 answered.events.extend(step.events);
                 answered.warnings.extend(step.warnings);
             }
-            Err(e) => item.error = Some(Box::new(json!(e))),
+            Err(e) => item = refused(op.name.clone(), &e),
         }
         items.push(item);
     }
     linked.take_notices().into_iter().for_each(|notice| ws.notice(notice));
     let answer = BatchAnswer { total: items.len(), items, events: answered.events.len(), correlation_id };
     Ok(Answered { data: Answer::Changed(Changed::Batch(answer)), ..answered })
+}
+
+/// The answer of a step that is not made.
+fn refused(name: Option<String>, error: &Error) -> BatchStep {
+    BatchStep { name, ok: Some(false), error: Some(Box::new(json!(error))), ..BatchStep::default() }
 }
 
 /// The command of a step, with the ids of earlier steps in place of their names.

@@ -16,7 +16,7 @@ use crate::model::query::{Diagnostics, Query};
 pub enum DiagnosticsVerb {
     /// Collect versions, the last events, settings, measurements, what git, doctor and lint say; without texts, names and paths
     #[command(
-        after_help = "Examples:\n  agentpm diagnostics export\n  agentpm diagnostics export --output diagnostics.tar.gz --last 50"
+        after_help = "Examples:\n  agentpm diagnostics export\n  agentpm diagnostics export --path diagnostics.tar.gz --last 50"
     )]
     Export(DiagnosticsExport),
 }
@@ -26,24 +26,24 @@ pub struct DiagnosticsExport {
     #[command(flatten)]
     what: Diagnostics,
     /// Archive to write, as tar.gz (default: print the files on standard output)
-    #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[arg(long, short_alias = 'o', alias = "output", value_name = "FILE")]
+    path: Option<PathBuf>,
 }
 
 /// Prints the files, or writes them into an archive.
 pub fn diagnostics(ws: &Workspace, verb: DiagnosticsVerb) -> Result<Output> {
-    let DiagnosticsVerb::Export(DiagnosticsExport { what, output }) = verb;
+    let DiagnosticsVerb::Export(DiagnosticsExport { what, path }) = verb;
     let answered = api::call(ws, &Call::Query(Query::Diagnostics(what)))?;
     let Answer::Diagnostics(bundle) = answered.data else {
         return Err(Error::new(Code::Io, "diagnostics have no other answer"));
     };
-    let Some(output) = output else {
+    let Some(file) = path else {
         let human = bundle.files.iter().map(|file| format!("==> {} <==\n{}\n", file.name, file.text)).collect();
         return Ok(Output { data: json!(bundle), human, ..Output::default() });
     };
-    let path = ws.env.cwd().join(&output);
+    let path = ws.env.cwd().join(&file);
     outside::write(&path, &bundle.archive()?).map_err(|e| Error::io("write", &path, &e))?;
-    let shown = output.display().to_string();
+    let shown = file.display().to_string();
     let names: Vec<&str> = bundle.files.iter().map(|file| file.name.as_str()).collect();
     Ok(Output {
         data: json!({ "redacted": bundle.redacted, "output": shown, "files": names }),

@@ -54,7 +54,7 @@ pub enum SyncVerb {
     /// Print the events that arrived here after a cursor, in order of arrival
     #[command(after_help = "Example:\n  agentpm sync pull --since-event-id 01K5R4XJ7Z0000000000000001 --limit 100")]
     Pull(job::SyncPull),
-    /// Record events of another replica; events that are already here are skipped
+    /// Record events of another replica in the form that agentpm writes; events that are already here are skipped
     #[command(
         after_help = "Example:\n  agentpm sync pull --limit 1000 > events.json\n  agentpm sync push --file events.json"
     )]

@@ -23,6 +23,7 @@ mod options;
 mod output;
 mod page;
 mod report_words;
+mod reserved;
 mod respond;
 mod review;
 mod run;

@@ -24,7 +24,7 @@ use super::respond::{edit, next, respond, reviewed};
 use super::serve;
 use super::usage::usage;
 use super::verbs::{PlanVerb, TaskVerb};
-use super::{diagnostics, exchange, export, help, import, lint, words, work};
+use super::{diagnostics, exchange, export, help, import, lint, reserved, words, work};
 use crate::api::{self, Call};
 use crate::engine::{self, Options, Request, Workspace};
 use crate::env::Env;
@@ -38,11 +38,11 @@ use crate::model::task::Status;
 /// Runs the program.
 pub fn run(argv: Vec<OsString>) -> ExitCode {
     let mut commands = Cli::command();
-    let parsed = commands.try_get_matches_from_mut(&argv).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = commands.try_get_matches_from_mut(&argv);
     // The process ends soon: to take hundreds of descriptions apart would be in vain.
     std::mem::forget(commands);
-    let cli = match parsed {
-        Ok(cli) => cli,
+    let (cli, refused) = match parsed.and_then(|m| Ok((Cli::from_arg_matches(&m)?, reserved::refusal(&m)))) {
+        Ok(parsed) => parsed,
         Err(e) => return usage(&e, &argv),
     };
     let form = match form(&cli.global, matches!(cli.verb, Verb::Lint(_))) {
@@ -54,7 +54,7 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
     let form = if is_document { Form::Human } else { form };
     // Standard output belongs to the command that is run.
     let out = if matches!(cli.verb, Verb::Work(_)) { Out::Stderr } else { Out::Stdout };
-    let answered = Env::from_process().and_then(|env| {
+    let answered = refused.map_or(Ok(()), Err).and_then(|()| Env::from_process()).and_then(|env| {
         start_log(&env, is_foreground(&cli.verb));
         answer(cli.verb, &cli.global, env)
     });

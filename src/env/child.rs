@@ -19,7 +19,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, kill_process_group, test_kill_process_group};
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+use signal_hook::consts::{
+    SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGVTALRM, SIGWINCH,
+};
 use signal_hook::iterator::{Handle, Signals};
 use signal_hook::low_level::emulate_default_handler;
 
@@ -74,7 +76,8 @@ impl ForegroundChild {
     pub fn start(program: &OsString, args: &[OsString], vars: &[(&str, String)]) -> Result<Self> {
         let own_group = !is_ours(&stdin()) && !is_ours(&stdout()) && !is_ours(&stderr());
         // The command ignores the signals that we were started to ignore, as under nohup.
-        let mut wanted = vec![SIGINT, SIGQUIT, SIGTERM, SIGHUP];
+        let mut wanted = vec![SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO];
+        wanted.push(SIGWINCH);
         wanted.extend(own_group.then_some([SIGTSTP, SIGCONT]).into_iter().flatten());
         let ignored = ignored();
         wanted.retain(|signal| ignored >> (signal - 1) & 1 == 0);
@@ -174,7 +177,7 @@ fn pass_on(mut signals: Signals, target: Target, over: Arc<AtomicBool>) {
         for number in signals.forever() {
             let Some(signal) = Signal::from_named_raw(number) else { continue };
             // The terminal sends these to the whole group, so the command has received them already.
-            let heard = !target.own_group && (number == SIGINT || number == SIGQUIT);
+            let heard = !target.own_group && matches!(number, SIGINT | SIGQUIT | SIGWINCH);
             if !heard && !over.load(Ordering::SeqCst) {
                 target.send(signal);
             }

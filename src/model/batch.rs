@@ -3,6 +3,8 @@
 //! Guarantees that a step is read like the operation it names, and that an error names the step by its number.
 //! Leaves to others: deciding the steps (`rules::decide`).
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,6 +21,19 @@ pub struct Batch {
     /// Whether all of them are made or none; if not, each is made by itself and has an answer of its own
     #[serde(default = "atomic")]
     pub atomic: bool,
+    /// The steps that cannot be read, by their places among all, where each step is made by itself.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(skip)]
+    pub malformed: BTreeMap<usize, MalformedStep>,
+}
+
+/// A step of a batch that cannot be read.
+#[derive(Clone, Debug, Serialize)]
+pub struct MalformedStep {
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Why.
+    pub error: Error,
 }
 
 fn atomic() -> bool {
@@ -27,7 +42,7 @@ fn atomic() -> bool {
 
 impl Default for Batch {
     fn default() -> Self {
-        Batch { ops: Vec::new(), atomic: true }
+        Batch { ops: Vec::new(), atomic: true, malformed: BTreeMap::new() }
     }
 }
 
@@ -62,7 +77,8 @@ impl Serialize for BatchOp {
 impl Batch {
     /// Reads a batch: an array of steps, or an object with `ops`.
     ///
-    /// Errors: `ERR_USAGE` and `ERR_VALIDATION` with the number of the step.
+    /// Errors: `ERR_USAGE` and `ERR_VALIDATION` with the number of the step; where each step is made by itself, it is the answer
+    /// of that step alone.
     pub fn from_json(value: &Value) -> Result<Self> {
         let (steps, atomic) = match value {
             Value::Array(steps) => (steps, true),
@@ -82,8 +98,18 @@ impl Batch {
             }
             _ => return Err(Error::usage("it holds no operations").hint("see agentpm batch --help")),
         };
-        let ops = steps.iter().enumerate().map(|(n, step)| BatchOp::from_json(n + 1, step));
-        ops.collect::<Result<_>>().map(|ops| Batch { ops, atomic })
+        let mut batch = Batch { atomic, ..Batch::default() };
+        for (n, step) in steps.iter().enumerate() {
+            match BatchOp::from_json(n + 1, step) {
+                Ok(op) => batch.ops.push(op),
+                Err(error) if !atomic => {
+                    let name = step["as"].as_str().map(str::to_owned);
+                    batch.malformed.insert(n, MalformedStep { name, error });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(batch)
     }
 }
 

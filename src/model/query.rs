@@ -20,7 +20,7 @@ pub struct TaskGet {
     #[command(flatten)]
     #[serde(default)]
     pub id: OptionalTaskRef,
-    /// Show the task as of a Lamport time, a time or date, or a git revision
+    /// Show the task as of a Lamport time, a time, a span as so long ago (2h), a time today in UTC (22:45), or a git revision
     #[arg(long, value_name = "POINT")]
     #[serde(default)]
     pub at: Option<Point>,
@@ -212,7 +212,7 @@ pub struct Conflicts {
 /// Show what changed between two points: Lamport times, times, or git revisions
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Diff {
-    /// Earlier point: a Lamport time, a time or date, or a git revision
+    /// Earlier point: a Lamport time, a time, a span as so long ago (2h), a time today in UTC (22:45), or a git revision
     #[arg(value_name = "A")]
     pub a: Point,
     /// Later point (default: now, with all that is in the work tree)

@@ -263,7 +263,7 @@ fn keys() -> Vec<(&'static str, &'static str, Value)> {
         ("context", "What the next one should know. A new one has no id.", list(note())),
         (
             "threads",
-            "Discussions of the task: each thread, followed by its replies. Written by agentpm thread; not changed by hand.",
+            "Discussions of the task: each thread, followed by its replies. A new entry, without an id, answers a thread.",
             list(message()),
         ),
     ]);
@@ -339,13 +339,13 @@ fn note() -> Value {
 /// A thread, or a reply of one.
 fn message() -> Value {
     let statuses = ThreadStatus::ALL.map(ThreadStatus::as_str);
-    json!({
-        "type": "object",
-        "required": ["id", "author", "body", "created_at"],
-        "properties": {
+    entry(
+        "An answer",
+        &["body"],
+        json!({
             "id": described("The thread's id, or the reply's.", id()),
-            "thread": described("Of a reply, its thread.", id()),
-            "parent": described("The message that it answers, unless that is the first.", id()),
+            "thread": described("Of a reply, its thread. May be left out of a new one where one thread is open.", reference()),
+            "parent": described("The message that it answers, unless that is the first.", reference()),
             "status": { "description": "Of a thread, its status.", "enum": statuses },
             "resolved_by": described("The agent that resolved it.", text()),
             "resolved_at": described("When it was resolved.", time()),
@@ -362,9 +362,8 @@ fn message() -> Value {
             "need_perm": described("The right that an agent needs to resolve it.", text()),
             "need_precedence": { "description": "The least precedence that an agent needs to resolve it.", "type": "integer" },
             "created_at": described("When it was written.", time()),
-        },
-        "additionalProperties": false,
-    })
+        }),
+    )
 }
 
 fn relationship() -> Value {

@@ -233,9 +233,11 @@ impl<'a> EventRules<'a> {
                 let hint = "withdraw it: agentpm thread resolve {event} --resolution reject";
                 notice(NoticeRule::Opens(p), row(&[Discuss], Free, false, Refused(hint)))
             }
-            P::ThreadReplied(p) => {
-                notice(NoticeRule::Replies(p), row(&[Reply], Free, false, Record("answer it: agentpm thread reply")))
-            }
+            P::ThreadReplied(p) => EventRules {
+                adds_entry: true,
+                notice: NoticeRule::Replies(p),
+                ..row(&[Reply], Free, false, Record("answer it: agentpm thread reply"))
+            },
             P::ThreadResolved(p) => EventRules {
                 // An accepted proposal changes what the task asks for as an update does.
                 attempts: if is_new_aim(&p.set) { AttemptRule::Resets } else { AttemptRule::Keeps },

@@ -1,7 +1,7 @@
 //! What a JSON Patch (RFC 6902) may do to a task: change its plain fields.
 //!
 //! Guarantees that a patch changes the fields that `task update` writes and no other, whole or not at all, and that its size
-//! bounds the work and the result.
+//! bounds the work and the result. Its tests may look at all that `task.yaml` shows.
 //! Leaves to others: what each operation does (the crate `json-patch`), whether the values are allowed (`rules::fields`), and
 //! who may change them.
 
@@ -15,7 +15,10 @@ use crate::model::event::MAX_LINE;
 use crate::model::field::{FIELDS, Form, field};
 use crate::model::id::quoted;
 use crate::model::payload::Fields;
+use crate::model::relationship::Relationship;
 use crate::model::task::Task;
+use crate::model::thread::{Message, Thread};
+use crate::model::time::{Time, When};
 use crate::rules::fields;
 
 /// The values that a patch gives the plain fields of a task, as an event writes them; empty if it changes nothing.
@@ -45,17 +48,17 @@ pub fn apply(task: &Task, patch: &Value) -> Result<Fields> {
     Ok(set)
 }
 
-/// The patch that sets a field to a value, written as `field=value`.
+/// The patch that sets a field to a value, written as `field=value`. A time may be relative to `now`.
 ///
 /// Errors: `ERR_USAGE` and `ERR_VALIDATION`, naming the field.
-pub fn set(assignments: &[String]) -> Result<Value> {
+pub fn set(assignments: &[String], now: Time) -> Result<Value> {
     let one = |text: &String| {
         let (name, value) = text
             .split_once('=')
             .ok_or_else(|| Error::usage(format!("{} is not field=value", quoted(text))).hint("--set priority=3"))?;
         let (path, value) = match name.split_once('.') {
             Some(("metadata", key)) => (format!("/metadata/{}", escape(key)), any_json(value)),
-            _ => (format!("/{}", escape(name)), value_of(name, value)?),
+            _ => (format!("/{}", escape(name)), value_of(name, value, now)?),
         };
         let op = if name.contains('.') { "add" } else { "replace" };
         Ok(json!({ "op": op, "path": path, "value": value }))
@@ -63,7 +66,7 @@ pub fn set(assignments: &[String]) -> Result<Value> {
     assignments.iter().map(one).collect::<Result<Vec<Value>>>().map(Value::Array)
 }
 
-fn value_of(name: &str, text: &str) -> Result<Value> {
+fn value_of(name: &str, text: &str, now: Time) -> Result<Value> {
     let field = field(name).ok_or_else(|| not_a_field(name))?;
     if text.is_empty() {
         return Ok(Value::Null);
@@ -73,7 +76,8 @@ fn value_of(name: &str, text: &str) -> Result<Value> {
         Form::Words | Form::Agents | Form::Criteria if text.starts_with('[') => any_json(text),
         Form::Words | Form::Agents => text.split(',').map(str::trim).collect(),
         Form::Criteria => json!([text]),
-        Form::Title | Form::Line | Form::Prose | Form::Type | Form::Time => json!(text),
+        Form::Time => json!(text.parse::<When>()?.from(now)),
+        Form::Title | Form::Line | Form::Prose | Form::Type => json!(text),
     })
 }
 
@@ -97,7 +101,7 @@ fn read(patch: &Value) -> Result<Patch> {
         Error::validation(format!("it is not a JSON Patch: {}", crate::model::json::plain_words(&e.to_string())))
             .hint("a JSON Patch is a list such as [{\"op\": \"replace\", \"path\": \"/priority\", \"value\": 3}]")
     })?;
-    for path in operations.iter().flat_map(paths) {
+    for path in operations.iter().flat_map(changing_paths) {
         let name = path.first().map(|first| first.decoded().into_owned()).unwrap_or_default();
         if field(&name).is_none() {
             return Err(not_a_field(if name.is_empty() { path.as_str() } else { &name }));
@@ -106,9 +110,10 @@ fn read(patch: &Value) -> Result<Patch> {
     Ok(operations)
 }
 
-/// The places that an operation reads or writes.
-fn paths(operation: &PatchOperation) -> impl Iterator<Item = &Pointer> {
-    [source(operation), Some(operation.path())].into_iter().flatten()
+/// The places from which and to which an operation takes a value; none of a test.
+fn changing_paths(operation: &PatchOperation) -> impl Iterator<Item = &Pointer> {
+    let place = (!matches!(operation, PatchOperation::Test(_))).then(|| operation.path());
+    [source(operation), place].into_iter().flatten()
 }
 
 /// The place that an operation takes a value from.
@@ -122,9 +127,35 @@ fn source(operation: &PatchOperation) -> Option<&Pointer> {
     }
 }
 
-/// The plain fields of a task, each with a value, so that `replace` and `test` find what is empty.
+/// A task as `task.yaml` shows it, the plain fields each with a value, so that `replace` and `test` find what is empty.
 fn document(task: &Task) -> Value {
-    Value::Object(task.fields.entries().map(|(field, value)| (field.name.to_owned(), value.to_json())).collect())
+    let edge = |edge: &Relationship| json!({ "id": edge.id, "type": edge.kind, "from": edge.from, "to": edge.to });
+    let mut document = json!({
+        "id": task.id, "status": task.status, "owner": task.owner, "parent": task.parent(),
+        "created_at": task.created_at, "created_by": task.created_by, "completed_at": task.completed_at,
+        "cancelled_at": task.cancelled_at, "archived_at": task.archived_at, "verified": task.verified,
+        "relationships": task.relationships.values().map(edge).collect::<Vec<Value>>(),
+        "progress": task.progress.values().collect::<Vec<_>>(),
+        "context": task.context.values().collect::<Vec<_>>(),
+        "threads": task.threads.values().flat_map(messages).collect::<Vec<Value>>(),
+    });
+    for (field, value) in task.fields.entries() {
+        document[field.name] = value.to_json();
+    }
+    document
+}
+
+/// A thread and its replies.
+fn messages(thread: &Thread) -> Vec<Value> {
+    let message = |message: &Message| {
+        let mut shown = json!({ "id": message.id, "author": message.author, "body": message.body });
+        match message.id == thread.id {
+            true => shown["status"] = json!(thread.status()),
+            false => shown["thread"] = json!(thread.id),
+        }
+        shown
+    };
+    thread.messages().iter().map(message).collect()
 }
 
 fn difference(before: &Value, after: &Value) -> Fields {
@@ -265,6 +296,16 @@ mod tests {
     }
 
     #[test]
+    fn a_test_may_look_at_all_of_the_task_but_nothing_else_may() {
+        let test = |path: &str, value: Value| json!([{"op": "test", "path": path, "value": value}, {"op": "replace", "path": "/priority", "value": 2}]);
+        for (path, value) in [("/status", json!("open")), ("/owner", Value::Null), ("/progress", json!([]))] {
+            assert_eq!(outcome(test(path, value)), Ok(json!({"priority": 2})), "{path}");
+        }
+        assert_eq!(outcome(test("/status", json!("blocked"))), Err(Code::Conflict));
+        assert_eq!(outcome(test("/nothing", json!(1))), Err(Code::Conflict));
+    }
+
+    #[test]
     fn a_patch_that_doubles_a_value_again_and_again_is_stopped() {
         let double = |n: u32| json!({"op": "copy", "from": "/metadata", "path": format!("/metadata/x{n}")});
         assert_eq!(outcome((0..60).map(double).collect()), Err(Code::Conflict));
@@ -291,9 +332,16 @@ mod tests {
 
     #[test]
     fn assignments_make_a_patch() {
-        let patch = set(&["priority=3".into(), "labels=x, y".into(), "estimate=".into(), "metadata.k=[1]".into()]);
+        let now = Time::from_millis(0);
+        let texts = ["priority=3", "labels=x, y", "estimate=", "metadata.k=[1]", "due=+3d"].map(str::to_owned);
+        let patch = set(&texts, now);
         let applied = apply(&task(), &patch.unwrap()).unwrap();
-        assert_eq!(json!(applied), json!({"priority": 3, "labels": ["x", "y"], "metadata.k": [1]}));
-        assert!(set(&["owner=eve".into()]).is_err() && set(&["priority".into()]).is_err());
+        assert_eq!(
+            json!(applied),
+            json!({"priority": 3, "labels": ["x", "y"], "metadata.k": [1], "due": "1970-01-04T00:00:00Z"})
+        );
+        for refused in ["owner=eve", "priority", "due=soon"] {
+            assert!(set(&[refused.to_owned()], now).is_err(), "{refused}");
+        }
     }
 }

@@ -340,8 +340,11 @@ impl<'a> RightsCheck<'a> {
             }
             Payload::TaskCreated(_) => any(&[Verb::Admin]),
             _ if command.imports && rules.imported => any(&[Verb::Create]),
-            _ if command.adds && rules.adds_entry => any(&[Verb::Create, Verb::Comment]),
-            Payload::ContextSuperseded(_) if command.adds => any(&[Verb::Create, Verb::Comment]),
+            Payload::ProgressItemAdded(_) | Payload::ContextAdded(_) | Payload::ContextSuperseded(_)
+                if command.adds =>
+            {
+                any(&[Verb::Create, Verb::Comment])
+            }
             Payload::TaskUpdated(p) if is_origin_alone(p.set.keys()) && before.is_some_and(|b| b.imported) => {
                 any(&[Verb::Create, Verb::Update])
             }

@@ -204,6 +204,25 @@ fn a_batch_has_two_shapes() {
 }
 
 #[test]
+fn a_batch_removes_a_relationship_by_its_name() {
+    let (room, _, open) = plan();
+    let other = room.task("other", &[]);
+    for kind in ["blocks", "relates_to", "parent_of"] {
+        for key in ["id", "relationship"] {
+            let ops = json!([
+                { "op": "add_relationship", "as": "r", "data": { "from": other, "to": open, "type": kind } },
+                { "op": "remove_relationship", "data": { key: "$r" } },
+            ]);
+            std::fs::write(room.repo().join("ops"), ops.to_string()).unwrap();
+            room.run_short(&["batch", "--file", "ops"]).data();
+            for task in [&open, &other] {
+                assert_eq!(room.get(task)["relationships"], json!([]), "{kind} by {key}");
+            }
+        }
+    }
+}
+
+#[test]
 fn steps_that_are_not_atomic_answer_each_for_itself() {
     let room = Sandbox::new();
     let ops = json!({ "ops": [
@@ -217,6 +236,72 @@ fn steps_that_are_not_atomic_answer_each_for_itself() {
     assert_eq!(oks, [true, false, true]);
     assert_eq!(done["items"][1]["error"]["code"], "ERR_NOT_FOUND");
     assert_eq!(room.get(done["items"][0]["id"].as_str().unwrap())["priority"], 2);
+}
+
+#[test]
+fn a_step_that_cannot_be_read_stops_no_other_step_that_is_not_atomic() {
+    let room = Sandbox::new();
+    let ops = |atomic: bool| {
+        let ops = json!({ "ops": [
+            { "op": "create_task", "as": "bad", "data": { "title": 5 } },
+            { "op": "create_task", "as": "a", "data": { "title": "good" } },
+            { "op": "no_such_op", "data": {} },
+            { "op": "update_task", "data": { "id": "$a", "priority": 2 }, "why": "x" },
+            { "op": "update_task", "data": { "id": "$a", "priority": 3 } },
+        ], "atomic": atomic });
+        std::fs::write(room.repo().join("ops"), ops.to_string()).unwrap();
+        room.run_short(&["batch", "--file", "ops"])
+    };
+    assert_ne!(ops(true).code, 0);
+    assert_eq!(room.run(&["ls"]).data()["total"], 0);
+    let done = ops(false).data();
+    let items = done["items"].as_array().unwrap();
+    let oks: Vec<&Value> = items.iter().map(|item| &item["ok"]).collect();
+    assert_eq!(
+        (oks, &done["total"]),
+        (vec![&json!(false), &json!(true), &json!(false), &json!(false), &json!(true)], &json!(5))
+    );
+    assert_eq!((&items[0]["as"], &items[0]["error"]["code"]), (&json!("bad"), &json!("ERR_VALIDATION")));
+    assert!(items[2]["error"]["message"].as_str().unwrap().starts_with("step 3: "), "{done:#}");
+    assert_eq!(room.get(items[1]["id"].as_str().unwrap())["priority"], 3);
+}
+
+#[test]
+fn the_name_of_a_command_alone_is_no_text() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    room.run(&["claim", &task]).data();
+    for (words, meant) in [
+        (&["add", "help"][..], "agentpm add --help"),
+        (&["add", "list"], "agentpm ls"),
+        (&["add", "split"], "agentpm task split"),
+        (&["task", "create", "status"], "agentpm status"),
+        (&["note", "list"], "agentpm show"),
+        (&["note", "supersede"], "agentpm context supersede"),
+        (&["context", "add", "help"], "agentpm context add --help"),
+        (&["progress", "add", "complete"], "agentpm progress complete"),
+        (&["broadcast", "list"], "agentpm log --type Broadcast"),
+        (&["thread", "open", "reply"], "agentpm thread reply"),
+    ] {
+        let error = room.run(words).error("ERR_USAGE", 2);
+        let hint = error["hint"].as_str().unwrap();
+        assert!(hint.contains(&format!("use {meant};")), "{words:?}: {hint}");
+        let text = hint.rsplit_once("as a text: ").unwrap().1;
+        let ways = text.split(", or ").map(|way| way.strip_prefix("agentpm ").unwrap().split(' ').collect::<Vec<_>>());
+        assert_eq!(ways.clone().count(), 2, "{hint}");
+        if words[0] != "add" && words[0] != "task" {
+            continue;
+        }
+        for way in ways {
+            assert_eq!(room.run(&way).data()["title"], *words.last().unwrap(), "{way:?}");
+        }
+    }
+    let events = room.run(&["log", "--all"]).stdout;
+    for kind in ["ContextAdded", "Broadcast", "ThreadOpened", "ProgressItemAdded"] {
+        assert!(!events.contains(kind), "{events}");
+    }
+    room.run(&["note", &task, "list"]).data();
+    room.run(&["note", "list of callers"]).data();
 }
 
 #[test]

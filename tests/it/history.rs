@@ -220,6 +220,27 @@ fn a_task_is_shown_as_it_was() {
     room.run(&["task", "get", &id, "--at", "2026-11-19"]).error("ERR_NOT_FOUND", 3);
     room.run(&["task", "get", &id, "--at", "no-such-branch"]).error("ERR_NOT_FOUND", 3);
     room.run(&["task", "get", &id, "--at", "--upload-pack=x"]).error("ERR_USAGE", 2);
+    // As it was so long ago, and at a time today.
+    room.at("2026-11-22T12:00:00Z");
+    for (point, title) in
+        [("3d", ""), ("30h", "first words"), ("+1d", "second words"), ("2h", "second words"), ("00:00", "second words")]
+    {
+        let then = room.run(&["task", "get", &id, "--at", point]);
+        match title {
+            "" => drop(then.error("ERR_NOT_FOUND", 3)),
+            title => assert_eq!(then.data()["title"], title, "{point}"),
+        }
+    }
+    assert_eq!(room.run(&["task", "get", &id, "--at", "00:00"]).data()["status"], "open");
+    assert_eq!(room.run(&["task", "get", &id, "--at", "10:00"]).data()["status"], "in_progress");
+    let changed = room.run(&["diff", "00:00"]).data();
+    assert_eq!(
+        (&changed["total"], &changed["from"]["point"]),
+        (&json!(1), &json!("2026-11-22T00:00:00Z")),
+        "{changed}"
+    );
+    assert_eq!(room.run(&["diff", "36h", "12h"]).data()["items"][0]["changes"][0]["field"], "title");
+    room.run(&["diff", "12h", "36h"]).error("ERR_USAGE", 2);
     fs::remove_dir_all(room.task_dir(&id)).unwrap();
     let kept = room.run(&["task", "get", &id[18..], "--at", "HEAD"]).data();
     assert_eq!(kept["title"], "first words", "git has what the work tree lost");

@@ -71,7 +71,7 @@ fn diagnostics_hold_no_secret_text_or_path() {
     let export = |more: &[&str]| {
         let mut command = room.agentpm();
         command.env("AGENTPM_CORRELATION_ID", "hunter2-env").env("PASSWORD", "hunter2-env");
-        let words = [&["diagnostics", "export", "--output", "d.tar.gz"], more].concat();
+        let words = [&["diagnostics", "export", "--path", "d.tar.gz"], more].concat();
         let wrote = Answer::from(command.args(words).output().unwrap()).data();
         assert_eq!(wrote["output"], "d.tar.gz");
         unpacked(&room, &room.repo().join("d.tar.gz"))

@@ -270,6 +270,20 @@ fn events_are_pulled_from_a_cursor_pushed_and_watched() {
     assert!(same(&format!("{folder}/events.jsonl")) && same(&format!("{folder}/task.yaml")));
     room.is_clean();
 
+    // Another form of JSON says the same, and is written as agentpm writes it; what is not understood stays as it came.
+    let spaced = all["items"].to_string().replace("\":", "\": ").replace(",\"", ", \"");
+    let answer = room.feed(&["sync", "push", "--file", "-"], spaced.as_bytes()).data();
+    assert_eq!((&answer["taken"], &answer["known"]), (&json!(0), &json!(3)));
+    let third = Sandbox::new();
+    let strange = r#"{"v": 1, "id":"01K5R4XJ7Z0000000000000009","lamport":9,"type":"TaskSung", "entity":"task/TASK","parents":["HEAD"],"agent":"x","at":"2026-11-20T10:00:00Z","payload":{ }}"#;
+    let head = all["items"].as_array().unwrap().iter().max_by_key(|event| event["lamport"].as_u64()).unwrap();
+    let strange = strange.replace("TASK\"", &format!("{task}\"")).replace("HEAD", head["id"].as_str().unwrap());
+    let given = format!("{},{strange}]", spaced.trim_end_matches(']'));
+    assert_eq!(third.feed(&["sync", "push", "--file", "-"], given.as_bytes()).data()["taken"], 4);
+    let [ours, theirs] = [room.log_of(&task), third.log_of(&task)].map(|log| std::fs::read_to_string(log).unwrap());
+    assert_eq!(theirs, format!("{ours}{strange}\n"));
+    assert_eq!(third.feed(&["sync", "push", "--file", "-"], given.as_bytes()).data()["known"], 4);
+
     let created = all["items"].as_array().unwrap().iter().find(|e| e["type"] == "TaskCreated").unwrap();
     let forged = created.to_string().replace("shared", "forged");
     let answer = room.feed(&["sync", "push", "--file", "-"], forged.as_bytes());

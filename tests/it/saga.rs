@@ -342,3 +342,147 @@ fn the_log_of_a_request_or_a_plan_is_selected_by_its_id() {
         assert_eq!(room.run(args).data()["total"], total, "{args:?}");
     }
 }
+
+/// Undoes a request, and gives the number of records that it took.
+#[track_caller]
+fn undo_whole(room: &Sandbox, id: &str) -> Value {
+    let written = records(room);
+    let undone = undo(room, id, &[]).data();
+    let is_whole = undone["left"].as_array().is_none_or(Vec::is_empty);
+    assert_eq!((records(room), is_whole), (written + 1, true), "{undone}");
+    undone
+}
+
+#[test]
+fn the_end_of_a_blocker_is_taken_back_with_what_it_opened() {
+    for end in [&["done"][..], &["cancel"]] {
+        let room = Sandbox::new();
+        let ground = room.task("ground", &[]);
+        let waits = room.task("waits", &["--blocked-by", &ground]);
+        room.run(&["claim", &ground]).data();
+        room.run(&[end, &[&ground, "--correlation-id", "c"]].concat()).data();
+        assert_eq!(room.get(&waits)["status"], "open");
+        let states = || (room.get(&ground)["status"].clone(), room.get(&waits)["status"].clone());
+        undo_whole(&room, "c");
+        assert_eq!(states(), (json!("in_progress"), json!("blocked")));
+        room.is_clean();
+        undo_whole(&room, "undo:c");
+        assert_eq!(states().1, "open", "{end:?}");
+        undo_whole(&room, "c");
+        assert_eq!(states(), (json!("in_progress"), json!("blocked")));
+        room.is_clean();
+    }
+}
+
+#[test]
+fn what_follows_is_no_reason_to_refuse() {
+    let room = Sandbox::new();
+    let (ground, waits) = (room.task("ground", &[]), room.task("waits", &[]));
+    room.run(&["task", "block", &waits, "--by", &ground]).data();
+    room.run(&["claim", &ground]).data();
+    room.run(&["done", &ground, "--correlation-id", "c"]).data();
+    // Nothing that bob did with the opened task stands any more.
+    room.run_as("bob", &["claim", &waits]).data();
+    room.run_as("bob", &["release", &waits]).data();
+    undo_whole(&room, "c");
+    assert_eq!((&room.get(&ground)["status"], &room.get(&waits)["status"]), (&json!("in_progress"), &json!("blocked")));
+    room.is_clean();
+}
+
+#[test]
+fn a_split_is_undone_whole_also_as_a_step_of_a_batch() {
+    let room = Sandbox::new();
+    let task = room.task("whole", &[]);
+    room.run(&["claim", &task]).data();
+    let split = room.run(&["task", "split", &task, "--title", "a", "--title", "b", "--correlation-id", "s"]).data();
+    undo_whole(&room, "s");
+    assert_eq!((&room.get(&task)["status"], &room.get(&task)["owner"]), (&json!("in_progress"), &json!("ada")));
+    let part = split["items"][1]["id"].as_str().unwrap();
+    assert_eq!(room.get(part)["status"], "cancelled");
+    undo_whole(&room, "undo:s");
+    assert_eq!((&room.get(&task)["status"], &room.get(part)["status"]), (&json!("open"), &json!("open")));
+    undo_whole(&room, "s");
+
+    let ops = json!([
+        {"op": "task.split", "args": {"id": task, "title": ["c", "d"]}},
+        {"op": "task.update", "args": {"id": task, "priority": 2}},
+    ]);
+    let (id, _) = batch(&room, "ada", &ops, &[]);
+    undo_whole(&room, &id);
+    assert_eq!((&room.get(&task)["status"], &room.get(&task)["priority"]), (&json!("in_progress"), &json!(0)));
+    room.is_clean();
+}
+
+#[test]
+fn a_batch_that_works_off_a_chain_is_undone() {
+    let room = Sandbox::new();
+    let first = room.task("first", &[]);
+    let second = room.task("second", &["--blocked-by", &first]);
+    let third = room.task("third", &["--blocked-by", &second]);
+    let ops = json!([
+        {"op": "claim", "args": {"id": first}},
+        {"op": "done", "args": {"id": first}},
+        {"op": "claim", "args": {"id": second, "another": true}},
+        {"op": "done", "args": {"id": second}},
+        {"op": "task.create", "as": "new", "args": {"title": "done at once"}},
+        {"op": "claim", "args": {"id": "$new", "another": true}},
+        {"op": "done", "args": {"id": "$new"}},
+        {"op": "claim", "args": {"id": third, "another": true}},
+    ]);
+    let (id, answer) = batch(&room, "ada", &ops, &[]);
+    let new = answer["items"][4]["id"].as_str().unwrap();
+    let states = || [&first, &second, &third, new].map(|task| room.get(task)["status"].as_str().unwrap().to_owned());
+    assert_eq!(states(), ["completed", "completed", "in_progress", "completed"]);
+    undo_whole(&room, &id);
+    assert_eq!(states(), ["open", "blocked", "blocked", "cancelled"]);
+    assert_eq!(room.run(&["lease", "list"]).data()["total"], 0);
+    room.is_clean();
+    undo_whole(&room, &format!("undo:{id}"));
+    assert_eq!(states(), ["completed", "completed", "in_progress", "completed"]);
+    undo_whole(&room, &id);
+    assert_eq!(states(), ["open", "blocked", "blocked", "cancelled"]);
+    room.is_clean();
+}
+
+#[test]
+fn a_task_that_is_taken_out_again_does_not_keep_its_new_parent() {
+    let room = Sandbox::new();
+    let old = room.task("old", &[]);
+    let ops = json!([
+        {"op": "task.create", "as": "p", "args": {"title": "new parent"}},
+        {"op": "task.update", "args": {"id": old, "parent": "$p"}},
+    ]);
+    let (id, answer) = batch(&room, "ada", &ops, &[]);
+    undo_whole(&room, &id);
+    let parent = answer["items"][0]["id"].as_str().unwrap();
+    assert_eq!((&room.get(&old)["parent"], &room.get(parent)["status"]), (&Value::Null, &json!("cancelled")));
+    room.is_clean();
+}
+
+#[test]
+fn an_override_that_was_undone_is_brought_back_with_its_reason_and_no_more() {
+    let room = Sandbox::new();
+    let task = room.task("x", &["--acceptance", "it works"]);
+    room.run(&["claim", &task]).data();
+    room.run(&["done", &task, "--force", "good enough", "--correlation-id", "c"]).data();
+    undo_whole(&room, "c");
+    undo_whole(&room, "undo:c");
+    assert_eq!(room.get(&task)["status"], "completed");
+    let events = room.run(&["log", &task, "--type", "TaskStatusChanged"]).data()["items"].clone();
+    let last = events.as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&last["why"], &last["payload"]["forced"]), (&json!("good enough"), &json!(["acceptance"])));
+    // The reason was not given for what came later.
+    undo_whole(&room, "c");
+    let part = room.task("came later", &["--parent", &task]);
+    let error = undo(&room, "undo:c", &[]).error("ERR_CONFLICT", 5);
+    assert!(error["message"].as_str().unwrap().contains("override its children"), "{error:#}");
+    room.run(&["cancel", &part]).data();
+    undo_whole(&room, "undo:c");
+    // One event is brought back alike.
+    let reopened = room.run(&["task", "reopen", &task, "--reason", "look again"]).data();
+    assert_eq!(reopened["status"], "open");
+    let event = room.run(&["log", &task, "--type", "TaskReopened"]).data()["items"].clone();
+    room.run(&["undo", event.as_array().unwrap().last().unwrap()["id"].as_str().unwrap()]).data();
+    assert_eq!(room.get(&task)["status"], "completed");
+    room.is_clean();
+}

@@ -731,3 +731,117 @@ fn an_answer_that_comes_too_late_records_what_refuses_it() {
     assert_eq!(room.run(&["thread", "show", &thread]).data()["status"], "accepted");
     assert_eq!(room.get(&task)["priority"], 3);
 }
+
+#[test]
+fn every_change_of_a_task_first_records_what_expired() {
+    for change in [
+        &["note", "TASK", "one"][..],
+        &["context", "supersede", "NOTE", "--content", "two"],
+        &["thread", "open", "TASK", "--body", "y", "--no-hold"],
+        &["thread", "reply", "OTHER", "--body", "y"],
+        &["lease", "acquire", "--task-id", "TASK"],
+        &["progress", "add", "TASK", "a step"],
+        &["lint", "--fix"],
+        &["resolve"],
+    ] {
+        let room = Sandbox::new();
+        room.at("2026-11-01T10:00:00Z");
+        let task = room.task("x", &[]);
+        let note = id_of(&room.run(&["note", &task, "n"]));
+        let other = open_as(&room, "ada", &task, &["--no-hold", "--ttl", "100h"]);
+        let thread = open_as(&room, "bob", &task, &["--set", "priority=1"]);
+        room.at("2026-11-03T10:00:00Z");
+        if ["lint", "resolve"].contains(&change[0]) {
+            let yaml = std::fs::read_to_string(room.yaml_of(&task)).unwrap();
+            std::fs::write(room.yaml_of(&task), yaml.replace("title: x", "title: by hand")).unwrap();
+        }
+        let words = change.iter().map(|word| match *word {
+            "TASK" => task.as_str(),
+            "NOTE" => note.as_str(),
+            "OTHER" => other.as_str(),
+            word => word,
+        });
+        let answer = room.run(&words.collect::<Vec<_>>());
+        assert_eq!(answer.code, 0, "{change:?}: {answer:?}");
+        let log = std::fs::read_to_string(room.log_of(&task)).unwrap();
+        let types: Vec<Value> =
+            log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["type"].clone()).collect();
+        let escalated = types.iter().filter(|one| **one == "ThreadEscalated").count();
+        assert_eq!((escalated, &types[4]), (1, &json!("ThreadEscalated")), "{change:?}: {types:?}");
+        assert_eq!(room.run(&["thread", "show", &thread]).data()["escalated"]["at"], "2026-11-03T10:00:00Z");
+        room.is_clean();
+    }
+}
+
+#[test]
+fn a_change_is_decided_upon_what_the_expiry_of_a_thread_made_of_the_task() {
+    let room = Sandbox::new();
+    room.at("2026-11-01T10:00:00Z");
+    let task = room.task("x", &[]);
+    std::fs::write(room.store().join("config.toml"), "[thread]\non_expiry = \"accept_highest\"\n").unwrap();
+    open_as(&room, "bob", &task, &["--set", "priority=3"]);
+    room.at("2026-11-03T10:00:00Z");
+    let proposal = r#"[{"op":"test","path":"/priority","value":3},{"op":"replace","path":"/priority","value":4}]"#;
+    std::fs::write(room.repo().join("p.json"), proposal).unwrap();
+    room.run(&["thread", "open", &task, "--body", "more", "--patch", "p.json"]).data();
+    assert_eq!(room.get(&task)["priority"], 3);
+}
+
+#[test]
+fn a_thread_is_answered_in_the_file() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    let thread = open_as(&room, "bob", &task, &[]);
+    let handle = &thread[20..];
+    let yaml = || std::fs::read_to_string(room.yaml_of(&task)).unwrap();
+    let append = |text: &str| std::fs::write(room.yaml_of(&task), yaml() + text).unwrap();
+    let messages = || room.run(&["thread", "show", &thread]).data()["messages"].as_array().unwrap().clone();
+    append(&format!("  - thread: {thread}\n    body: an answer\n"));
+    assert!(room.run(&["lint", "--fix", "--format", "text"]).stdout.contains("recorded the edit of threads"));
+    room.is_clean();
+    assert_eq!((&messages()[0]["body"], &messages()[0]["author"]), (&json!("an answer"), &json!("ada")));
+    // Where one thread is open, it need not be named; and an answer may propose a change.
+    append("  - a plain text\n  - body: rather\n    patch: [{op: replace, path: /priority, value: 2}]\n");
+    room.run(&["resolve"]).data();
+    assert_eq!((messages().len(), &messages()[1]["body"]), (3, &json!("a plain text")));
+    room.run(&["thread", "resolve", &thread, "--resolution", "accept"]).data();
+    assert_eq!(room.get(&task)["priority"], 2);
+    let last = room.run(&["log", &task, "--type", "ThreadReplied"]).data()["items"][0].clone();
+    assert_eq!(last["why"], "hand edit");
+
+    // The rules are those of the command, and all else stays refused.
+    let before = yaml();
+    let refused = |text: String, why: &str| {
+        std::fs::write(room.yaml_of(&task), text).unwrap();
+        let report = room.run(&["lint", "--fix", "--format", "text"]);
+        assert!(report.stdout.contains(why), "{why}: {report:?}");
+        std::fs::write(room.yaml_of(&task), &before).unwrap();
+    };
+    refused(format!("{before}  - thread: {handle}\n    body: late\n"), "is accepted");
+    refused(format!("{before}  - body: to whom?\n"), "no thread of the task is open");
+    refused(before.replace("body: an answer", "body: another"), "cannot be changed by hand");
+    refused(format!("{before}  - thread: {handle}\n    text: hm\n"), "did you mean body?");
+    refused(format!("{before}  - thread: {handle}\n    author: eve\n    body: hm\n"), "the agent that records it");
+    std::fs::write(room.store().join("roles.yml"), "agents: {ada: {perms: [update]}, bob: {perms: [admin]}}\n")
+        .unwrap();
+    let open = open_as(&room, "bob", &task, &[]);
+    append(&format!("  - thread: {open}\n    body: may I?\n"));
+    assert!(room.run(&["lint", "--fix", "--format", "text"]).stdout.contains("may not reply"));
+}
+
+#[test]
+fn an_answer_in_the_file_that_two_clones_find_is_one_message() {
+    let (mut task, mut thread) = (String::new(), String::new());
+    let twins = Twins::new(|room| {
+        task = room.task("x", &[]);
+        thread = open_as(room, "bob", &task, &[]);
+        let yaml = std::fs::read_to_string(room.yaml_of(&task)).unwrap();
+        std::fs::write(room.yaml_of(&task), format!("{yaml}  - body: an answer\n")).unwrap();
+    });
+    twins.ada(&["resolve"]).data();
+    twins.bob(&["resolve"]).data();
+    twins.merge();
+    twins.ada(&["resolve"]).data();
+    let shown = twins.ada(&["thread", "show", &thread]).data();
+    assert_eq!(shown["messages"].as_array().unwrap().len(), 1, "{shown:#}");
+}

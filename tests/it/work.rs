@@ -221,6 +221,22 @@ fn signals_are_passed_on_to_all_that_the_command_started() {
 }
 
 #[test]
+fn signals_that_only_the_command_understands_reach_it_and_end_nothing_else() {
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    for (signal, name) in
+        [(Signal::USR1, "USR1"), (Signal::USR2, "USR2"), (Signal::ALARM, "ALRM"), (Signal::WINCH, "WINCH")]
+    {
+        let script = format!("trap 'echo heard; kill $!; exit 7' {name}; sleep 1000 & echo ready; wait");
+        let working = Working::start(agentpm(&room, &room.repo(), &["work", &id, "--", "sh", "-c", &script]));
+        kill_process(working.pid(), signal).unwrap();
+        let answer = working.end();
+        assert_eq!((answer.code, answer.stdout.as_str()), (7, "heard\n"), "{name}: {answer:?}");
+        assert_eq!(room.get(&id)["status"], "open");
+    }
+}
+
+#[test]
 fn work_ends_the_command_when_the_lease_is_lost() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::engine::context::bus::own_runtime;
-use crate::engine::feed::stream::{is_redacted, record_arrivals};
+use crate::engine::feed::stream::{is_redacted, record_arrivals, says_the_same};
 use crate::engine::lint::arriving::ArrivalGate;
 use crate::engine::repair::look_after_git;
 use crate::env::files::Dir;
@@ -199,7 +199,7 @@ impl Intake<'_> {
                 let twice = new.iter().find(|(_, other)| other.event.id == entry.event.id);
                 let same = same.or_else(|| twice.map(|(_, other)| other.line.to_string()));
                 if let Some(line) = same {
-                    if line == *entry.line || is_redacted(&line, &entry) {
+                    if says_the_same(&line, &entry.line) || is_redacted(&line, &entry) {
                         *known += 1;
                     } else {
                         let why = format!("event {} is here already with other content", entry.event.id);

@@ -189,7 +189,7 @@ pub(crate) fn fresh_of(ws: &Workspace, entries: Vec<Entry>) -> Result<BTreeMap<E
                     seen.insert(entry.event.id, entry.line.clone());
                     new.push(entry);
                 }
-                Some(line) if *line == entry.line || is_redacted(line, &entry) => {}
+                Some(line) if says_the_same(line, &entry.line) || is_redacted(line, &entry) => {}
                 Some(_) => {
                     let message = format!("event {} of {entity} is here already with other content", entry.event.id);
                     return Err(Error::validation(message).hint("one of the two was altered; nothing was recorded"));
@@ -496,7 +496,22 @@ pub(crate) fn parse_entry(place: &str, text: &str) -> Result<Option<Entry>> {
             .hint("nothing was recorded; events come from agentpm sync pull, agentpm log --json or a log file")
     })?;
     let stays = event.payload.journal_only() || matches!(event.entity, Entity::Session(_));
+    let line = canonical(&event, line);
     Ok((!stays).then(|| Entry { event, line: line.into() }))
+}
+
+/// The line that agentpm writes for an event. One that holds more than agentpm understands stays as it came.
+fn canonical(event: &Event, line: String) -> String {
+    if matches!(event.payload, Payload::Unknown { .. }) {
+        return line;
+    }
+    event.to_line().ok().filter(|ours| says_the_same(ours, &line)).unwrap_or(line)
+}
+
+/// Whether two lines say the same of an event, in whatever form of JSON.
+pub(crate) fn says_the_same(one: &str, other: &str) -> bool {
+    let read = |line: &str| serde_json::from_str::<Value>(line).ok();
+    one == other || (read(one).is_some() && read(one) == read(other))
 }
 
 /// A JSON object without the line breaks of a pretty printer; those within texts are escaped anyway.

@@ -90,7 +90,8 @@ impl Entry for ChangeToDecide {
 
 /// `diff`
 pub fn diff(ws: &Workspace, q: &Diff) -> Result<PlanDiff> {
-    let reversed = match (&q.a, &q.b) {
+    let now = ws.env.now();
+    let reversed = match (q.a.seen_from(now), q.b.as_ref().map(|b| b.seen_from(now))) {
         (Point::Lamport(a), Some(Point::Lamport(b))) => a > b,
         (Point::Time(a), Some(Point::Time(b))) => a > b,
         _ => false,

@@ -32,7 +32,7 @@ pub fn task_at(ws: &Workspace, reference: &Ref, point: &Point, extent: Extent) -
     let id = past.resolve(reference)?;
     let task = fold::fold(id, &past.entries(id)?).0;
     if task.version == 0 {
-        return Err(Error::not_found(format!("task {id} did not exist at {point}"))
+        return Err(Error::not_found(format!("task {id} did not exist at {}", past.describe().point))
             .hint(format!("agentpm log {id} shows when it was created")));
     }
     Ok(TaskView::past(&task, read::handle(ws, id)?, past.describe(), extent))

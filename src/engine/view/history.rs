@@ -69,11 +69,12 @@ pub(crate) fn settings_at(ws: &Workspace, objects: &Objects, commit: Oid) -> Res
 
 /// The plan at a point; the present plan for `None`.
 pub(crate) fn plan_at<'a>(ws: &'a Workspace, point: Option<&Point>) -> Result<PlanAt<'a>> {
-    let source = match point {
+    let point = point.map(|point| point.seen_from(ws.env.now()));
+    let source = match &point {
         Some(Point::Revision(revision)) => EventSource::Commit(Box::new(tree_of(ws, revision)?)),
         _ => EventSource::Here(tasks_of(read::pending(ws)?)),
     };
-    Ok(PlanAt { ws, point: point.cloned(), source })
+    Ok(PlanAt { ws, point, source })
 }
 
 fn tree_of(ws: &Workspace, revision: &str) -> Result<Tree> {

@@ -1,6 +1,6 @@
 //! Accepts proposals, and decides what becomes of threads past their time to live.
 //!
-//! Leaves to others: the commands on threads (`threads`), and when it is looked (`guard`, `work`).
+//! Leaves to others: the commands on threads (`threads`), and when one is looked for (`engine::commit`).
 
 use serde_json::{Value, json};
 

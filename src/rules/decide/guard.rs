@@ -8,7 +8,6 @@ use serde_json::json;
 
 use super::Subject;
 use super::around::{move_to, open_blockers};
-use super::expiry::expire_threads;
 use super::grants::assert_again;
 use super::refusals::refuse_finished;
 use crate::error::{Code, Error, Result};
@@ -19,6 +18,7 @@ use crate::model::event::{Author, Entity};
 use crate::model::id::Id;
 use crate::model::payload::{LeaseOverride, LeaseReleased, LeaseRenewed, Payload};
 use crate::model::task::{Status, Task};
+use crate::rules::event_rules::rights_to;
 use crate::rules::held::{NamedTask, only_one};
 use crate::rules::lease::{self, Standing};
 use crate::rules::readiness::not_permitted;
@@ -96,7 +96,6 @@ fn permit_with(stage: &mut dyn Stage, id: Id, guard: &Guard, verb: Verb, judges:
     let lease = hold(stage, &task, guard, (verb, judges))?;
     let permit = Permit { id, lease, why: guard.why.as_ref().map(|w| w.0.clone()) };
     unblock_if_free(stage, id)?;
-    expire_threads(stage, id)?;
     Ok(permit)
 }
 
@@ -296,6 +295,23 @@ pub fn unblock_if_free(stage: &mut dyn Stage, id: Id) -> Result<Rc<Task>> {
         fence: None,
     })?;
     stage.task(id)
+}
+
+/// Records that an open task is blocked, if an unfinished task blocks it. An actor that lacks the right to block, such as a
+/// reviewer, leaves it to others: the task waits in any case, and the next write to it records it.
+pub fn block_if_waiting(stage: &mut dyn Stage, id: Id, why: &str) -> Result<()> {
+    let task = stage.task(id)?;
+    let may_block = rights_to(Status::Blocked).iter().any(|verb| stage.require(*verb).is_ok());
+    if !may_block || task.status != Status::Open || open_blockers(stage, &task)?.is_empty() {
+        return Ok(());
+    }
+    stage.emit(Draft {
+        entity: Entity::Task(id),
+        payload: Payload::TaskStatusChanged(move_to(Status::Open, Status::Blocked)),
+        why: Some(why.to_owned()),
+        fence: None,
+    })?;
+    Ok(())
 }
 
 /// As [`unblock_if_free`], for each of these tasks; returns those that it unblocked. A task that another agent holds is left

@@ -14,6 +14,7 @@ mod guard;
 #[cfg(test)]
 mod memory;
 mod notes;
+mod origin;
 mod parts;
 mod put;
 mod refusals;
@@ -33,7 +34,8 @@ pub use around::unready;
 pub use expiry::expire_threads;
 pub use guard::unblock_freed;
 pub use notes::note;
-pub use saga::{Origin, Refusals, SagaEvent, Verdict, undo_all, undo_with};
+pub use origin::{Origin, undo_with};
+pub use saga::{Refusals, SagaEvent, Verdict, undo_all};
 pub use tasks::check_no_cycle;
 pub use work::confirm_again;
 

@@ -173,6 +173,10 @@ fn put_status(stage: &mut dyn Stage, permit: &Permit, to: Status, owner: Option<
             open_again(stage, permit)?;
             if to == Status::InProgress { begin_for(stage, permit, owner, how) } else { Ok(()) }
         }
+        (from, Status::Completed | Status::Cancelled) if from.is_finished() && how.before.is_some() => {
+            put_status(stage, permit, Status::Open, None, how)?;
+            put_status(stage, permit, to, owner, how)
+        }
         (Status::Open | Status::Blocked, Status::InProgress) => begin_for(stage, permit, owner, how),
         (Status::Open | Status::InProgress, Status::Blocked) => {
             if open_blockers(stage, &task)?.is_empty() {

@@ -7,15 +7,16 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::guard::{Permit, permit_id};
+use super::guard::{Permit, block_if_waiting, permit_id, unblock_if_free};
+use super::origin::{Origin, undo_with};
 use super::put::{PutOptions, put, verb};
 use super::status::cancel;
-use super::undo::{EffectiveEvents, revert_edge, seen_by};
+use super::undo::{EffectiveEvents, Forced, put_back, revert_edge, seen_by};
 use crate::error::{Code, Error, Result};
 use crate::model::command::Guard;
-use crate::model::event::{Author, Entry, Event, Stamp};
+use crate::model::event::{Entry, Event, Stamp};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::relationship::{RelationType, Relationship};
@@ -25,65 +26,6 @@ use crate::rules::fold::fold;
 use crate::rules::register;
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
-
-/// What names the events of one request or of one plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The correlation id.
-    Request(String),
-    /// The plan id.
-    Plan(String),
-}
-
-/// Marks the id under which the undo of another id is recorded.
-const UNDO: &str = "undo:";
-
-impl Origin {
-    /// The id.
-    pub fn id(&self) -> &str {
-        match self {
-            Origin::Request(id) | Origin::Plan(id) => id,
-        }
-    }
-
-    /// The option of `undo` that names it.
-    pub fn option(&self) -> &'static str {
-        match self {
-            Origin::Request(_) => "--correlation-id",
-            Origin::Plan(_) => "--plan-id",
-        }
-    }
-
-    /// The id of the events that undo it.
-    pub fn undo_id(&self) -> String {
-        format!("{UNDO}{}", self.id())
-    }
-
-    /// The author of the events that undo it.
-    pub fn undoer(&self, author: Author) -> Author {
-        let id = Some(self.undo_id());
-        match self {
-            Origin::Request(_) => Author { correlation_id: id, ..author },
-            Origin::Plan(_) => Author { plan_id: id, ..author },
-        }
-    }
-
-    /// How often the event was undone by the request that wrote it: 0 for an event of the request itself, 1 for one that
-    /// undoes it, 2 for one that undoes that again. `None` for any other event.
-    fn depth(&self, event: &Event) -> Option<usize> {
-        let given = match self {
-            Origin::Request(_) => event.author.correlation_id.as_deref(),
-            Origin::Plan(_) => event.author.plan_id.as_deref(),
-        };
-        let mut rest = given?;
-        let mut depth = 0;
-        while rest != self.id() {
-            rest = rest.strip_prefix(UNDO)?;
-            depth += 1;
-        }
-        Some(depth)
-    }
-}
 
 /// What becomes of an event of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,15 +60,27 @@ struct TaskPlan {
     task: Id,
     /// The events of the request, newest first.
     events: Vec<SagaEvent>,
-    /// The newest of them, and the creation of the task if it is one.
-    newest: Stamp,
-    creation: Option<Stamp>,
-    /// Values to write, with the state before the oldest event that wrote one of them.
+    /// Its turn, the latest first: all that the request did later is undone by then, so that the earlier state of the task is
+    /// possible again.
+    turn: Stamp,
+    /// Values to write, with the state before the oldest event that wrote one of them, and what was overridden for it.
     values: Vec<(String, Value)>,
     before: Option<Task>,
+    forced: Option<Forced>,
+    /// What follows from the blockers of the task, if the request wrote that.
+    follows: Option<Follows>,
     /// Events that added or removed an edge, newest first, each with the state before it.
     edges: Vec<(Event, Task)>,
     cancels: bool,
+}
+
+/// That a task was opened or blocked, as its blockers demand. It is no decision of its own: it is looked at again once they are
+/// undone, and is never a reason to refuse.
+struct Follows {
+    /// The status of the task before the undo.
+    was: Status,
+    /// The events that only recorded this.
+    events: Vec<Id>,
 }
 
 /// Tasks to leave, each with the refusal of its earlier values.
@@ -152,7 +106,7 @@ pub fn undo_all(
             plan.leave_all(why);
         }
     }
-    plans.sort_by_key(|plan| Reverse(plan.newest));
+    plans.sort_by_key(|plan| Reverse(plan.turn));
     leave_what_others_need(stage, &mut plans)?;
     let kind = match origin {
         Origin::Request(_) => "request",
@@ -160,14 +114,11 @@ pub fn undo_all(
     };
     let why = format!("undo of {kind} {}{}", origin.id(), why.map(|why| format!(": {why}")).unwrap_or_default());
     for plan in &mut plans {
-        carry_out(stage, plan, &why).inspect_err(|e| plan.refuse(e, refused))?;
+        let outcome = if plan.cancels { cancel_new(stage, plan, &why) } else { carry_out(stage, plan, &why) };
+        outcome.inspect_err(|e| plan.refuse(e, refused))?;
     }
-    // Parts were created after their parents, or are not open any more.
-    plans.sort_by_key(|plan| Reverse(plan.creation));
-    for plan in plans.iter_mut().filter(|plan| plan.cancels) {
-        stage.require(Verb::Cancel)?;
-        let Some(permit) = held_permit(stage, plan, Verb::Cancel, &why)? else { continue };
-        cancel(stage, &permit, None).inspect_err(|e| plan.refuse(e, refused))?;
+    for plan in &mut plans {
+        follow_blockers(stage, plan, &why)?;
     }
     let mut events: Vec<SagaEvent> = plans.into_iter().flat_map(|plan| plan.events).collect();
     events.sort_by_key(|event| Reverse(event.stamp));
@@ -188,7 +139,32 @@ fn carry_out(stage: &mut dyn Stage, plan: &mut TaskPlan, why: &str) -> Result<()
     for (event, before) in &plan.edges {
         revert_edge(stage, &permit, event, before)?;
     }
-    put(stage, &permit, &plan.values, PutOptions { force: None, overlaps: None, before: plan.before.as_ref() })
+    let how = PutOptions { before: plan.before.as_ref(), ..PutOptions::default() };
+    put_back(stage, &permit, &plan.values, plan.forced.as_ref(), how)
+}
+
+/// Cancels a task that the request created; one that it finished too is opened again first.
+fn cancel_new(stage: &mut dyn Stage, plan: &mut TaskPlan, why: &str) -> Result<()> {
+    stage.require(Verb::Cancel)?;
+    let Some(permit) = held_permit(stage, plan, Verb::Cancel, why)? else { return Ok(()) };
+    if stage.task(plan.task)?.status.is_finished() {
+        put(stage, &permit, &[("status".to_owned(), json!(Status::Open))], PutOptions::default())?;
+    }
+    cancel(stage, &permit, None)
+}
+
+/// Opens or blocks a task again, as its blockers demand after the undo. An actor without the right leaves it to others, as
+/// with every such consequence.
+fn follow_blockers(stage: &mut dyn Stage, plan: &mut TaskPlan, why: &str) -> Result<()> {
+    let Some(Follows { was, events }) = plan.follows.take() else { return Ok(()) };
+    if stage.may_follow(plan.task) {
+        block_if_waiting(stage, plan.task, why)?;
+        unblock_if_free(stage, plan.task)?;
+    }
+    if stage.task(plan.task)?.status != was {
+        events.into_iter().for_each(|event| plan.judge(event, Verdict::Undone));
+    }
+    Ok(())
 }
 
 /// The permit for a change of a task; `None` if another agent holds it, which then leaves all of its events.
@@ -280,16 +256,17 @@ fn plan_of(stage: &mut dyn Stage, origin: &Origin, task: Id) -> Result<Option<Ta
     let mut plan = TaskPlan {
         task,
         events,
-        newest: newest.stamp(),
-        creation: creation.map(|event| event.stamp()),
+        turn: creation.map_or(newest.stamp(), |event| event.stamp()),
         values: Vec::new(),
         before: None,
+        forced: None,
+        follows: None,
         edges: Vec::new(),
         cancels: false,
     };
     let now = stage.task(task)?;
     let log = Log { origin, history: &history, effective: &effective, now: &now };
-    match plan.creation {
+    match creation {
         Some(creation) => log.plan_cancelling(creation.id, &mut plan),
         None => {
             log.plan_edges(&mut plan);
@@ -329,18 +306,14 @@ impl Log<'_> {
         let built_on = self.effective.events.iter().find(|event| self.is_of_others(event));
         if let Some(event) = built_on {
             plan.leave(&format!("{} changed the task since (event {})", event.author.agent, event.id));
-        } else if self.now.status.is_finished() {
-            plan.leave(&format!("the task is {}; reopen it first", self.now.status));
         }
         plan.cancels = plan.events.iter().any(|e| e.event == creation && e.verdict == Verdict::Undone);
     }
 
     /// Whether another request changed a value with an event, beyond what follows from the blockers of the task.
     fn is_of_others(&self, event: &Event) -> bool {
-        let follows = matches!(&event.payload, Payload::TaskStatusChanged(p)
-            if matches!((p.from, p.to), (Status::Blocked, Status::Open) | (Status::Open, Status::Blocked)));
         let changes = matches!(EventRules::of(&event.payload).undo, UndoRule::With(_));
-        changes && !follows && self.origin.depth(event).is_none() && undo_with(event).is_none()
+        changes && !follows_blockers(event) && self.origin.depth(event).is_none() && undo_with(event).is_none()
     }
 
     fn plan_edges(&self, plan: &mut TaskPlan) {
@@ -404,7 +377,21 @@ impl Log<'_> {
         for (name, mine) in &writers {
             let (first, verdict) = self.judge_register(name, &mut befores);
             let Some(first) = first else { continue };
-            let value = register::value(&befores[&first.id], name);
+            let mut value = register::value(&befores[&first.id], name);
+            if name == "status" && verdict != Verdict::Already {
+                let before = befores[&first.id].status;
+                let forced = Forced::of(self.now.id, &register::below(self.history, &seen_by(self.history, first)));
+                if self.follows(before, &verdict, forced.is_some(), mine, plan) {
+                    continue;
+                }
+                if verdict == Verdict::Undone {
+                    (plan.turn, plan.forced) = (first.stamp(), forced);
+                    // Whether it is blocked then is seen at the end.
+                    if before == Status::Blocked {
+                        value = json!(Status::Open);
+                    }
+                }
+            }
             let verdict = match verdict {
                 Verdict::Undone => match self.why_not(name, &value) {
                     Some(why) => Verdict::Left(why),
@@ -421,6 +408,20 @@ impl Log<'_> {
             }
         }
         plan.before = oldest.map(|event| befores[&event.id].clone());
+    }
+
+    /// Whether the earlier status follows from the blockers, and notes what does. One that was forced does not.
+    fn follows(&self, before: Status, verdict: &Verdict, forced: bool, mine: &[&Event], plan: &mut TaskPlan) -> bool {
+        let (was, is_undone) = (self.now.status, *verdict == Verdict::Undone);
+        let waits = |status| matches!(status, Status::Open | Status::Blocked);
+        let only = mine.iter().all(|event| follows_blockers(event));
+        let follows = (only || (is_undone && waits(was) && waits(before))) && !(is_undone && forced);
+        if follows {
+            plan.follows = Some(Follows { was, events: mine.iter().map(|event| event.id).collect() });
+        } else if is_undone && before == Status::Blocked {
+            plan.follows = Some(Follows { was, events: Vec::new() });
+        }
+        follows
     }
 
     /// What becomes of a register that the request wrote, and the first event of its last run of writes: later than any other
@@ -465,18 +466,17 @@ impl Log<'_> {
     }
 }
 
+/// Whether an event only records that the blockers of a task are finished, or are not.
+fn follows_blockers(event: &Event) -> bool {
+    matches!(&event.payload, Payload::TaskStatusChanged(p) if p.forced.is_empty()
+        && matches!((p.from, p.to), (Status::Blocked, Status::Open) | (Status::Open, Status::Blocked)))
+}
+
 /// The kind of an edge, and its ends.
 type Ends = (&'static str, Id, Id);
 
 fn ends_of(edge: &Relationship) -> Ends {
     (edge.kind.as_str(), edge.from, edge.to)
-}
-
-/// The undo of a request or a plan that an event is part of; undoing it brings back what was undone.
-pub fn undo_with(event: &Event) -> Option<Origin> {
-    let is_undo = |id: &String| id.starts_with(UNDO);
-    let (request, plan) = (event.author.correlation_id.clone(), event.author.plan_id.clone());
-    request.filter(is_undo).map(Origin::Request).or_else(|| plan.filter(is_undo).map(Origin::Plan))
 }
 
 /// Leaves what others have built on: created tasks that open tasks of others need, as parts or as blockers, and finished tasks
@@ -485,9 +485,12 @@ fn leave_what_others_need(stage: &mut dyn Stage, plans: &mut [TaskPlan]) -> Resu
     let own: BTreeSet<Id> = plans.iter().flat_map(|plan| plan.events.iter().map(|event| event.event)).collect();
     loop {
         let cancelled: BTreeSet<Id> = plans.iter().filter(|plan| plan.cancels).map(|plan| plan.task).collect();
+        let is_taken_out = |plan: &&TaskPlan| plan.values.iter().any(|(name, _)| name == "parent");
+        let taken_out: BTreeSet<Id> = plans.iter().filter(is_taken_out).map(|plan| plan.task).collect();
         let mut needed = None;
         for (n, plan) in plans.iter().enumerate().filter(|(_, plan)| plan.cancels) {
-            for child in stage.children(plan.task)?.into_iter().filter(|child| !cancelled.contains(child)) {
+            let children = stage.children(plan.task)?.into_iter();
+            for child in children.filter(|child| !cancelled.contains(child) && !taken_out.contains(child)) {
                 if !stage.task(child)?.status.is_finished() {
                     needed = Some((n, format!("task {child} is below it and stays open")));
                 }

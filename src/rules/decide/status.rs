@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::around::{count_children, move_to, open_blockers, unfinished_children, unready, waits};
-use super::guard::{Permit, permit, permit_held, permit_id, refuse_unfit, unblock_if_free};
+use super::guard::{Permit, block_if_waiting, permit, permit_held, permit_id, refuse_unfit, unblock_if_free};
 use super::refusals::{refuse_elsewhere, refuse_finished, refuse_owned, refuse_unmarking, refuse_unready, still_waits};
 use super::{Needs, PlanNeed, Subject, decides, index};
 use crate::error::{Code, Error, Result};
 use crate::model::args::{Ref, Text};
 use crate::model::command::{ChildrenOfCancelled, Guard, TaskArchive, TaskReopen, TaskTransition, TaskVerify};
-use crate::model::event::{Entity, Entry};
+use crate::model::event::Entry;
 use crate::model::id::{HANDLE_MIN, Id, quoted};
 use crate::model::payload::{
     AcceptanceMet, Payload, TaskArchived, TaskReopened, TaskStatusChanged, TaskVerified, check,
@@ -21,13 +21,13 @@ use crate::model::payload::{
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::copies::HAND_EDIT;
-use crate::rules::event_rules::{rights_to, verb_for};
+use crate::rules::event_rules::verb_for;
 use crate::rules::held::NamedTask;
 use crate::rules::moves;
 use crate::rules::readiness::{Blocker, Missing, Reason, waits_words};
 use crate::rules::review::{Unfit, met_words, unfit, unmet_criteria};
 use crate::rules::roles::Verb;
-use crate::rules::stage::{Draft, Stage};
+use crate::rules::stage::Stage;
 
 decides! {
     TaskTransition: transition_needs => transition,
@@ -390,16 +390,9 @@ pub fn open_again(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     let bound = !open_blockers(stage, &task)?.is_empty();
     let to = if bound { Status::Blocked } else { Status::Open };
     permit.emit(stage, Payload::TaskReopened(TaskReopened { from: task.status, to }))?;
-    // A reviewer may lack the right to block them; they wait in any case, and the next write to them records it.
-    let may_block = rights_to(Status::Blocked).iter().any(|verb| stage.require(*verb).is_ok());
     for waiting in stage.dependents(task.id)? {
-        if may_block && stage.may_follow(waiting) && stage.task(waiting)?.status == Status::Open {
-            stage.emit(Draft {
-                entity: Entity::Task(waiting),
-                payload: Payload::TaskStatusChanged(move_to(Status::Open, Status::Blocked)),
-                why: Some(format!("its blocker {} was reopened", task.id)),
-                fence: None,
-            })?;
+        if stage.may_follow(waiting) {
+            block_if_waiting(stage, waiting, &format!("its blocker {} was reopened", task.id))?;
         }
     }
     Ok(())

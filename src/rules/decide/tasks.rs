@@ -414,20 +414,17 @@ pub fn relate(stage: &mut dyn Stage, c: &TaskRelate) -> Result<Subject> {
 
 /// `task unrelate`
 fn unrelate(stage: &mut dyn Stage, c: &TaskUnrelate) -> Result<Subject> {
-    let home = match &c.id.0 {
-        Some(reference) => stage.task_id(&Ref(reference.clone()))?,
-        None => stage.part(&c.relationship, Part::Relationship)?.0,
+    let (home, named) = match &c.id.0 {
+        Some(reference) => (stage.task_id(&Ref(reference.clone()))?, None),
+        None => stage.part(&c.relationship, Part::Relationship).map(|(home, edge)| (home, Some(edge)))?,
     };
     let permit = permit_id(stage, home, &c.guard, Verb::Relate)?;
     let task = stage.task(permit.id)?;
-    let edges: Vec<Id> = match task.relationships.keys().find(|id| id.to_string() == c.relationship.0) {
-        Some(edge) => vec![*edge],
-        None => {
-            let other = stage.task_id(&c.relationship)?;
-            let touches = |e: &&Relationship| e.from == other || e.to == other;
-            task.relationships.values().filter(touches).map(|e| e.id).collect()
-        }
-    };
+    let named = named.or_else(|| task.relationships.keys().find(|id| id.to_string() == c.relationship.0).copied());
+    // An edge, by the name that a step of a batch gave it too, or the task at its other end.
+    let meant = named.map_or_else(|| stage.task_id(&c.relationship), Ok)?;
+    let touches = |e: &&Relationship| [e.id, e.from, e.to].contains(&meant);
+    let edges: Vec<Id> = task.relationships.values().filter(touches).map(|e| e.id).collect();
     if edges.is_empty() {
         return Err(Error::not_found(format!("task {} holds no relationship {}", permit.id, c.relationship)).hint(
             "agentpm task get shows its relationships; parent_of and blocks are in the logs of the child and of the blocked task",

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::expiry::{accept, escalated_to, expire_threads, thread_of};
+use super::expiry::{accept, escalated_to, thread_of};
 use super::guard::{held_task, permit_id};
 use super::notes::{note, words};
 use super::{Subject, decides, index};
@@ -44,7 +44,7 @@ fn open(stage: &mut dyn Stage, c: &ThreadOpen) -> Result<Subject> {
     }
     let opened = ThreadOpened {
         body,
-        patch: proposed(&*stage.task(id)?, &c.proposal)?,
+        patch: proposed(stage, id, &c.proposal)?,
         ttl: Some(ttl),
         need_perm: c.need_perm.clone(),
         need_precedence: c.need_precedence,
@@ -55,20 +55,19 @@ fn open(stage: &mut dyn Stage, c: &ThreadOpen) -> Result<Subject> {
 }
 
 /// The patch of a proposal, which must apply to the task as it is; `null` for a message without one.
-fn proposed(task: &Task, proposal: &Proposal) -> Result<Value> {
+fn proposed(stage: &mut dyn Stage, id: Id, proposal: &Proposal) -> Result<Value> {
     let patch = match (&proposal.patch, &proposal.set[..]) {
         (None, []) => return Ok(Value::Null),
         (Some(patch), []) => patch.0.clone(),
-        (None, assignments) => patch::set(assignments)?,
+        (None, assignments) => patch::set(assignments, stage.now())?,
         (Some(_), _) => return Err(Error::usage("a proposal has a patch or assignments, not both")),
     };
-    patch::apply(task, &patch).map(|_| patch)
+    patch::apply(&*stage.task(id)?, &patch).map(|_| patch)
 }
 
 /// Finds an open thread, and its task.
 fn open_thread(stage: &mut dyn Stage, reference: &str) -> Result<(Id, Id)> {
     let (task, id) = stage.part(&Ref(reference.to_owned()), Part::Thread)?;
-    expire_threads(stage, task)?;
     match stage.task(task)?.threads.get(&id).and_then(|thread| thread.resolved.as_ref()) {
         None => Ok((task, id)),
         Some(resolved) => Err(Error::state(format!(
@@ -95,15 +94,20 @@ fn message_of(stage: &mut dyn Stage, thread: &Thread, reference: &Ref) -> Result
 
 /// `thread reply`
 fn reply(stage: &mut dyn Stage, c: &ThreadReply) -> Result<Subject> {
+    reply_in(stage, c, None)
+}
+
+/// As `thread reply`, for this reason.
+pub fn reply_in(stage: &mut dyn Stage, c: &ThreadReply, why: Option<String>) -> Result<Subject> {
     stage.require(Verb::Reply)?;
     let (id, thread_id) = open_thread(stage, &c.what.thread.0)?;
     let task = stage.task(id)?;
     let thread = thread_of(&task, thread_id)?;
     let body = words(&c.what.body.0, "a message")?;
     let parent = c.parent.as_ref().map(|parent| message_of(stage, thread, parent)).transpose()?;
-    let patch = proposed(&task, &c.proposal)?;
-    let message =
-        note(stage, id, Payload::ThreadReplied(ThreadReplied { thread: thread_id, parent, body, patch }), None)?;
+    let patch = proposed(stage, id, &c.proposal)?;
+    let replied = ThreadReplied { thread: thread_id, parent, body, patch };
+    let message = note(stage, id, Payload::ThreadReplied(replied), why)?;
     Ok(Subject::Thread(id, message))
 }
 

@@ -14,10 +14,10 @@ use super::status::cancel;
 use super::tasks::{add_edge, block_if_bound, check_waits};
 use super::{Needs, PlanNeed, Subject, decides};
 use crate::error::{Code, Error, Result};
-use crate::model::args::Ref;
+use crate::model::args::{Ref, Text};
 use crate::model::command::Undo;
 use crate::model::event::{Entity, Entry, Event};
-use crate::model::id::Id;
+use crate::model::id::{Id, quoted};
 use crate::model::payload::{Payload, RelationshipRemoved};
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
@@ -49,6 +49,7 @@ fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
     let event = effective.effective(id)?;
     refuse_what_cannot_be_undone(task, event)?;
     let before = fold::fold(task, &register::below(&history, &seen_by(&history, event))).0;
+    let recorded = Forced::of(task, &register::below(&history, &seen_by(&history, event)));
     let (force, overlaps) = (c.force.as_ref(), c.guard.override_reason.as_ref());
     let how = PutOptions { force, overlaps, before: Some(&before) };
     let (values, mut left) = effective.values_before(&before, &*stage.task(task)?, event);
@@ -59,7 +60,7 @@ fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
         Payload::TaskCreated(_) => revert_creation(stage, &permit)?,
         _ => false,
     } || revert_edge(stage, &permit, event, &before)?;
-    put(stage, &permit, &values, how)?;
+    put_back(stage, &permit, &values, recorded.as_ref(), how)?;
     if values.is_empty() && !edge {
         if left.is_empty() {
             left.push("everything already has its value from before".into());
@@ -75,6 +76,46 @@ fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
         stage.warn(words);
     }
     Ok(Subject::Task(task))
+}
+
+/// What the move to a status of a task overrode, with the reason that was given.
+pub(super) struct Forced {
+    reason: Text,
+    checks: Vec<String>,
+}
+
+impl Forced {
+    /// The override by which a task got its status, if there was one; `history` ends there.
+    pub fn of(task: Id, history: &[Entry]) -> Option<Self> {
+        let effective = EffectiveEvents::of(task, history);
+        let event = effective.counting_writer("status")?;
+        let Payload::TaskStatusChanged(p) = &event.payload else { return None };
+        let reason = Text(event.why.clone().filter(|_| !p.forced.is_empty())?);
+        Some(Forced { reason, checks: p.forced.clone() })
+    }
+}
+
+/// Sets registers to earlier values. A move that was forced is forced again for the reason that was recorded, and overrides no
+/// more than it did.
+pub(super) fn put_back(
+    stage: &mut dyn Stage,
+    permit: &Permit,
+    values: &[(String, Value)],
+    forced: Option<&Forced>,
+    how: PutOptions,
+) -> Result<()> {
+    let Some(forced) = forced.filter(|_| how.force.is_none()) else { return put(stage, permit, values, how) };
+    let known = stage.task(permit.id)?.lamport;
+    put(stage, permit, values, PutOptions { force: Some(&forced.reason), ..how })?;
+    for entry in stage.history(permit.id)?.iter().filter(|entry| entry.event.lamport > known) {
+        let Payload::TaskStatusChanged(p) = &entry.event.payload else { continue };
+        if let Some(check) = p.forced.iter().find(|check| !forced.checks.contains(check)) {
+            let (id, reason) = (permit.id, quoted(&forced.reason.0));
+            return Err(Error::state(format!("task {id} would override its {check}, which {reason} did not"))
+                .with(json!({ "task": id, "check": check })));
+        }
+    }
+    Ok(())
 }
 
 /// The right that undoing an event requires.

@@ -5,7 +5,6 @@
 use serde_json::json;
 
 use super::around::move_to;
-use super::expiry::expire_threads;
 use super::grants::{assert_again, is_left_behind, take, take_again, taken, ttl_ms, until, wants_confirmation};
 use super::guard::{held_task, permit_id, refuse_unfit, unblock_if_free};
 use super::notes::note;
@@ -60,7 +59,6 @@ fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
         },
     };
     unblock_if_free(stage, id)?;
-    expire_threads(stage, id)?;
     let before = stage.task(id)?;
     let me = stage.me().clone();
     refuse_unfit(stage, &before, &me.agent)?;

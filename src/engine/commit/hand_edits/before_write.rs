@@ -1,4 +1,5 @@
-//! Records hand edits of the tasks that a command changes, before it changes them.
+//! Records hand edits of the tasks that a command changes, and that their threads are past their time to live, before it changes
+//! them.
 //!
 //! Guarantees that an unrecorded hand edit is never overwritten: it is recorded first, or the command is refused, or it chooses
 //! other work. Only an edit of a task that the command names refuses it; consequences for other tasks are left to a later
@@ -20,14 +21,14 @@ use crate::engine::view::other_branches::OtherBranches;
 use crate::error::{Code, Error, Result};
 use crate::model::event::Entity;
 use crate::model::id::Id;
-use crate::rules::decide::Subject;
+use crate::rules::decide::{Subject, expire_threads};
 use crate::store::edited::Readable;
 use crate::store::entity::{MAX_YAML, is_odd, read_yaml};
 use crate::store::layout::task_dir;
 use crate::store::log::{Log, check_growth};
 use crate::store::project::render;
 
-/// Decides after recording hand edits of the tasks that the decision changes, or that it read if it refuses. `edits` are those
+/// Decides after recording hand edits and expired threads of the tasks that the decision changes, or that it read if it refuses. `edits` are those
 /// that the caller requires; the refusal of another edit only matters if its task would be changed.
 pub(crate) fn decide_over_edits<'a>(
     ws: &Workspace,
@@ -42,6 +43,7 @@ pub(crate) fn decide_over_edits<'a>(
     let asked = edits.len();
     let (mut refused, mut passed_over): (BTreeMap<Id, Error>, BTreeMap<Id, Error>) = Default::default();
     let mut left_alone: BTreeMap<Id, Error> = BTreeMap::new();
+    let mut expired: BTreeSet<Id> = BTreeSet::new();
     let again = |tx: Transaction<'a>, passed_over: &BTreeMap<Id, Error>, left_alone: &BTreeMap<Id, Error>| {
         let mut tx = stage(tx.prepared, tx.elsewhere);
         tx.passed_over = passed_over.keys().copied().collect();
@@ -49,6 +51,10 @@ pub(crate) fn decide_over_edits<'a>(
         tx
     };
     loop {
+        let (passed, left) = (tx.passed_over.clone(), tx.left_alone.clone());
+        for id in expired.iter().filter(|id| !passed.contains(id) && !left.contains(id)) {
+            expire_threads(&mut tx, *id)?;
+        }
         let failed = edits.iter().position(|edit| match tx.record_edit(edit) {
             Ok(_) => false,
             Err(e) => {
@@ -67,6 +73,13 @@ pub(crate) fn decide_over_edits<'a>(
             continue;
         }
         let decided = decision(&mut tx);
+        // Decided once more, since an accepted proposal changes what is decided upon.
+        let unrecorded = tx.unrecorded_expiries(decided.is_err());
+        if !unrecorded.is_subset(&expired) {
+            expired.extend(unrecorded);
+            tx = again(tx, &passed_over, &left_alone);
+            continue;
+        }
         let known = tx.taken_in.keys().copied().collect::<BTreeSet<Id>>();
         let new = |id: &Id| !known.contains(id) && !refused.contains_key(id) && edits.iter().all(|edit| edit.id != *id);
         let looked_at: BTreeSet<Id> = match &decided {

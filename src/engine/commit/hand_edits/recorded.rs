@@ -26,6 +26,14 @@ pub(crate) fn is_recorded_entry(by_hand: &[&Entry], doc: &Doc, part: &Part, valu
                 && content.as_ref() == Some(&p.content)
                 && entry["metadata"] == p.metadata
         }
+        Payload::ThreadReplied(p) => {
+            let thread = words(&entry["thread"]).is_none_or(|name| {
+                let id = p.thread.to_string();
+                id.starts_with(&name) || id.ends_with(&name)
+            });
+            let body = words(&entry).or_else(|| words(&entry["body"]));
+            part.key == "threads" && thread && body.as_ref() == Some(&p.body) && entry["patch"] == p.patch
+        }
         _ => false,
     });
     same.count() >= count

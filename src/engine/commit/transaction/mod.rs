@@ -31,6 +31,7 @@ use crate::model::signature::SecretKey;
 use crate::model::task::Task;
 use crate::model::thread::EXPIRED;
 use crate::model::time::Time;
+use crate::rules::fold::fold;
 use crate::rules::readiness::Reason;
 use crate::rules::stage::Stage as _;
 use crate::runtime::records;
@@ -187,6 +188,17 @@ impl<'a> Transaction<'a> {
     pub fn expired(&self) -> BTreeSet<Id> {
         let events = self.entries.iter().map(|entry| &entry.event);
         events.filter(|event| event.why.as_deref() == Some(EXPIRED)).filter_map(|event| event.entity.task()).collect()
+    }
+
+    /// The tasks with a thread that was past its time to live before this transaction: those that it changes, or all that it
+    /// read.
+    pub fn unrecorded_expiries(&self, all: bool) -> BTreeSet<Id> {
+        let is_met = |(_, slot): &(&Id, &OnStage)| (all || slot.changed) && !slot.task.threads.is_empty();
+        let is_expired = |(id, slot): &(&Id, &OnStage)| {
+            let before = fold(**id, &slot.log.entries).0;
+            before.threads.values().any(|thread| thread.is_expired(self.now))
+        };
+        self.tasks.iter().filter(is_met).filter(is_expired).map(|(id, _)| *id).collect()
     }
 
     /// The index, created if needed, and updated with the writes of other processes since it was prepared.

@@ -171,14 +171,14 @@ impl Edit<'_> {
 }
 
 /// The old entry with the id of an entry; `None` for a new one.
-fn known<'a>(old: &'a [Value], entry: &Value) -> Result<Option<&'a Value>> {
+pub(super) fn known<'a>(old: &'a [Value], entry: &Value) -> Result<Option<&'a Value>> {
     match entry.get("id") {
         None | Some(Value::Null) => Ok(None),
         Some(id) => old.iter().find(|old| old["id"] == *id).map(Some).ok_or_else(|| unknown_id(id)),
     }
 }
 
-fn refuse_gone(old: &[Value], new: &[Value], why: &str) -> Result<()> {
+pub(super) fn refuse_gone(old: &[Value], new: &[Value], why: &str) -> Result<()> {
     match old.iter().find(|old| !new.iter().any(|new| new["id"] == old["id"])) {
         None => Ok(()),
         Some(gone) => Err(Error::validation(format!("{why} ({})", gone["id"].as_str().unwrap_or_default()))

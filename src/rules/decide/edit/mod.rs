@@ -12,6 +12,7 @@ mod entries;
 mod names;
 mod plain;
 mod state;
+mod threads;
 
 pub use begin::begin;
 pub use entries::step;
@@ -66,6 +67,7 @@ pub fn edit(stage: &mut dyn Stage, id: Id, old: &Doc, new: &Doc) -> EditResult<V
     edit.edges()?;
     edit.progress()?;
     edit.context()?;
+    edit.threads()?;
     edit.criteria()?;
     edit.verified()?;
     edit.status()?;
@@ -105,8 +107,6 @@ fn check_key(key: &str, changed: &[String], old: &Doc, new: &Doc) -> Result<(), 
             .hint("restore the old id; write another task in a file of its own")),
         "created_at" | "created_by" => Err(Error::validation(format!("{key} cannot be changed"))
             .hint("restore the old value; other facts fit under metadata")),
-        "threads" => Err(Error::validation("threads cannot be changed by hand")
-            .hint("restore them; agentpm thread reply and agentpm thread resolve record messages and decisions")),
         "completed_at" | "cancelled_at" | "archived_at" if !follows("status") => {
             Err(Error::validation(format!("{key} follows from the status and cannot be changed alone"))
                 .hint("restore the old value, or change the status"))

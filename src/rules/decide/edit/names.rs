@@ -28,6 +28,7 @@ const SYNONYMS: &[Synonyms] = &[
 /// The same for the keys of an entry of a list.
 const IN_ENTRIES: &[Synonyms] = &[
     ("content", &["text", "title", "description", "body", "note", "step"]),
+    ("body", &["content", "text", "message", "reply", "answer"]),
     ("completed", &["done", "checked", "complete", "status", "state"]),
     ("criterion", &["text", "title", "description", "content"]),
     ("met", &["done", "checked", "completed", "status"]),
