@@ -161,7 +161,7 @@ impl<'a> EventRules<'a> {
             notice: NoticeRule::Nothing,
         };
         let work = |rules| EventRules { records_work: true, ..rules };
-        let entry = |hint| work(EventRules { adds_entry: true, ..row(&[Comment], Free, true, Record(hint)) });
+        let entry = |lease, hint| work(EventRules { adds_entry: true, ..row(&[Comment], lease, true, Record(hint)) });
         let notice = |notice, rules| EventRules { notice, ..rules };
         let from = |status| With(verb_for(status));
         let changed_nothing = Record("it changed nothing by itself; undo the change that followed it");
@@ -199,11 +199,11 @@ impl<'a> EventRules<'a> {
             }
             P::RelationshipAdded(_) => row(&[Relate], Required, true, With(Relate)),
             P::RelationshipRemoved(_) => EventRules { wakes: Own, ..row(&[Relate], Required, false, With(Relate)) },
-            P::ProgressItemAdded(_) => entry("mark it as completed with agentpm progress complete {event}"),
+            P::ProgressItemAdded(_) => entry(Required, "mark it as completed with agentpm progress complete {event}"),
             P::ProgressItemCompleted(_) | P::ProgressItemReopened(_) => {
                 work(row(&[Comment], Free, false, With(Comment)))
             }
-            P::ContextAdded(_) => entry("replace its text with agentpm context supersede {event}"),
+            P::ContextAdded(_) => entry(Free, "replace its text with agentpm context supersede {event}"),
             P::ContextSuperseded(_) => work(row(&[Comment], Free, true, With(Comment))),
             P::ContextRedacted(_) => {
                 let hint = "its text was removed; record it again with agentpm context add";

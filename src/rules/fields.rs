@@ -3,6 +3,8 @@
 //! Guarantees that [`write`] changes everything that an event names or nothing. [`check`] is stricter and serves commands.
 //! Leaves to others: who may write.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
@@ -12,6 +14,7 @@ use crate::model::id::{check_agent_name, quoted};
 use crate::model::json::plain_words;
 use crate::model::payload::Fields;
 use crate::model::plain::is_blank;
+use crate::model::search::text::composed;
 use crate::model::task::TaskType;
 
 /// Names that are registers of their own or computed, and so cannot be fields of a newer version.
@@ -180,7 +183,9 @@ pub fn nearest(fields: &TaskFields, name: &str) -> Value {
                     Err(_) => first_line(entry, MAX_WORD),
                 };
                 let fits = |entry: &String| form != Form::Agents || check_agent_name(entry).is_ok();
-                kept.extend(entry.filter(fits).filter(|entry| !kept.contains(entry)));
+                let is_new = |entry: &String| kept.iter().all(|other| compared(form, other) != compared(form, entry));
+                let entry = entry.filter(fits).filter(is_new);
+                kept.extend(entry);
             }
             kept.truncate(MAX_LIST);
             json!(kept)
@@ -200,10 +205,10 @@ fn check_one(field: &Field, value: FieldValue<'_>) -> Result<()> {
         (Form::Title | Form::Line, FieldValue::Text(Some(text))) => check_line(field.name, text, MAX_TITLE),
         (Form::Priority, FieldValue::Number(Some(priority))) => check_priority(priority),
         (Form::Agents, FieldValue::List(list)) => {
-            check_list(field.name, list)?;
+            check_list(field, list)?;
             list.iter().try_for_each(|name| check_agent_name(name))
         }
-        (_, FieldValue::List(list)) => check_list(field.name, list),
+        (_, FieldValue::List(list)) => check_list(field, list),
         _ => Ok(()),
     }
 }
@@ -215,14 +220,20 @@ fn check_priority(priority: i64) -> Result<()> {
     Err(Error::validation(format!("priority {priority} is not within -5 to 5")).hint("use a whole number from -5 to 5"))
 }
 
-fn check_list(name: &str, list: &[String]) -> Result<()> {
+/// An entry of a list in the form in which it is compared with others.
+fn compared(form: Form, entry: &str) -> Cow<'_, str> {
+    if form == Form::Words { composed(entry) } else { entry.into() }
+}
+
+fn check_list(field: &Field, list: &[String]) -> Result<()> {
+    let name = field.name;
     if list.len() > MAX_LIST {
         return Err(Error::validation(format!("{name} has {} entries; the maximum is {MAX_LIST}", list.len())));
     }
     let mut seen = std::collections::BTreeSet::new();
     for entry in list {
         check_line(name, entry, MAX_WORD)?;
-        if !seen.insert(entry) {
+        if !seen.insert(compared(field.form, entry)) {
             return Err(Error::validation(format!("{name} names {} twice", quoted(entry))));
         }
     }
@@ -266,6 +277,7 @@ mod tests {
             ("priority", json!(99), json!(5)),
             ("priority", json!(i64::MIN), json!(-5)),
             ("labels", json!(["", "a", "a", "b\0c", " d "]), json!(["a", "b", " d "])),
+            ("labels", json!(["\u{e9}", "e\u{301}"]), json!(["\u{e9}"])),
             ("files", json!(many), json!(many[..MAX_LIST])),
             ("acceptance", json!([long]), json!([long[..MAX_WORD]])),
             ("watchers", json!(["ada", "no name!", "ada"]), json!(["ada"])),
@@ -366,6 +378,7 @@ mod tests {
             json!({"type": "epic"}),
             json!({"priority": 6}),
             json!({"labels": ["a", "a"]}),
+            json!({"labels": ["\u{e9}", "e\u{301}"]}),
             json!({"watchers": ["Not A Name"]}),
             json!({"colour": "red"}),
             json!({"due": "soon"}),

@@ -72,7 +72,7 @@ pub fn order<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>) 
 }
 
 /// Context entries whose text was removed.
-fn redactions<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeSet<Id> {
+pub fn redactions<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeSet<Id> {
     let redacted = |entry: &Entry| {
         let Payload::ContextRedacted(p) = &entry.event.payload else { return None };
         Some(p.entry)

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::copies::is_hand_edit;
 use super::event_rules::{EventRules, LeaseRule, status_of};
 use super::fold::{Folding, order};
 use super::lease;
@@ -27,14 +28,25 @@ struct Leases<'a> {
     grants: Vec<(&'a LeaseAcquired, &'a Event)>,
     /// The task came from an import.
     is_imported: bool,
+    /// The imports that added to it: agent and time.
+    repeated_imports: BTreeSet<(&'a str, Time)>,
 }
 
-/// Whether an event is a change for which its command requires the lease of the task. A repeated import adds edges to an imported
-/// task without it.
-pub fn needs_lease(payload: &Payload, is_imported: bool) -> bool {
-    let is_import = matches!(payload, Payload::RelationshipAdded(p) if p.metadata.get("origin").is_some());
+/// Whether an event is a change for which its command requires the lease of the task. A repeated import adds edges and steps to an
+/// imported task without it; `repeats_import` says whether its command is one.
+pub fn needs_lease(payload: &Payload, is_imported: bool, repeats_import: bool) -> bool {
+    let is_import = match payload {
+        Payload::RelationshipAdded(p) => p.metadata.get("origin").is_some(),
+        payload => repeats_import && EventRules::of(payload).adds_entry,
+    };
     let is_free = matches!(EventRules::of(payload).lease, LeaseRule::Free | LeaseRule::Optional);
     !(is_free || is_imported && is_import)
+}
+
+/// Whether an event records what a repeated import added to an imported task.
+pub fn repeats_import(event: &Event) -> bool {
+    let Payload::TaskUpdated(p) = &event.payload else { return false };
+    p.set.len() == 1 && p.set.contains_key("metadata.origin")
 }
 
 /// The effective events that bypass a lease, each with the holder; `None` if that fence was granted to no agent. If the time
@@ -50,7 +62,9 @@ pub fn lease_bypasses<'a>(entity: &Entity, log: &'a [Entry], now: Option<Time>) 
     let all = log.iter().map(|entry| (entry.event.id, &entry.event)).collect();
     let effective = events.iter().map(|event| event.id).collect();
     let is_imported = folding.clone().finish().fields.metadata.contains_key("origin");
-    let leases = Leases { now, events: all, effective, grants, is_imported };
+    let repeats = events.iter().filter(|event| is_imported && repeats_import(event));
+    let repeated_imports = repeats.map(|event| (event.author.agent.as_str(), event.at)).collect();
+    let leases = Leases { now, events: all, effective, grants, is_imported, repeated_imports };
     events.into_iter().filter_map(|event| Some((event.id, leases.bypassed_holder(event)?))).collect()
 }
 
@@ -75,7 +89,8 @@ impl<'a> Leases<'a> {
             // Whether a lease is taken for another agent is checked by `rights`.
             return self.live_before(event, &p.holder).map(Some);
         }
-        if !needs_lease(&event.payload, self.is_imported) {
+        let repeats_import = self.repeated_imports.contains(&(event.author.agent.as_str(), event.at));
+        if !needs_lease(&event.payload, self.is_imported, repeats_import) {
             return None;
         }
         let Some(fence) = event.fence else {
@@ -111,13 +126,23 @@ impl<'a> Leases<'a> {
         if !self.grants.iter().any(may_live) {
             return None;
         }
-        let before = self.before(event);
+        let holder = self.live_among(&self.before(event), me, at);
+        if !is_hand_edit(event) {
+            return holder;
+        }
+        // A person had seen the file, but the edit is recorded later, perhaps once the lease is over.
+        let earlier = self.events.values().filter(|other| other.stamp() < event.stamp());
+        holder.filter(|_| self.live_among(&earlier.map(|other| other.id).collect(), me, at).is_some())
+    }
+
+    /// The holder by these events, if that is another agent than `me`.
+    fn live_among(&self, before: &BTreeSet<Id>, me: &str, at: Time) -> Option<&'a str> {
         let known: Vec<_> = self.grants.iter().filter(|(_, given)| before.contains(&given.id)).collect();
         let highest = known.iter().map(|(p, _)| p.fence).max()?;
         let top = || known.iter().filter(|(p, _)| p.fence == highest);
         // Of several equal fences, one may be the author's, or the one that counted is over.
         let is_free = |(p, given): &(&LeaseAcquired, &Event)| {
-            p.holder == me || p.expires_at <= at || self.ended(p, given, me, &before)
+            p.holder == me || p.expires_at <= at || self.ended(p, given, me, before)
         };
         if top().any(|grant| is_free(grant)) { None } else { top().next().map(|(p, _)| p.holder.as_str()) }
     }

@@ -3,6 +3,7 @@
 //! Pure: no files, no clock, no randomness. Deciding may refuse; folding may not.
 
 pub mod attempts;
+pub mod conditions;
 pub mod confirm;
 pub mod copies;
 pub mod decide;

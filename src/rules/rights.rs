@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::event_rules::{EventRules, is_fenced, rights_to, status_of, verb_for};
-use super::fold::fold;
-use super::lease_bypasses::{lease_bypasses, needs_lease};
+use super::fold::{fold, redactions};
+use super::lease_bypasses::{lease_bypasses, needs_lease, repeats_import};
 use super::register::parent_edges;
 use super::roles::Verb;
 use super::seen::{
@@ -28,7 +28,6 @@ use crate::model::id::{Id, quoted};
 use crate::model::payload::{Fields, Payload, RelationshipAdded, TaskStatusChanged};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task};
-use crate::model::thread::Resolution;
 use crate::model::time::Time;
 
 /// Rights of which one suffices. The first is the one that the usual command requires.
@@ -65,8 +64,8 @@ pub struct RightsCheck<'a> {
     again: BTreeSet<Id>,
     /// The events that bypass a lease.
     passed: BTreeSet<Id>,
-    /// The authors of threads.
-    opened: BTreeMap<Id, &'a str>,
+    /// The context entries whose text was removed.
+    redacted: BTreeSet<Id>,
     /// The task that results from the known events alone, if any.
     alone: Option<Task>,
     /// The holder to whom the known events grant the greatest fence.
@@ -96,10 +95,8 @@ impl<'a> RightsCheck<'a> {
                 command.creates = true;
                 command.imports |= p.fields.get("metadata").is_some_and(has_origin);
             }
-            if let Payload::TaskUpdated(p) = &event.payload {
-                let imported = before.get(&event.id).is_some_and(|before| before.imported);
-                command.adds |= imported && is_origin_alone(p.set.keys());
-            }
+            let imported = before.get(&event.id).is_some_and(|before| before.imported);
+            command.adds |= imported && repeats_import(event);
             command.completes |= completes(event);
             command.archives |= matches!(event.payload, Payload::TaskArchived(_));
             if let (Payload::TaskVerified(p), Some(before)) = (&event.payload, before.get(&event.id)) {
@@ -119,8 +116,7 @@ impl<'a> RightsCheck<'a> {
         let alone = entity.task().filter(|_| !is_new).map(|id| fold(id, old()).0);
         let last = old().filter_map(|entry| grant(&entry.event)).max_by_key(|p| p.fence);
         let holder = last.map(|p| p.holder.as_str());
-        let opens = |entry: &'a Entry| matches!(entry.event.payload, Payload::ThreadOpened(_)).then_some(&entry.event);
-        let opened = log.iter().filter_map(opens).map(|event| (event.id, event.author.agent.as_str())).collect();
+        let redacted = redactions(log.iter());
         RightsCheck {
             before,
             begins,
@@ -129,7 +125,7 @@ impl<'a> RightsCheck<'a> {
             parents,
             again,
             passed,
-            opened,
+            redacted,
             alone,
             holder,
             decides,
@@ -156,7 +152,8 @@ impl<'a> RightsCheck<'a> {
         asked
     }
 
-    /// Whether an event gives its task to an agent that is neither its author nor the owner, or begins it for another agent.
+    /// Whether an event gives its task to an agent that is neither its author nor the owner, begins it for another agent, or takes it
+    /// from its owner without a lease.
     fn assigns(&self, event: &Event) -> bool {
         if self.command(event).imports {
             return false;
@@ -169,7 +166,8 @@ impl<'a> RightsCheck<'a> {
         let Some(before) = self.before.get(&event.id) else { return false };
         let begins = p.to == Status::InProgress && before.status != Status::InProgress;
         let owner = p.owner.as_ref().map_or(before.owner.as_deref(), Option::as_deref);
-        owner.is_some_and(|owner| owner != author && (begins || before.owner.as_deref() != Some(owner)))
+        let takes = begins && !before.granted && before.owner.as_deref().is_some_and(|had| Some(had) != owner);
+        takes || owner.is_some_and(|owner| owner != author && (begins || before.owner.as_deref() != Some(owner)))
     }
 
     /// Describes how an event evades a review: it ends an acceptance that its author had seen, or completes a task as if it had
@@ -187,6 +185,28 @@ impl<'a> RightsCheck<'a> {
         let repeats = p.to == Status::Completed && matches!(p.from, Status::Completed | Status::Archived);
         let is_true = before.status.is_finished() || self.command(event).imports;
         (repeats && !is_true).then(|| format!("completes {task} as if it had been completed before"))
+    }
+
+    /// Why no command adds an event to its task as the author saw it. An import keeps what its source has.
+    pub fn refused(&self, event: &Event) -> Option<&str> {
+        let refused = self.before.get(&event.id)?.refused.as_deref()?;
+        let command = self.command(event);
+        let imports = command.imports || (command.adds && EventRules::of(&event.payload).adds_entry);
+        (!imports && !self.redacted.contains(&event.id)).then_some(refused)
+    }
+
+    /// Whether an event gives a task back, which the right to split permits where the same command adds parts to it.
+    pub fn gives_back(&self, event: &Event) -> bool {
+        let Payload::TaskStatusChanged(p) = &event.payload else { return false };
+        let is_begun = self.before.get(&event.id).is_some_and(|before| before.status == Status::InProgress);
+        is_begun && matches!(p.to, Status::Open | Status::Blocked) && p.owner == Some(None)
+    }
+
+    /// The thread of another task that takes the place of the one that an event resolves.
+    pub fn successor_elsewhere(&self, event: &Event) -> Option<Id> {
+        let Payload::ThreadResolved(p) = &event.payload else { return None };
+        let before = self.before.get(&event.id)?;
+        p.by.filter(|_| !before.has_successor)
     }
 
     /// Describes what an event does that no command does.
@@ -230,9 +250,9 @@ impl<'a> RightsCheck<'a> {
         let Some(before) = self.before.get(&event.id).filter(|before| before.of_another) else { return false };
         match &event.payload {
             // A repeated import records what it added.
-            Payload::TaskUpdated(p) if before.imported && is_origin_alone(p.set.keys()) => false,
+            Payload::TaskUpdated(_) if before.imported && repeats_import(event) => false,
             Payload::LeaseAcquired(_) => true,
-            payload => needs_lease(payload, before.imported) && !before.granted,
+            payload => needs_lease(payload, before.imported, self.command(event).adds) && !before.granted,
         }
     }
 
@@ -345,7 +365,7 @@ impl<'a> RightsCheck<'a> {
             {
                 any(&[Verb::Create, Verb::Comment])
             }
-            Payload::TaskUpdated(p) if is_origin_alone(p.set.keys()) && before.is_some_and(|b| b.imported) => {
+            Payload::TaskUpdated(_) if repeats_import(event) && before.is_some_and(|before| before.imported) => {
                 any(&[Verb::Create, Verb::Update])
             }
             Payload::TaskUpdated(p)
@@ -383,10 +403,7 @@ impl<'a> RightsCheck<'a> {
             }
             Payload::AcceptanceMet(_) if command.completes => any(&[Verb::Complete, Verb::Verify]),
             // An author may withdraw a proposal.
-            Payload::ThreadResolved(p)
-                if p.resolution == Resolution::Reject
-                    && self.opened.get(&p.thread) == Some(&event.author.agent.as_str()) =>
-            {
+            Payload::ThreadResolved(_) if self.resolving(event).is_some_and(|resolving| resolving.withdraws) => {
                 any(&[Verb::Resolve, Verb::Update, Verb::Discuss])
             }
             Payload::LeaseAcquired(p)
@@ -478,8 +495,4 @@ fn closed(from: Status) -> Status {
 
 fn has_origin(metadata: &Value) -> bool {
     metadata.get("origin").is_some()
-}
-
-fn is_origin_alone<'v>(mut names: impl Iterator<Item = &'v String>) -> bool {
-    names.next().is_some_and(|name| name == "metadata.origin") && names.next().is_none()
 }

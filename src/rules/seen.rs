@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::conditions::{self, owner_before};
+use super::copies::is_hand_edit;
 use super::event_rules::status_of;
 use super::fold::{self, Folding, apply, fold, order};
 use super::lease;
@@ -23,7 +25,8 @@ use crate::model::time::Time;
 #[derive(Default)]
 pub(super) struct SeenState {
     pub(super) status: Status,
-    /// Another agent than the one the event is for has it in progress, and has not abandoned it.
+    /// Another agent than the one the event is for has it in progress, or owns it where the event grants a lease, and has not abandoned
+    /// it.
     pub(super) of_another: bool,
     /// Set only for moves that depend on it: the author was granted the fence that it names, and had not released that lease.
     pub(super) granted: bool,
@@ -51,8 +54,12 @@ pub(super) struct SeenState {
     pub(super) imported: bool,
     /// Its blockers.
     pub(super) blockers: Vec<Id>,
-    /// For the resolution of a thread by another agent than its author: who decides.
+    /// For the resolution of a thread: who decides.
     pub(super) resolving: Option<Resolving>,
+    /// For the resolution of a thread: the one that takes its place is a thread of the same task.
+    pub(super) has_successor: bool,
+    /// Why no command adds the event to the task, if none does.
+    pub(super) refused: Option<String>,
 }
 
 /// What an agent needs to resolve a thread, besides the right.
@@ -68,6 +75,8 @@ pub struct Resolving {
     pub needs: Needs,
     /// Whether the thread was past its time to live, when the settings may let any agent accept a proposal.
     pub is_expired: bool,
+    /// Whether the author of the thread withdraws it, which the right to discuss permits.
+    pub withdraws: bool,
 }
 
 /// What a task requires of an agent that takes it: a right, and the least precedence.
@@ -114,7 +123,7 @@ pub(super) fn states(
 ) -> BTreeMap<Id, SeenState> {
     let ordered = order(entity, log).events;
     let new = ordered.iter().map(|entry| &entry.event).filter(|event| !known.contains(&event.id));
-    let Some(id) = entity.task() else { return new.map(|event| (event.id, SeenState::default())).collect() };
+    let Some(id) = entity.task() else { return new.map(|event| (event.id, of_agent(event))).collect() };
     // The known creation comes first, whatever an author claims.
     let creates =
         |entry: &&Entry| matches!(entry.event.payload, Payload::TaskCreated(_)) && known.contains(&entry.event.id);
@@ -136,11 +145,16 @@ pub(super) fn states(
             _ => fold(id, past(event)).0,
         };
         let holder = grant(event).map_or(&event.author.agent, |p| &p.holder);
-        let is_of_other = task.status == Status::InProgress && task.owner.as_ref().is_some_and(|owner| owner != holder);
-        let is_left = || {
-            let is_silent = event.at.min(times.now).since(task.updated_at) >= times.silence;
-            matches!(event.payload, Payload::LeaseAcquired(_)) && (is_silent || lapsed(&past(event)))
-        };
+        let is_owned_by_other = !task.status.is_finished() && task.owner.as_ref().is_some_and(|owner| owner != holder);
+        let is_silent = || event.at.min(times.now).since(task.updated_at) >= times.silence;
+        let of_another = is_owned_by_other
+            && match grant(event) {
+                Some(p) => {
+                    let has_lease = is_after_unseen(p, &task) || lapsed(&past(event));
+                    owner_before(&task, holder, has_lease, is_silent).is_some()
+                }
+                None => task.status == Status::InProgress && !(is_hand_edit(event) && is_left_since(id, log, event)),
+            };
         let is_granted = || {
             let mut own = grants.iter().filter(|p| p.holder == event.author.agent && Some(p.fence) == event.fence);
             own.any(|p| !is_given_back(&past(event), p))
@@ -153,10 +167,11 @@ pub(super) fn states(
         let takes = matches!(&event.payload, Payload::TaskUpdated(p) if takes_over(event, p.set.iter()));
         let completes = completes(event);
         let passes = matches!(&event.payload, Payload::TaskVerified(p) if p.passed);
+        let refused = conditions::check(&task, event).err().map(|e| e.message);
         let before = SeenState {
             status: task.status,
-            of_another: is_of_other && !is_left(),
-            granted: (is_of_other || takes) && is_granted(),
+            of_another,
+            granted: (is_owned_by_other || takes) && is_granted(),
             owner: task.owner.clone(),
             was_completed: completes && task.status != Status::InProgress && past(event).iter().any(was_completed),
             unmet: (completes || passes) && task.unmet().next().is_some(),
@@ -172,6 +187,10 @@ pub(super) fn states(
             imported: task.fields.metadata.contains_key("origin"),
             blockers: task.blockers(),
             resolving: resolving(event, &task, times.now, &past),
+            has_successor: matches!(&event.payload, Payload::ThreadResolved(p)
+                if p.by.is_none_or(|by| task.threads.contains_key(&by))),
+            // Without all of it the task is not the one that the author saw; that is another finding.
+            refused: refused.filter(|_| is_whole(event, &past(event))),
         };
         states.insert(event.id, before);
         last = Some((event, task));
@@ -179,7 +198,21 @@ pub(super) fn states(
     states
 }
 
-/// Who decides about the thread that an event resolves; `None` for other events, and for authors who withdraw their own.
+/// An event of an agent: nothing about it depends on what its author had seen.
+fn of_agent(event: &Event) -> SeenState {
+    let Payload::Broadcast(p) = &event.payload else { return SeenState::default() };
+    let refused = conditions::check_words(&p.body, "a message").err().map(|e| e.message);
+    SeenState { refused, ..SeenState::default() }
+}
+
+/// Whether all that the author of an event had seen is here, of which these are left.
+fn is_whole(event: &Event, past: &[&Entry]) -> bool {
+    let here: BTreeSet<Id> = past.iter().map(|entry| entry.event.id).collect();
+    let parents = past.iter().flat_map(|entry| &entry.event.parents).chain(&event.parents);
+    parents.into_iter().all(|parent| here.contains(parent))
+}
+
+/// Who decides about the thread that an event resolves; `None` for other events.
 pub(super) fn resolving<'e>(
     event: &Event,
     task: &Task,
@@ -188,9 +221,6 @@ pub(super) fn resolving<'e>(
 ) -> Option<Resolving> {
     let Payload::ThreadResolved(p) = &event.payload else { return None };
     let (thread, author) = (task.threads.get(&p.thread)?, &event.author.agent);
-    if p.resolution == Resolution::Reject && thread.author == *author {
-        return None;
-    }
     let past = past(event);
     let last = past.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|p| p.fence);
     let holder = last.filter(|p| !task.status.is_finished() && !is_given_back(&past, p)).map(|p| p.holder.clone());
@@ -202,6 +232,7 @@ pub(super) fn resolving<'e>(
         decider: decider.filter(|decider| decider != author),
         needs,
         is_expired: thread.expires_at().is_some_and(|at| at <= event.at.min(now)),
+        withdraws: p.resolution == Resolution::Reject && thread.author == *author,
     })
 }
 
@@ -239,6 +270,18 @@ pub fn opened_without_reason<'e>(task: &Task, log: &'e [Entry]) -> Option<&'e Ev
 
 fn is_given_back(past: &[&Entry], given: &LeaseAcquired) -> bool {
     past.iter().any(|entry| lease::gives_back(&entry.event, given))
+}
+
+/// Whether no agent had the task in progress any more when a hand edit was recorded, which is later than the person saw the file.
+fn is_left_since(id: Id, log: &[Entry], event: &Event) -> bool {
+    let earlier = log.iter().filter(|entry| entry.event.stamp() < event.stamp());
+    fold(id, earlier).0.status != Status::InProgress
+}
+
+/// Whether a grant of a task that is not begun follows one that the log does not show: a command asks the leases of other worktrees
+/// and clones too.
+fn is_after_unseen(given: &LeaseAcquired, task: &Task) -> bool {
+    task.status != Status::InProgress && given.fence > task.fence + 1
 }
 
 /// Whether the last lease that was granted was not released. A claim may follow once it expired, which `lease_bypasses` checks.

@@ -94,6 +94,14 @@ fn take_unusable(table: &mut Table, report: &mut dyn FnMut(&[String], &Value, &s
     {
         report(&["agent".to_owned()], &value, &why.message);
     }
+    let thread = table.get_mut("thread").and_then(Value::as_table_mut);
+    if let Some(thread) = thread
+        && let Some(name) = thread.get("escalate_to").and_then(Value::as_str).filter(|name| !name.is_empty())
+        && let Err(why) = check_agent_name(name)
+        && let Some(value) = thread.remove("escalate_to")
+    {
+        report(&["thread", "escalate_to"].map(str::to_owned), &value, &why.message);
+    }
     let lease = table.get_mut("lease").and_then(Value::as_table_mut);
     if let Some(lease) = lease
         && let Some(seconds) = lease.get("ttl_seconds").and_then(Value::as_integer)

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use crate::sandbox::Sandbox;
 
-const ROLES: &str = "agents:\n  ada: {perms: [admin], precedence: 20}\n  bob: {perms: [comment, create], precedence: 5}\n  \
+pub const ROLES: &str = "agents:\n  ada: {perms: [admin], precedence: 20}\n  bob: {perms: [comment, create], precedence: 5}\n  \
                      carol: {perms: [claim, complete], precedence: 30}\n";
 
-fn commit(room: &Sandbox, message: &str) {
+pub fn commit(room: &Sandbox, message: &str) {
     room.git(&["add", "-A"]).text();
     room.git(&["commit", "-q", "--no-verify", "--allow-empty", "-m", message]).text();
 }
@@ -24,18 +24,18 @@ fn begun() -> (Sandbox, String) {
     (room, task)
 }
 
-fn switch(room: &Sandbox, to: &str) {
+pub fn switch(room: &Sandbox, to: &str) {
     room.git(&["switch", "-q", to]).text();
 }
 
 /// The events of a log.
-fn events(room: &Sandbox, task: &str) -> Vec<Value> {
+pub fn events(room: &Sandbox, task: &str) -> Vec<Value> {
     let log = fs::read_to_string(room.log_of(task)).unwrap_or_default();
     log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Appends an event of bob to a log, as if it followed upon all that is there; `more` says what is otherwise about it.
-fn forge(room: &Sandbox, task: &str, kind: &str, payload: Value, more: Value) {
+pub fn forge(room: &Sandbox, task: &str, kind: &str, payload: Value, more: Value) {
     let (known, log) = (events(room, task), fs::read_to_string(room.log_of(task)).unwrap_or_default());
     let lamport = known.iter().map(|event| event["lamport"].as_u64().unwrap()).max().unwrap_or(0) + 40;
     let mut event = json!({
@@ -76,13 +76,13 @@ fn errors(room: &Sandbox) -> Vec<String> {
 
 /// Asserts that the branch is refused with these words, each in an error of its own, and nothing else.
 #[track_caller]
-fn refused(room: &Sandbox, words: &[&str]) {
+pub fn refused(room: &Sandbox, words: &[&str]) {
     let said = errors(room);
     assert!(said.len() == words.len() && words.iter().all(|w| said.iter().any(|s| s.contains(w))), "{said:#?}");
 }
 
 #[track_caller]
-fn passes(room: &Sandbox) {
+pub fn passes(room: &Sandbox) {
     assert_eq!(errors(room), Vec::<String>::new());
 }
 
@@ -390,7 +390,7 @@ fn at_work(flags: &[&str], prepare: impl Fn(&Sandbox, &str)) -> (Sandbox, String
     (room, task)
 }
 
-fn grant(holder: &str, fence: u64) -> Value {
+pub fn grant(holder: &str, fence: u64) -> Value {
     let lease = format!("01ZZZZZZZZ00000000000001{fence:02}");
     json!({"lease": lease, "holder": holder, "fence": fence, "expires_at": "2026-11-20T11:00:00Z"})
 }

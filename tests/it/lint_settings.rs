@@ -68,6 +68,18 @@ fn a_value_that_does_not_fit_is_a_finding_and_everything_else_is_judged() {
 }
 
 #[test]
+fn threads_are_escalated_to_an_agent_name() {
+    let room = Sandbox::new();
+    let config = room.store().join("config.toml");
+    for (name, expected) in
+        [("the lead", vec![one("config-invalid", "error", "config.toml", Some(3))]), ("lead", vec![])]
+    {
+        fs::write(&config, format!("format = 1\n[thread]\nescalate_to = \"{name}\"\n")).unwrap();
+        assert_eq!(found(&room.run(&["lint"])), expected);
+    }
+}
+
+#[test]
 fn roles_that_grant_nothing_are_named() {
     let room = Sandbox::new();
     let task = room.task("one", &[]);

@@ -55,6 +55,7 @@ mod folders;
 mod formats;
 mod fuzzed;
 mod gate;
+mod gate_conditions;
 mod guard;
 mod hand_edits;
 mod history;

@@ -6,6 +6,7 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::others::Others;
 use super::permitted::RolesAt;
 use super::signed::{self, Asks, Keys};
 use super::source::log_path;
@@ -13,12 +14,32 @@ use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::Result;
 use crate::git::Objects;
-use crate::model::event::{Entity, Entry};
+use crate::model::event::{Entity, Entry, Event};
 use crate::model::finding::Severity;
 use crate::model::id::Id;
 use crate::model::time::Time;
 use crate::store::entity::read_log;
 use crate::store::log::Log;
+
+/// The events of a clone.
+type Logs<'f> = &'f dyn Fn(&Entity) -> Result<Vec<Entry>>;
+
+/// The logs of a clone that may lack some of what an author had seen.
+struct Here<'f>(Logs<'f>);
+
+impl Others for Here<'_> {
+    fn entries(&self, entity: &Entity) -> Result<Vec<Entry>> {
+        (self.0)(entity)
+    }
+
+    fn has_thread(&self, _thread: Id) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn splits(&self, _event: &Event) -> Result<bool> {
+        Ok(true)
+    }
+}
 
 /// The rules of the commit that is checked out.
 pub(crate) struct ArrivalGate<'a> {
@@ -36,7 +57,7 @@ impl<'a> ArrivalGate<'a> {
         let head = objects.head()?.commit;
         let tree = head.map(|commit| objects.commit(commit)).transpose()?.map(|info| info.tree);
         let mut roles = RolesAt::read(objects, tree, &ws.store.name, "HEAD", ws.env.now())?;
-        roles.judge_precedence_alone();
+        roles.judge_precedence_alone(false);
         Ok(ArrivalGate { ws, roles, keys: OnceCell::new() })
     }
 
@@ -48,7 +69,7 @@ impl<'a> ArrivalGate<'a> {
         entity: &Entity,
         here: &[Entry],
         new: &[Entry],
-        other: &dyn Fn(&Entity) -> Result<Vec<Entry>>,
+        other: Logs<'_>,
     ) -> Result<BTreeMap<Id, String>> {
         if self.fault(entity, here, new, other)?.is_none() {
             return Ok(BTreeMap::new());
@@ -72,17 +93,11 @@ impl<'a> ArrivalGate<'a> {
         Ok(refused)
     }
 
-    fn fault(
-        &self,
-        entity: &Entity,
-        here: &[Entry],
-        new: &[Entry],
-        other: &dyn Fn(&Entity) -> Result<Vec<Entry>>,
-    ) -> Result<Option<String>> {
+    fn fault(&self, entity: &Entity, here: &[Entry], new: &[Entry], other: Logs<'_>) -> Result<Option<String>> {
         let known: BTreeSet<Id> = here.iter().map(|entry| entry.event.id).collect();
         let log = Log { entries: here.iter().chain(new).cloned().collect(), ..Log::default() };
         let path = log_path(&self.ws.store.name, entity);
-        let mut found = self.roles.judge(entity, &path, &log, &known, other)?;
+        let mut found = self.roles.judge(entity, &path, &log, &known, &Here(other))?;
         if !self.roles.any() && new.iter().any(|entry| entry.event.sig.is_some()) {
             found.extend(signed::judge(entity, &path, &log, &known, self.keys()?, Asks::Nothing));
         }

@@ -19,6 +19,7 @@ pub(crate) mod fix;
 pub(crate) mod indexed;
 pub(crate) mod lines;
 pub(crate) mod missing;
+pub(crate) mod others;
 pub(crate) mod permitted;
 pub(crate) mod readable;
 pub(crate) mod refusals;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::base::{Branch, merged};
 use super::changed::role_taken;
+use super::others::{Merged, Others};
 use super::repeated::NewEvents;
 use super::rewritten::otherwise;
 use super::signed::{self, Asks, Keys};
@@ -57,15 +58,11 @@ pub(crate) fn check(source: LintSource<'_>, subject: &Subject<'_>, found: &mut V
     let Subject { entity, log_path: path, log, base, known, before, .. } = subject;
     let began: BTreeSet<Id> = before.entries.iter().map(|entry| entry.event.id).collect();
     let since: Vec<Entry> = base.iter().filter(|entry| !began.contains(&entry.event.id)).cloned().collect();
-    let other = |other: &Entity| {
-        let entries = source.entries(other)?;
-        let Some(branch) = branch else { return Ok(entries) };
-        Ok(united([gate.vanished.with(other, entries), branch.base_entries(other)?]))
-    };
+    let others = Merged { source, gate, branch };
     let judge = |whole: &Log| {
         gate.new.borrow_mut().record(entity, whole, known, base);
         let mut found = otherwise(path, &since, whole);
-        found.extend(gate.roles.judge(entity, path, &merged(whole, base, known), known, &other)?);
+        found.extend(gate.roles.judge(entity, path, &merged(whole, base, known), known, &others)?);
         // The signatures of the work tree's own events are checked with it.
         let is_checked = branch.is_some_and(Branch::is_here) && whole.entries.len() == log.entries.len();
         if !gate.roles.any() && !is_checked {
@@ -155,10 +152,10 @@ impl<'a> RolesAt<'a> {
         Ok(())
     }
 
-    /// Also checks the precedence in events that come without a branch: only these roles give it.
-    #[cfg(feature = "bus")]
-    pub fn judge_precedence_alone(&mut self) {
-        self.fork = Some(Fork { began: Vec::new(), brings: false });
+    /// Also checks the precedence in events that come without a branch: only these roles give it. `brings` says whether roles come
+    /// with them.
+    pub fn judge_precedence_alone(&mut self, brings: bool) {
+        self.fork = Some(Fork { began: Vec::new(), brings });
     }
 
     fn precedence(&self, agent: &str) -> Result<Option<i64>> {
@@ -238,14 +235,14 @@ impl<'a> RolesAt<'a> {
 
     /// The findings about events of a log that are not among the known ones: not permitted, or not signed where signatures are
     /// required. The log holds all known events, also those that the authors of the others could not know, since it is judged as it
-    /// will be. `other` gives the logs of other tasks.
+    /// will be.
     pub fn judge(
         &self,
         entity: &Entity,
         path: &str,
         log: &Log,
         known: &BTreeSet<Id>,
-        other: &dyn Fn(&Entity) -> Result<Vec<Entry>>,
+        others: &dyn Others,
     ) -> Result<Vec<Finding>> {
         let new = || log.entries.iter().map(|entry| &entry.event).enumerate().filter(|(_, e)| !known.contains(&e.id));
         let mut breaches = Breaches::default();
@@ -263,14 +260,18 @@ impl<'a> RolesAt<'a> {
                 breaches.add((0, None), n, event, words);
             }
         }
-        let judges = |(_, event): (usize, &Event)| matches!(event.payload, Payload::TaskVerified(_));
-        if !(self.any() || self.review.required || new().any(judges)) || new().next().is_none() {
-            return Ok(breaches.findings(path, log));
+        if new().next().is_none() {
+            return Ok(Vec::new());
         }
         // A task that cannot be read counts as unfinished and not imported.
-        let others = |id: Id| other(&Entity::Task(id)).unwrap_or_default();
-        let asked = RightsCheck::of(entity, &log.entries, known, self.times, &others);
+        let events_of = |id: Id| others.entries(&Entity::Task(id)).unwrap_or_default();
+        let asked = RightsCheck::of(entity, &log.entries, known, self.times, &events_of);
         for (n, event) in new() {
+            if let Some(why) = refusal(&asked, event, others)? {
+                let words =
+                    format!("{} writes {} of {entity}, which no command does: {why}", author(event), named(event));
+                breaches.add((7, None), n, event, words);
+            }
             if let Some(what) = asked.evades_review(event) {
                 let words = format!("{} {what} by {}, which no command does", author(event), named(event));
                 breaches.add((6, None), n, event, words);
@@ -289,7 +290,8 @@ impl<'a> RolesAt<'a> {
         for (n, event) in new() {
             for any in asked.by(event) {
                 let Some(usual) = any.first().copied() else { continue };
-                if !self.may(&event.author.agent, &any)? {
+                let may_split = || self.may_split(&asked, event, others);
+                if !(self.may(&event.author.agent, &any)? || (any.contains(&Verb::Claim) && may_split()?)) {
                     let words = self.words(entity, usual, event)?;
                     breaches.add((1, Some((event.author.agent.clone(), usual))), n, event, words);
                 }
@@ -388,6 +390,11 @@ impl<'a> RolesAt<'a> {
         Ok(any.iter().any(|verb| self.rights.has_perm(agent, role.as_deref(), verb.as_str())))
     }
 
+    /// Whether an event gives its task back to be split, by an author who may split it.
+    fn may_split(&self, asked: &RightsCheck<'_>, event: &Event, others: &dyn Others) -> Result<bool> {
+        Ok(asked.gives_back(event) && self.may(&event.author.agent, &[Verb::Split])? && others.splits(event)?)
+    }
+
     /// The right or precedence that a task requires and an agent lacks.
     fn missed(&self, agent: &str, needs: &Needs) -> Result<Option<String>> {
         let role = self.role_of(agent)?;
@@ -400,6 +407,11 @@ impl<'a> RolesAt<'a> {
     /// Why an agent may not resolve a thread although it has the right; `None` if it may.
     fn not_the_decider(&self, agent: &str, resolving: &Resolving) -> Result<Option<String>> {
         if resolving.is_expired && self.accepts_expired {
+            return Ok(None);
+        }
+        // The right to discuss is enough to withdraw a proposal. An author without any right to it is reported for that.
+        let decides = [Verb::Resolve, Verb::Update];
+        if resolving.withdraws && (self.may(agent, &[Verb::Discuss])? || !self.may(agent, &decides)?) {
             return Ok(None);
         }
         if let Some(missed) = self.missed(agent, &resolving.needs)? {
@@ -457,6 +469,13 @@ impl Breaches {
         };
         self.0.into_values().map(finding).collect()
     }
+}
+
+/// Why the command of an event refuses it by the plan alone.
+fn refusal(asked: &RightsCheck<'_>, event: &Event, others: &dyn Others) -> Result<Option<String>> {
+    let refused = asked.refused(event).map(str::to_owned);
+    let Some(by) = asked.successor_elsewhere(event).filter(|_| refused.is_none()) else { return Ok(refused) };
+    Ok((!others.has_thread(by)?).then(|| format!("there is no thread {by}")))
 }
 
 /// What an event registers an agent with.

@@ -23,7 +23,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::settings::Settings;
 use crate::store::config::{self, SettingsFile};
-use crate::store::layout::{ARCHIVE, CONFIG, entity_below, is_archive, shown};
+use crate::store::layout::{ARCHIVE, CONFIG, ROLES, entity_below, is_archive, shown};
 use crate::store::log::Log;
 
 /// Checks the staged part of the plan. `None` if neither the work tree nor the index has a plan.
@@ -34,6 +34,10 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
     let Some(place) = place_in_git(env, options)? else { return Ok(None) };
     let staging = Staging::open(env, &place)?;
     let mut roles = RolesAt::read(&staging.objects, staging.tree, &place.name, "HEAD", env.now())?;
+    // Git repeats events that were written under the roles of other commits.
+    if !staging.is_replay() {
+        roles.judge_precedence_alone(staging.staged_bytes(&shown(&place.name, ROLES))?.is_some());
+    }
     for entity in staging.entities() {
         if let Entity::Agent(name) = &entity {
             roles.keys.accept_signed(name, &staging.entries(&entity)?.1);

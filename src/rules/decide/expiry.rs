@@ -1,20 +1,17 @@
-//! Accepts proposals, and decides what becomes of threads past their time to live.
+//! Decides what becomes of threads past their time to live.
 //!
 //! Leaves to others: the commands on threads (`threads`), and when one is looked for (`engine::commit`).
 
-use serde_json::{Value, json};
-
 use super::notes::note;
-use super::refusals::refuse_new_criteria;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::event::Entity;
-use crate::model::id::{HANDLE_MIN, Id};
+use crate::model::id::Id;
 use crate::model::payload::{Payload, ThreadEscalated, ThreadResolved};
 use crate::model::settings::OnExpiry;
 use crate::model::task::Task;
 use crate::model::thread::{EXPIRED, Resolution, Thread};
+use crate::rules::conditions::accept;
 use crate::rules::event_rules::ESCALATE;
-use crate::rules::patch;
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
 
@@ -58,28 +55,4 @@ fn accept_highest(stage: &mut dyn Stage, id: Id, thread: &Thread) -> Result<bool
 pub fn escalated_to(stage: &dyn Stage, task: &Task) -> Option<String> {
     let settings = &stage.settings().thread;
     task.owner.clone().or_else(|| Some(settings.escalate_to.clone()).filter(|name| !name.is_empty()))
-}
-
-/// Adds the accepted proposal, and the values that it gives the task.
-pub fn accept(task: &Task, resolved: &mut ThreadResolved, named: Option<Id>, other: Option<&Value>) -> Result<()> {
-    let thread = thread_of(task, resolved.thread)?;
-    let fits = |message: &crate::model::thread::Message| named.is_none_or(|named| named == message.id);
-    let messages = thread.messages();
-    let newest = messages.iter().rev().find(|message| fits(message) && (named.is_some() || !message.patch.is_null()));
-    let own = newest.map(|message| &message.patch).filter(|patch| !patch.is_null());
-    let Some(patch) = other.or(own) else {
-        return Err(Error::validation(format!("thread {} proposes no change there", thread.id.handle(HANDLE_MIN)))
-            .with(json!({ "task": task.id, "thread": thread.id, "message": named }))
-            .hint("name a message with a proposal by --message, or give the change with --patch"));
-    };
-    resolved.set = patch::apply(task, patch)?;
-    refuse_new_criteria(task, &resolved.set)?;
-    resolved.patch = patch.clone();
-    resolved.message = newest.map(|message| message.id);
-    Ok(())
-}
-
-/// A thread of a task on the stage.
-pub fn thread_of(task: &Task, id: Id) -> Result<&Thread> {
-    task.threads.get(&id).ok_or_else(|| Error::not_found(format!("there is no thread {id}")))
 }

@@ -2,23 +2,12 @@
 //!
 //! Leaves to others: what is written.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::event::Entity;
 use crate::model::id::Id;
 use crate::model::payload::Payload;
-use crate::model::plain::is_blank;
 use crate::rules::lease::{self, Standing};
 use crate::rules::stage::{Draft, Stage};
-
-pub fn words(text: &str, what: &str) -> Result<String> {
-    if is_blank(text) {
-        return Err(Error::validation(format!("{what} needs a text")));
-    }
-    if text.contains('\0') {
-        return Err(Error::validation(format!("{what} must not contain a NUL character")));
-    }
-    Ok(text.to_owned())
-}
 
 /// Emits a note: under the actor's lease if there is one, and despite another agent's, unless the actor has not yet learned
 /// that its lease was lost.

@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::guard::{held_task, permit_id};
-use super::notes::{note, words};
+use super::notes::note;
 use super::{Subject, decides, index, nothing};
 use crate::error::{Code, Error, Result};
 use crate::model::args::{OptionalTaskRef, Ref};
@@ -20,6 +20,7 @@ use crate::model::payload::{
     ProgressItemReopened,
 };
 use crate::model::plain::is_blank;
+use crate::rules::conditions::check_words;
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Part, Stage};
 
@@ -42,8 +43,8 @@ pub fn progress_add(stage: &mut dyn Stage, c: &ProgressAdd) -> Result<Subject> {
     let completed_at = c.done.then(|| stage.now());
     let mut items = Vec::new();
     for content in &c.what.content {
-        let content = words(&content.0, "a progress item")?;
-        let event = ProgressItemAdded { content, completed_at, created_at: None };
+        check_words(&content.0, "a progress item")?;
+        let event = ProgressItemAdded { content: content.0.clone(), completed_at, created_at: None };
         items.push(permit.emit(stage, Payload::ProgressItemAdded(event))?);
     }
     Ok(Subject::Progress(permit.id, items))
@@ -103,8 +104,8 @@ fn context_add(stage: &mut dyn Stage, c: &ContextAdd) -> Result<Subject> {
     let [content] = &c.what.content[..] else {
         return Err(Error::usage("a context entry has one text").hint("put quotes around the text"));
     };
-    let content = words(&content.0, "a context entry")?;
-    let event = ContextAdded { kind: c.kind, content, metadata, created_at: None };
+    check_words(&content.0, "a context entry")?;
+    let event = ContextAdded { kind: c.kind, content: content.0.clone(), metadata, created_at: None };
     let entry = note(stage, task, Payload::ContextAdded(event), None)?;
     Ok(Subject::Context(task, entry))
 }
@@ -121,8 +122,8 @@ fn context_supersede(stage: &mut dyn Stage, c: &ContextSupersede) -> Result<Subj
         return Err(Error::state(format!("context entry {entry} was superseded by {by}"))
             .hint_command(format!("supersede the newer one: agentpm context supersede {by}")));
     }
-    let content = words(&c.content.0, "a context entry")?;
-    let event = ContextAdded { kind: old.kind, content, metadata: Value::Null, created_at: None };
+    check_words(&c.content.0, "a context entry")?;
+    let event = ContextAdded { kind: old.kind, content: c.content.0.clone(), metadata: Value::Null, created_at: None };
     let by = note(stage, task, Payload::ContextAdded(event), None)?;
     note(stage, task, Payload::ContextSuperseded(ContextSuperseded { entry, by }), None)?;
     Ok(Subject::Context(task, by))

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::around::{move_to, open_blockers};
 use super::guard::{Permit, unblock_if_free};
-use super::refusals::{refuse_new_criteria, refuse_unmarking};
+use super::refusals::refuse_unmarking;
 use super::status::{
     archive_closed, begin, cancel, finish, judgement, no_way, open_again, refuse_overturning, return_to_open, unblock,
 };
@@ -21,6 +21,7 @@ use crate::model::payload::{
     TaskUpdated,
 };
 use crate::model::task::{Status, Task};
+use crate::rules::conditions::{refuse_new_criteria, unblocked};
 use crate::rules::event_rules::verb_for;
 use crate::rules::fields;
 use crate::rules::register;
@@ -180,7 +181,7 @@ fn put_status(stage: &mut dyn Stage, permit: &Permit, to: Status, owner: Option<
         (Status::Open | Status::Blocked, Status::InProgress) => begin_for(stage, permit, owner, how),
         (Status::Open | Status::InProgress, Status::Blocked) => {
             if open_blockers(stage, &task)?.is_empty() {
-                return Err(Error::state(format!("no unfinished task blocks task {}", task.id)));
+                return Err(unblocked(&task));
             }
             permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, to)))?;
             permit.give_back(stage)

@@ -2,16 +2,17 @@
 //!
 //! Leaves to others: the lease itself (`work`), and what readiness means (`rules::readiness`).
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::around::{unready, waits};
 use crate::error::{Code, Error, Result};
 use crate::model::args::Text;
 use crate::model::event::Entity;
-use crate::model::id::{Id, quoted};
+use crate::model::id::Id;
 use crate::model::overlap::FileClaim;
-use crate::model::payload::{Fields, LeaseOverride, Payload};
+use crate::model::payload::{LeaseOverride, Payload};
 use crate::model::task::{Status, Task};
+use crate::rules::conditions::{completed, owner_before};
 use crate::rules::readiness::{self, Blocker, Reason, waits_words, withheld};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
@@ -135,31 +136,9 @@ pub fn refuse_elsewhere(stage: &mut dyn Stage, task: Id) -> Result<()> {
     }
 }
 
-/// Refuses to add a criterion to a completed task: its completion stands for all that the task asked for.
-pub fn refuse_new_criteria(task: &Task, set: &Fields) -> Result<()> {
-    let asked = set.get("acceptance").and_then(Value::as_array);
-    let is_new = |criterion: &&str| {
-        !task.met.contains_key(*criterion) && !task.fields.acceptance.iter().any(|known| known == criterion)
-    };
-    let new: Vec<&str> = asked.into_iter().flatten().filter_map(Value::as_str).filter(is_new).collect();
-    match new.first() {
-        Some(first) if task.completed_at.is_some() => {
-            Err(completed(task, &format!("it does not meet the new criterion {}", quoted(first))))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Refuses to mark a criterion of a completed task as unmet.
 pub fn refuse_unmarking(task: &Task) -> Result<()> {
     if task.completed_at.is_none() { Ok(()) } else { Err(completed(task, "its criteria stay marked as met")) }
-}
-
-/// The refusal of a change that a completed task must be opened again for.
-fn completed(task: &Task, why: &str) -> Error {
-    Error::state(format!("task {} is completed; {why}", task.id))
-        .with(json!({ "task": task.id, "status": task.status }))
-        .hint_command(format!("open it again first: agentpm task reopen {} --reason TEXT", task.id))
 }
 
 fn is_abandoned(stage: &dyn Stage, task: &Task) -> bool {
@@ -168,31 +147,24 @@ fn is_abandoned(stage: &dyn Stage, task: &Task) -> bool {
 
 /// Refuses a task of another owner who has no lease that could expire.
 pub fn refuse_owned(stage: &mut dyn Stage, task: &Task, agent: &str) -> Result<()> {
-    match task.owner.as_ref().filter(|owner| *owner != agent) {
-        // The task has had no event for as long as a session may be silent before it is closed.
-        Some(owner)
-            if task.status == Status::InProgress
-                && stage.lease(task.id)?.lease.is_none()
-                && is_abandoned(stage, task) =>
-        {
-            stage.warn(format!(
-                "task {} was in progress by {owner}, who holds no lease; it has had no event since {}",
-                task.id, task.updated_at
-            ));
-            Ok(())
-        }
-        Some(owner) if stage.lease(task.id)?.lease.is_none() => Err(Error::new(
-            Code::LeaseHeld,
-            format!("task {} belongs to {owner}", task.id),
-        )
-        .with(json!({ "task": task.id, "holder": owner }))
-        .hint(match task.status {
-            Status::InProgress => "take other work with agentpm next --claim, or let its owner release it".into(),
-            _ => format!(
-                "take other work with agentpm next --claim; where {owner} is gone, free it with agentpm task update {0} --clear owner; or ask {owner}: agentpm thread open {0} --no-hold TEXT",
-                task.id
-            ),
-        })),
-        _ => Ok(()),
+    let has_lease = stage.lease(task.id)?.lease.is_some();
+    // The task has had no event for as long as a session may be silent before it is closed.
+    if let Some(owner) = owner_before(task, agent, has_lease, || is_abandoned(stage, task)) {
+        return Err(Error::new(Code::LeaseHeld, format!("task {} belongs to {owner}", task.id))
+            .with(json!({ "task": task.id, "holder": owner }))
+            .hint(match task.status {
+                Status::InProgress => "take other work with agentpm next --claim, or let its owner release it".into(),
+                _ => format!(
+                    "take other work with agentpm next --claim; where {owner} is gone, free it with agentpm task update {0} --clear owner; or ask {owner}: agentpm thread open {0} --no-hold TEXT",
+                    task.id
+                ),
+            }));
     }
+    if let Some(owner) = owner_before(task, agent, has_lease, || false) {
+        stage.warn(format!(
+            "task {} was in progress by {owner}, who holds no lease; it has had no event since {}",
+            task.id, task.updated_at
+        ));
+    }
+    Ok(())
 }

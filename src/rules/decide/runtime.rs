@@ -4,7 +4,6 @@
 
 use serde_json::Value;
 
-use super::notes::words;
 use super::{Needs, Subject, decides, nothing};
 use crate::error::{Error, Result};
 use crate::model::agent::Session;
@@ -14,6 +13,7 @@ use crate::model::event::Entity;
 use crate::model::id::{check_agent_name, quoted};
 use crate::model::payload::{self, AgentRegistered, Payload, SessionEnded, SessionStarted};
 use crate::model::signature::check_public;
+use crate::rules::conditions::check_words;
 use crate::rules::roles::Verb;
 use crate::rules::session::is_over;
 use crate::rules::stage::{Draft, Stage};
@@ -83,7 +83,8 @@ fn broadcast(stage: &mut dyn Stage, c: &Broadcast) -> Result<Subject> {
         ));
     }
     let sender = stage.me().agent.clone();
-    let sent = payload::Broadcast { body: words(&c.body.0.0, "a message")?, to: c.to.clone(), role: c.role.clone() };
+    check_words(&c.body.0.0, "a message")?;
+    let sent = payload::Broadcast { body: c.body.0.0.clone(), to: c.to.clone(), role: c.role.clone() };
     let draft = Draft {
         entity: Entity::Agent(sender.clone()),
         payload: Payload::Broadcast(sent.clone()),

@@ -20,6 +20,7 @@ use crate::model::payload::{
 };
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
+use crate::rules::conditions::unblocked;
 use crate::rules::copies::HAND_EDIT;
 use crate::rules::event_rules::verb_for;
 use crate::rules::held::NamedTask;
@@ -55,8 +56,9 @@ pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> 
         (Status::Open | Status::Blocked, Status::InProgress) => start(stage, &permit, c, &task)?,
         (Status::Open | Status::InProgress, Status::Blocked) => {
             if open_blockers(stage, &task)?.is_empty() {
-                return Err(Error::state(format!("no unfinished task blocks task {}", task.id))
-                    .hint_command(format!("name a blocker: agentpm task block {} --by ID", task.id)));
+                return Err(
+                    unblocked(&task).hint_command(format!("name a blocker: agentpm task block {} --by ID", task.id))
+                );
             }
             permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, Status::Blocked)))?;
             permit.give_back(stage)?;

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::around::{missing_of, move_to, open_blockers};
 use super::guard::{Permit, permit, permit_held, permit_id, refuse_unfit, unblock_if_free};
-use super::refusals::refuse_new_criteria;
 use super::{Subject, decides, index, nothing};
 use crate::error::{Error, Result};
 use crate::model::args::{OptionalTaskRef, Ref, Text};
@@ -19,6 +18,7 @@ use crate::model::relationship::{RelationType, Relationship};
 use crate::model::search::text::composed;
 use crate::model::task::{Status, Task, TaskType};
 use crate::model::time::{Time, When};
+use crate::rules::conditions::refuse_new_criteria;
 use crate::rules::fields;
 use crate::rules::graph;
 use crate::rules::roles::Verb;

@@ -6,23 +6,28 @@
 
 use serde_json::{Value, json};
 
-use super::expiry::{accept, escalated_to, thread_of};
+use super::expiry::escalated_to;
 use super::guard::{held_task, permit_id};
-use super::notes::{note, words};
+use super::notes::note;
 use super::{Subject, decides, index};
 use crate::error::{Code, Error, Result};
 use crate::model::args::Ref;
 use crate::model::command::{Guard, Proposal, ThreadEscalate, ThreadOpen, ThreadReply, ThreadResolve};
 use crate::model::event::Entity;
-use crate::model::id::{HANDLE_MIN, Id, check_agent_name};
+use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::payload::{Payload, ThreadEscalated, ThreadOpened, ThreadReplied, ThreadResolved};
 use crate::model::task::Task;
 use crate::model::thread::{Resolution, Thread};
+use crate::model::time::Time;
+use crate::rules::conditions::{
+    accept, check_escalation, check_message, check_names_successor, check_opening, check_reply, check_successor,
+    open_thread, thread_of,
+};
 use crate::rules::event_rules::ESCALATE;
 use crate::rules::lease::{self, Standing};
+use crate::rules::patch;
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Part, Stage};
-use crate::rules::{fields, patch};
 
 decides! {
     ThreadOpen: index => open,
@@ -35,61 +40,39 @@ decides! {
 fn open(stage: &mut dyn Stage, c: &ThreadOpen) -> Result<Subject> {
     stage.require(Verb::Discuss)?;
     let id = held_task(stage, &c.what.task_id)?;
-    let body = words(&c.what.body.0, "a thread")?;
-    let needs = [("need_perm", json!(c.need_perm)), ("need_precedence", json!(c.need_precedence))];
-    fields::check(&needs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())?;
-    let ttl = c.ttl.unwrap_or(stage.settings().thread.ttl);
-    if ttl.millis <= 0 {
-        return Err(Error::validation("a thread needs a positive time to live"));
-    }
     let opened = ThreadOpened {
-        body,
-        patch: proposed(stage, id, &c.proposal)?,
-        ttl: Some(ttl),
+        body: c.what.body.0.clone(),
+        patch: proposed(&c.proposal, stage.now())?,
+        ttl: Some(c.ttl.unwrap_or(stage.settings().thread.ttl)),
         need_perm: c.need_perm.clone(),
         need_precedence: c.need_precedence,
         no_hold: c.no_hold,
     };
+    check_opening(&*stage.task(id)?, &opened)?;
     let thread = note(stage, id, Payload::ThreadOpened(opened), None)?;
     Ok(Subject::Thread(id, thread))
 }
 
-/// The patch of a proposal, which must apply to the task as it is; `null` for a message without one.
-fn proposed(stage: &mut dyn Stage, id: Id, proposal: &Proposal) -> Result<Value> {
-    let patch = match (&proposal.patch, &proposal.set[..]) {
-        (None, []) => return Ok(Value::Null),
-        (Some(patch), []) => patch.0.clone(),
-        (None, assignments) => patch::set(assignments, stage.now())?,
-        (Some(_), _) => return Err(Error::usage("a proposal has a patch or assignments, not both")),
-    };
-    patch::apply(&*stage.task(id)?, &patch).map(|_| patch)
+/// The patch of a proposal; `null` for a message without one.
+fn proposed(proposal: &Proposal, now: Time) -> Result<Value> {
+    match (&proposal.patch, &proposal.set[..]) {
+        (None, []) => Ok(Value::Null),
+        (Some(patch), []) => Ok(patch.0.clone()),
+        (None, assignments) => patch::set(assignments, now),
+        (Some(_), _) => Err(Error::usage("a proposal has a patch or assignments, not both")),
+    }
 }
 
 /// Finds an open thread, and its task.
-fn open_thread(stage: &mut dyn Stage, reference: &str) -> Result<(Id, Id)> {
+fn find_open(stage: &mut dyn Stage, reference: &str) -> Result<(Id, Id)> {
     let (task, id) = stage.part(&Ref(reference.to_owned()), Part::Thread)?;
-    match stage.task(task)?.threads.get(&id).and_then(|thread| thread.resolved.as_ref()) {
-        None => Ok((task, id)),
-        Some(resolved) => Err(Error::state(format!(
-            "thread {} is {}: {} resolved it at {}",
-            id.handle(HANDLE_MIN),
-            resolved.resolution.status().as_str(),
-            resolved.by,
-            resolved.at
-        ))
-        .with(json!({ "task": task, "thread": id, "resolution": resolved }))
-        .hint(format!("agentpm thread show {id} shows it; agentpm thread open {task} opens another"))),
-    }
+    open_thread(&*stage.task(task)?, id)?;
+    Ok((task, id))
 }
 
-/// A message of a thread.
-fn message_of(stage: &mut dyn Stage, thread: &Thread, reference: &Ref) -> Result<Id> {
-    let (_, message) = stage.part(reference, Part::Message)?;
-    if message != thread.id && !thread.replies.contains_key(&message) {
-        return Err(Error::not_found(format!("message {message} is in another thread than {}", thread.id))
-            .hint(format!("agentpm thread show {} shows the messages of the thread", thread.id)));
-    }
-    Ok(message)
+/// Finds a message.
+fn message(stage: &mut dyn Stage, reference: &Ref) -> Result<Id> {
+    stage.part(reference, Part::Message).map(|(_, message)| message)
 }
 
 /// `thread reply`
@@ -100,13 +83,11 @@ fn reply(stage: &mut dyn Stage, c: &ThreadReply) -> Result<Subject> {
 /// As `thread reply`, for this reason.
 pub fn reply_in(stage: &mut dyn Stage, c: &ThreadReply, why: Option<String>) -> Result<Subject> {
     stage.require(Verb::Reply)?;
-    let (id, thread_id) = open_thread(stage, &c.what.thread.0)?;
-    let task = stage.task(id)?;
-    let thread = thread_of(&task, thread_id)?;
-    let body = words(&c.what.body.0, "a message")?;
-    let parent = c.parent.as_ref().map(|parent| message_of(stage, thread, parent)).transpose()?;
-    let patch = proposed(stage, id, &c.proposal)?;
-    let replied = ThreadReplied { thread: thread_id, parent, body, patch };
+    let (id, thread) = find_open(stage, &c.what.thread.0)?;
+    let parent = c.parent.as_ref().map(|parent| message(stage, parent)).transpose()?;
+    let patch = proposed(&c.proposal, stage.now())?;
+    let replied = ThreadReplied { thread, parent, body: c.what.body.0.clone(), patch };
+    check_reply(&*stage.task(id)?, &replied)?;
     let message = note(stage, id, Payload::ThreadReplied(replied), why)?;
     Ok(Subject::Thread(id, message))
 }
@@ -118,20 +99,17 @@ fn resolve(stage: &mut dyn Stage, c: &ThreadResolve) -> Result<Subject> {
     if !accepts && (c.message.is_some() || c.patch.is_some()) {
         return Err(Error::usage("--message and --patch belong to --resolution accept"));
     }
-    if (resolution == Resolution::Supersede) != c.by.is_some() {
-        return Err(Error::usage("--by names the thread that takes its place, with --resolution supersede only"));
-    }
-    let (id, thread_id) = open_thread(stage, &c.thread.0)?;
+    check_names_successor(resolution, c.by.is_some())?;
+    let (id, thread_id) = find_open(stage, &c.thread.0)?;
     let task = stage.task(id)?;
     let thread = thread_of(&task, thread_id)?;
     let authority = authority(stage, &task, thread, resolution)?;
     let by = c.by.as_ref().map(|by| stage.part(by, Part::Thread)).transpose()?.map(|(_, by)| by);
-    if by == Some(thread_id) {
-        return Err(Error::validation("a thread cannot take its own place"));
-    }
-    let named = c.message.as_ref().map(|message| message_of(stage, thread, message)).transpose()?;
-    let why = c.why.as_ref().map(|why| why.0.clone());
     let mut resolved = ThreadResolved { by, ..ThreadResolved::new(thread_id, resolution) };
+    check_successor(&resolved)?;
+    let named = c.message.as_ref().map(|named| message(stage, named)).transpose()?;
+    named.map_or(Ok(()), |named| check_message(thread, named))?;
+    let why = c.why.as_ref().map(|why| why.0.clone());
     let mut fence = None;
     if accepts {
         if let Authority::Decider(verb) = authority {
@@ -206,27 +184,11 @@ fn escalate(stage: &mut dyn Stage, c: &ThreadEscalate) -> Result<Subject> {
     if !ESCALATE.iter().any(|verb| stage.require(*verb).is_ok()) {
         stage.require(Verb::Discuss)?;
     }
-    let (id, thread_id) = open_thread(stage, &c.thread.0)?;
+    let (id, thread) = find_open(stage, &c.thread.0)?;
     let task = stage.task(id)?;
-    if let Some(escalated) = &thread_of(&task, thread_id)?.escalated {
-        let to = escalated.to.as_deref().unwrap_or("no particular agent");
-        return Err(Error::state(format!(
-            "thread {} was escalated to {to} at {}",
-            thread_id.handle(HANDLE_MIN),
-            escalated.at
-        ))
-        .with(json!({ "task": id, "thread": thread_id }))
-        .hint(format!("agentpm thread show {thread_id} shows it")));
-    }
-    let to = match &c.to {
-        Some(name) => check_agent_name(name).map(|()| Some(name.clone()))?,
-        None => escalated_to(stage, &task),
-    };
-    note(
-        stage,
-        id,
-        Payload::ThreadEscalated(ThreadEscalated { thread: thread_id, to }),
-        c.why.clone().map(|why| why.0),
-    )?;
-    Ok(Subject::Thread(id, thread_id))
+    let to = c.to.clone().or_else(|| escalated_to(stage, &task));
+    let escalated = ThreadEscalated { thread, to };
+    check_escalation(&task, &escalated)?;
+    note(stage, id, Payload::ThreadEscalated(escalated), c.why.clone().map(|why| why.0))?;
+    Ok(Subject::Thread(id, thread))
 }

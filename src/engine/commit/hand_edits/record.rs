@@ -26,7 +26,7 @@ use crate::model::payload::{ContextAdded, Payload};
 use crate::model::yaml::render_task;
 use crate::rules::copies::HAND_EDIT;
 use crate::rules::decide::edit::{self, Doc, Misfit};
-use crate::rules::decide::{Subject, note};
+use crate::rules::decide::{Subject, expire_threads, note};
 use crate::rules::lost::{Lost, lost};
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage as _;
@@ -329,6 +329,8 @@ impl Transaction<'_> {
         }
         refuse_bare(Some(id), &path, &text, &Value::Object(judged.doc.clone()))?;
         let mut what: Vec<String> = Vec::new();
+        // What has expired follows from all events, and not from what the person had seen.
+        expire_threads(self, id)?;
         for one in &judged.edits {
             self.seen.insert(id, one.heads.clone());
             let names = edit::edit(self, id, &one.old, &one.new)

@@ -12,6 +12,7 @@ use crate::model::command::ProgressAdd;
 use crate::model::context::ContextType;
 use crate::model::id::Id;
 use crate::model::payload::{ContextAdded, ContextSuperseded, Payload, ProgressItemCompleted, ProgressItemReopened};
+use crate::rules::conditions::check_words;
 use crate::rules::copies::HAND_EDIT;
 use crate::rules::decide::Subject;
 use crate::rules::decide::{notes, parts};
@@ -138,7 +139,7 @@ impl Edit<'_> {
         if !(metadata.is_null() || metadata.is_object()) {
             return Err(Error::validation("metadata must be a mapping of names to values"));
         }
-        let content = notes::words(&content, "a context entry")?;
+        check_words(&content, "a context entry")?;
         let added = ContextAdded { kind, content, metadata, created_at: None };
         notes::note(self.stage, self.id, Payload::ContextAdded(added), Some(HAND_EDIT.into())).map(|_| ())
     }
@@ -153,7 +154,8 @@ impl Edit<'_> {
             return Err(Error::validation(format!("{key} of a context entry cannot be changed"))
                 .hint("restore the old value; a new text under content makes a newer entry"));
         }
-        let content = notes::words(&said(new.get("content"))?, "a context entry")?;
+        let content = said(new.get("content"))?;
+        check_words(&content, "a context entry")?;
         self.stage.require(Verb::Comment)?;
         let id: Id = was["id"].as_str().unwrap_or_default().parse()?;
         let task = self.stage.task(self.id)?;
@@ -201,7 +203,8 @@ pub fn step(item: &Value) -> Result<(String, bool)> {
         }
         other => (said(Some(other))?, false),
     };
-    Ok((notes::words(&content, "a progress item")?, completed))
+    check_words(&content, "a progress item")?;
+    Ok((content, completed))
 }
 
 /// The boolean that a person means.

@@ -11,7 +11,7 @@ use crate::model::command::{Command, TaskUpdate};
 use crate::model::field::{Form, field};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{Fields, Payload, TaskUpdated};
-use crate::rules::decide::refusals::refuse_new_criteria;
+use crate::rules::conditions::refuse_new_criteria;
 use crate::rules::decide::tasks;
 use crate::rules::fields;
 use crate::rules::roles::Verb;
