@@ -93,40 +93,29 @@ pub enum Answer {
 }
 
 /// An answer as JSON without the fields that hold nothing.
-pub fn without_empty(mut answer: Value) -> Value {
-    drop_empty(&mut answer);
+pub fn without_nulls(mut answer: Value) -> Value {
+    drop_nulls(&mut answer);
     answer
 }
 
-/// Whether a field is the list that an answer is about.
-fn is_list(key: &str) -> bool {
-    matches!(key, "items" | "findings")
-}
-
-/// Leaves out fields that are null or hold nothing. The list that an answer is about stays, and what the plan itself holds is shown
-/// as it is.
-fn drop_empty(value: &mut Value) {
-    const OF_THE_PLAN: &[&str] = &["payload", "value", "from", "to", "yours", "now", "details"];
+/// Leaves out fields that are null. What the plan itself holds is shown as it is.
+fn drop_nulls(value: &mut Value) {
+    const OF_THE_PLAN: &[&str] = &["metadata", "payload", "value", "from", "to", "yours", "now", "details"];
     match value {
         Value::Object(map) => {
-            map.retain(|key, value| match value {
-                Value::Null => OF_THE_PLAN.contains(&key.as_str()),
-                Value::Array(list) => !list.is_empty() || is_list(key) || OF_THE_PLAN.contains(&key.as_str()),
-                Value::Object(map) => !map.is_empty() || OF_THE_PLAN.contains(&key.as_str()),
-                Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
-            });
+            map.retain(|key, value| !value.is_null() || OF_THE_PLAN.contains(&key.as_str()) && key != "metadata");
             map.iter_mut()
-                .filter(|(key, _)| key.as_str() != "metadata" && !OF_THE_PLAN.contains(&key.as_str()))
-                .for_each(|(_, value)| drop_empty(value));
+                .filter(|(key, _)| !OF_THE_PLAN.contains(&key.as_str()))
+                .for_each(|(_, value)| drop_nulls(value));
         }
-        Value::Array(list) => list.iter_mut().for_each(drop_empty),
+        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
 impl Answer {
     /// The answer as JSON. Fields that hold nothing are left out, except in a task that is shown whole and where a value of the
-    /// plan is nothing.
+    /// plan is nothing. The lists of a report stay, so that it always has the same keys.
     pub fn to_json(&self, full: bool) -> Value {
         // Plain data can be written as JSON.
         let mut json = serde_json::to_value(self).unwrap_or_default();
@@ -143,7 +132,7 @@ impl Answer {
             };
             task.retain(|_, value| !is_empty(value));
         }
-        drop_empty(&mut json);
+        drop_nulls(&mut json);
         json
     }
 
