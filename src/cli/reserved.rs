@@ -46,7 +46,7 @@ pub fn refusal(matches: &ArgMatches) -> Option<Error> {
 /// The only text of a command, if it is one word without a flag.
 fn lone_word(leaf: &ArgMatches) -> Option<&str> {
     let is_given = |name: &&str| leaf.try_contains_id(name).unwrap_or(false);
-    if ["second", "content", "body", LITERAL].iter().any(|name| is_given(name)) {
+    if ["second", "content", "body", LITERAL].iter().any(&is_given) {
         return None;
     }
     let first = ["positional", "first"].into_iter().find(is_given)?;

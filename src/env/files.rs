@@ -3,7 +3,6 @@
 //! Guarantees that a path given to a [`Dir`] never leaves it and never follows a symbolic link. Only regular files are opened
 //! for reading, so a FIFO or device cannot block. A replaced file is whole or absent.
 //! Leaves to others: which files a store has.
-#![expect(clippy::disallowed_methods, reason = "this is the seam through which they come in")]
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead as _, ErrorKind, Read as _, Write as _};
