@@ -144,7 +144,7 @@ fn compaction(room: &Room, repo: &Repo, report: &mut Report, open: &str) {
 /// Commits the plan.
 fn commit(repo: &Repo) {
     run(git(&repo.path, &["add", "-A"]));
-    run(git(&repo.path, &["commit", "-qm", "plan"]));
+    run(git(&repo.path, &["commit", "-qm", "plan", "--allow-empty"]));
 }
 
 /// Measures a command and adds its row.

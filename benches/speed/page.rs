@@ -207,7 +207,7 @@ fn ratio(line: &Line) -> String {
 
 fn most(line: &Line) -> String {
     match line.most {
-        // Thirds are told in two places, others as they are.
+        // Thirds are shown in two places, others as they are.
         Most::Times(most) => format!("{:.2}", most).trim_end_matches('0').trim_end_matches('.').to_owned(),
         Most::Flat(most) => value(line.unit, most),
         Most::Anything => "–".into(),

@@ -12,9 +12,8 @@ use crate::engine::commit::saga::SagaReport;
 use crate::engine::import::ImportReport;
 use crate::engine::{CompactReport, LeaseNews, MigrationReport, RepairReport, Restored, SyncReport};
 use crate::model::id::HANDLE_MIN;
-use crate::model::plain::{counted, escape};
+use crate::model::plain::{counted, escape, shell_word};
 use crate::reports::event_words::shortened;
-use crate::reports::view::shell_word;
 
 /// Most tasks that a sync names to people.
 const MAX_LINES: usize = 30;

@@ -17,6 +17,7 @@ use crate::model::context::{ContextEntry, ProgressItem};
 use crate::model::event::Entry;
 use crate::model::id::Id;
 use crate::model::overlap::FileClaim;
+use crate::model::plain::shell_word;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Line, Status, Task, TaskType, Verified};
 use crate::model::time::Time;
@@ -588,12 +589,6 @@ impl ConflictEnd {
             (None, keep) => format!("confirm what counts: {}", keep.as_deref().unwrap_or_default()),
         }
     }
-}
-
-/// A word as a shell takes it.
-pub fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 /// An event as its log has it.
