@@ -278,23 +278,24 @@ fn below(folder: &Path, path: &str) -> Option<PathBuf> {
 
 /// Any bytes get a coded answer or a closed connection, and the server goes on.
 pub fn http_request(socket: &Path, bytes: &[u8]) {
-    let answer = exchange(socket, bytes);
+    let answer = exchange(socket, bytes, &[MOMENT, PATIENCE]);
     let head = String::from_utf8_lossy(&answer);
     assert!(answer.is_empty() || head.starts_with("HTTP/1.1 "), "{head}");
     assert!(!head.starts_with("HTTP/1.1 500"), "{head}");
-    let alive = exchange(socket, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let alive = exchange(socket, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", &[PATIENCE]);
     assert!(alive.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&alive));
 }
 
-/// Sends bytes and reads what is answered. A server that waits for more learns after a moment that nothing follows.
-fn exchange(socket: &Path, bytes: &[u8]) -> Vec<u8> {
+/// Sends bytes and reads what is answered. A server that waits for more learns after the first of these times that nothing follows; it
+/// answers no request whose client closed its side before.
+fn exchange(socket: &Path, bytes: &[u8], waits: &[Duration]) -> Vec<u8> {
     let mut stream = UnixStream::connect(socket).expect("the server listens");
     stream.set_write_timeout(Some(PATIENCE)).expect("a deadline");
     // The server may answer and close before it has read everything.
     let _ = stream.write_all(bytes);
     let mut answer = Vec::new();
-    for wait in [MOMENT, PATIENCE] {
-        stream.set_read_timeout(Some(wait)).expect("a deadline");
+    for wait in waits {
+        stream.set_read_timeout(Some(*wait)).expect("a deadline");
         match (&stream).take(1 << 20).read_to_end(&mut answer) {
             Err(e) if e.kind() == ErrorKind::WouldBlock => drop(stream.shutdown(Shutdown::Write)),
             _ => return answer,
