@@ -286,8 +286,8 @@ pub fn http_request(socket: &Path, bytes: &[u8]) {
     assert!(alive.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&alive));
 }
 
-/// Sends bytes and reads what is answered. A server that waits for more learns after the first of these times that nothing follows; it
-/// answers no request whose client closed its side before.
+/// Sends bytes and reads what is answered. A server that waits for more learns after the first of these times that nothing follows;
+/// it answers no request whose client closed its side before.
 fn exchange(socket: &Path, bytes: &[u8], waits: &[Duration]) -> Vec<u8> {
     let mut stream = UnixStream::connect(socket).expect("the server listens");
     stream.set_write_timeout(Some(PATIENCE)).expect("a deadline");

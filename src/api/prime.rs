@@ -155,7 +155,6 @@ pub fn prime(ws: &Workspace, asked: Option<Loop>) -> Result<String> {
     let agent = name.as_ref().map(|name| read::agent_record(ws, name)).transpose()?;
     let registered = agent.and_then(|agent| agent.role);
     let role = asked.or_else(|| Loop::from_str(registered.as_deref()?, false).ok());
-    let me = name.unwrap_or_else(|| "not known".into());
     let as_what = registered.as_ref().map(|role| format!(", registered as {}", escape(role))).unwrap_or_default();
     let Overview { mine, other_sessions, unread, ready_total, reviews_total, .. } = status::status(ws)?;
     let unread = unread.map(|n| format!("Unread in your inbox: {n} (agentpm inbox)\n")).unwrap_or_default();
@@ -167,12 +166,13 @@ pub fn prime(ws: &Workspace, asked: Option<Loop>) -> Result<String> {
         1 => " 1 awaits your review (agentpm next --reviews).".to_owned(),
         n => format!(" {n} await your review (agentpm next --reviews)."),
     };
-    let granted = ws.agent_name().and_then(|name| {
-        let perms = ws.rights.perms(&name, registered.as_deref())?;
-        Some(format!("Rights: {}\n", if perms.is_empty() { "none".to_owned() } else { escape(&perms.join(", ")) }))
+    let (me, may_as) = (name.as_deref(), registered.as_deref());
+    let granted = me.and_then(|me| ws.rights.perms(me, may_as)).map(|perms| match perms {
+        [] => "Rights: none\n".to_owned(),
+        perms => format!("Rights: {}\n", escape(&perms.join(", "))),
     });
-    let may_review =
-        ws.agent_name().is_none_or(|name| ws.rights.has_perm(&name, registered.as_deref(), Verb::Verify.as_str()));
+    let may_review = me.is_none_or(|me| ws.rights.has_perm(me, may_as, Verb::Verify.as_str()));
+    let me = me.unwrap_or("not known");
     let counts: Vec<String> = stats.by_status.iter().map(|(status, n)| format!("{n} {status}")).collect();
     Ok(format!(
         "{}{}{}\n## Now\n\nYou are: {me}{as_what} (AGENTPM_AGENT sets the name)\n{}{held}{unread}Tasks: {} ({}); {} ready.{reviews}\n{}{}{}",

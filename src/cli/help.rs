@@ -37,7 +37,7 @@ pub const OTHER_OPTIONS: &[(&str, &str)] = &[
     ("--completed", "--status completed"),
     ("--blocked", "--status blocked"),
     ("--open", "--status open"),
-    ("--archived", "--query is:archived"),
+    ("--archived", "--status archived"),
     ("--overdue", "--query is:overdue"),
     ("--stale", "agentpm stale"),
     ("--history", "agentpm log ID"),

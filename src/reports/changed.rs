@@ -95,9 +95,12 @@ pub struct Receipt {
     /// Tasks that became ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ready: Vec<NamedTask>,
-    /// Tasks below it that were cancelled with it.
+    /// Tasks below it that were cancelled with it; the first few of many.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cancelled: Vec<NamedTask>,
+    /// The number of all of them, where only the first few are named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancelled_total: Option<usize>,
     /// Open tasks with a very similar title.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub similar: Vec<NamedTask>,

@@ -165,6 +165,16 @@ fn a_refused_command_names_what_it_takes() {
 }
 
 #[test]
+fn the_option_that_is_named_for_an_unknown_one_works() {
+    let (room, ..) = plan();
+    for unknown in ["--archived", "--overdue", "--blocked", "--completed", "--open", "--sort"] {
+        let hint = room.run_short(&["ls", unknown]).error("ERR_USAGE", 2)["hint"].as_str().unwrap().to_owned();
+        let words: Vec<&str> = hint.trim_start_matches("use ").split([' ', ',']).collect();
+        room.run_short(&["ls", words[0], words[1]]).data();
+    }
+}
+
+#[test]
 fn words_of_other_trackers_for_types_and_times_are_understood() {
     let (room, _, open) = plan();
     for (word, ours) in [("bug", "bugfix"), ("feat", "feature"), ("doc", "docs")] {

@@ -83,11 +83,20 @@ fn a_cancellation_names_the_children_that_it_cancels() {
     let whole = room.task("whole", &[]);
     let part = room.task("part", &["--parent", &whole]);
     let done = room.task("done", &["--parent", &whole]);
+    let before = room.task("cancelled before", &["--parent", &whole]);
+    room.run(&["cancel", &before, "--why", "no need"]).data();
     room.run(&["claim", &done]).data();
     room.run(&["done", &done]).data();
     let receipt = room.run_short(&["cancel", &whole, "--why", "no need", "--children", "cancel"]).data();
     let named: Vec<&Value> = receipt["cancelled"].as_array().unwrap().iter().map(|task| &task["id"]).collect();
     assert_eq!(named, [&json!(part)], "{receipt:#}");
+    let many = room.task("many", &[]);
+    let ops: Vec<Value> = (0..300)
+        .map(|n| json!({ "op": "task.create", "args": { "title": format!("part {n}"), "parent": many } }))
+        .collect();
+    room.feed(&["batch", "--file", "-"], Value::from(ops).to_string().as_bytes()).data();
+    let receipt = room.run_short(&["cancel", &many, "--why", "no need", "--children", "cancel"]).data();
+    assert_eq!((receipt["cancelled"].as_array().unwrap().len(), &receipt["cancelled_total"]), (20, &json!(300)));
     let alone = room.run_short(&["cancel", &room.task("alone", &[]), "--why", "no need"]).data();
     assert!(alone.get("cancelled").is_none(), "{alone}");
 }

@@ -127,7 +127,7 @@ pub(super) fn reply<'a>(ws: &'a Workspace, mut written: Outcome<'a>) -> Result<R
 
 /// Maximum number of changed tasks that are laid over the index for the answer.
 const MOST_LAID: usize = 256;
-/// Most tasks of which it is looked at whether they became ready.
+/// Most tasks of which it is looked at whether they became ready, and that are named as cancelled with another.
 const NAMED: usize = 20;
 
 /// Shows the result of a command: the task from its stage, its surroundings from the index.
@@ -256,6 +256,10 @@ impl Show<'_, '_> {
         }
     }
 
+    fn named(&self, id: Id) -> Result<NamedTask> {
+        Ok(NamedTask::new(id, read::handle(self.ws, id)?, &self.title(id)?))
+    }
+
     fn title(&self, id: Id) -> Result<String> {
         match self.written.titles.get(&id) {
             Some(title) => Ok(title.clone()),
@@ -278,6 +282,8 @@ impl Show<'_, '_> {
         let ends = before.is_some() && !was_finished && task.status.is_finished();
         let accepted = before.is_some_and(Task::is_unreviewed) && !task.is_unreviewed() && task.status.is_finished();
         let open = task.progress.values().filter(|step| !step.completed).count();
+        let cancels = ends && task.status == Status::Cancelled;
+        let cancelled = if cancels { self.cancelled_with(id) } else { Vec::new() };
         Ok(Receipt {
             id,
             handle: read::handle(self.ws, id)?,
@@ -288,21 +294,22 @@ impl Show<'_, '_> {
             unticked: (ends && task.status == Status::Completed && open > 0).then_some(open),
             awaits_review: self.ws.settings.review.required && task.is_unreviewed(),
             ready: if (ends || accepted) && !self.is_receipt { self.made_ready(id)? } else { Vec::new() },
-            cancelled: if ends && task.status == Status::Cancelled { self.cancelled_with(id)? } else { Vec::new() },
+            cancelled: cancelled.iter().take(NAMED).map(|id| self.named(*id)).collect::<Result<_>>()?,
+            cancelled_total: (cancelled.len() > NAMED).then_some(cancelled.len()),
             similar: Vec::new(),
         })
     }
 
-    /// The tasks below a cancelled one that were cancelled with it.
-    fn cancelled_with(&mut self, id: Id) -> Result<Vec<NamedTask>> {
-        let mut named = Vec::new();
-        for other in self.written.tasks.keys().copied().filter(|other| *other != id) {
-            let task = self.stage_task(other)?;
-            if task.status == Status::Cancelled {
-                named.push(NamedTask::new(other, read::handle(self.ws, other)?, &task.fields.title));
-            }
-        }
-        Ok(named)
+    /// The tasks below a cancelled one that were cancelled with it. Those that the command does not hold any more were.
+    fn cancelled_with(&self, id: Id) -> Vec<Id> {
+        let is_cancelled = |task: &Task| {
+            let wrote = task.stamps.get("status").is_some_and(|stamp| self.written.events.contains(&stamp.id));
+            wrote && task.status == Status::Cancelled
+        };
+        let held = self.written.tasks.values().filter(|task| is_cancelled(task)).map(|task| task.id);
+        let mut all: Vec<Id> = held.chain(self.written.titles.keys().copied()).filter(|other| *other != id).collect();
+        all.sort_unstable();
+        all
     }
 
     /// The fields of a task that the command changed; of a new task none.

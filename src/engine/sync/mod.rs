@@ -31,7 +31,7 @@ use crate::env::process;
 use crate::error::{Code, Error, Result};
 use crate::git::{Git, Objects, Oid, Repo};
 use crate::model::event::{Entity, Entry};
-use crate::model::id::Id;
+use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::job;
 use crate::model::plain::counted;
 use crate::reports::inbox::SentMessage;
@@ -263,15 +263,23 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
         warn_of(e, &mut warnings);
     }
     report.leases = leases;
-    for id in unblocked {
-        let title = read::index(ws)?.title(id)?.unwrap_or_default();
-        report.unblocked.push(NamedTask::new(id, read::handle(ws, id)?, &title));
-    }
+    report.unblocked = named(ws, &unblocked);
     report.brought_back.extend(brought_back);
     report.brought_back.append(&mut taken.brought_back);
     (report.recorded, report.refused) = (taken.recorded, taken.refused);
     report.warnings = warnings;
     Ok(report)
+}
+
+/// Tasks by handle and title. All of it has happened, so that what cannot be read is left out and is no error.
+fn named(ws: &Workspace, ids: &[Id]) -> Vec<NamedTask> {
+    if ids.is_empty() {
+        return Vec::new();
+    }
+    let index = read::index(ws).ok();
+    let title = |id: Id| index.as_ref().and_then(|index| index.title(id).ok().flatten()).unwrap_or_default();
+    let handle = |id: Id| read::handle(ws, id).unwrap_or_else(|_| id.handle(HANDLE_MIN));
+    ids.iter().map(|id| NamedTask::new(*id, handle(*id), &title(*id))).collect()
 }
 
 /// The checked-out branch, if no git operation is in progress.

@@ -28,8 +28,8 @@ use crate::store::layout::task_dir;
 use crate::store::log::{Log, check_growth};
 use crate::store::project::render;
 
-/// Decides after recording hand edits and expired threads of the tasks that the decision changes, or that it read if it refuses. `edits` are those
-/// that the caller requires; the refusal of another edit only matters if its task would be changed.
+/// Decides after recording hand edits and expired threads of the tasks that the decision changes, or that it read if it refuses.
+/// `edits` are those that the caller requires; the refusal of another edit only matters if its task would be changed.
 pub(crate) fn decide_over_edits<'a>(
     ws: &Workspace,
     claims_any: bool,
