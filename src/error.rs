@@ -196,7 +196,8 @@ impl Error {
         Error { code, message: cut(message.into()), details: Box::default(), hint: None, remedy: None }
     }
 
-    /// Adds the facts behind the failure. A long list is truncated; `<name>_total` holds its length.
+    /// Adds the facts behind the failure. Facts that hold nothing are left out. A long list is truncated; `<name>_total` holds its
+    /// length.
     #[must_use]
     pub fn with(mut self, mut details: Value) -> Self {
         if let Value::Object(facts) = &mut details {
@@ -279,6 +280,11 @@ fn cut(mut message: String) -> String {
 }
 
 fn bound(facts: &mut serde_json::Map<String, Value>) {
+    facts.retain(|_, fact| match fact {
+        Value::Null => false,
+        Value::Array(list) => !list.is_empty(),
+        _ => true,
+    });
     let mut totals = Vec::new();
     for (name, fact) in facts.iter_mut() {
         match fact {
@@ -286,6 +292,7 @@ fn bound(facts: &mut serde_json::Map<String, Value>) {
                 totals.push((format!("{name}_total"), list.len()));
                 list.truncate(MAX_NAMED);
             }
+            Value::Array(list) => list.iter_mut().filter_map(Value::as_object_mut).for_each(bound),
             Value::Object(inner) => bound(inner),
             _ => {}
         }

@@ -92,30 +92,43 @@ pub enum Answer {
     SettingSet(SettingSet),
 }
 
-/// An answer as JSON without the fields that hold nothing.
-pub fn without_nulls(mut answer: Value) -> Value {
-    drop_nulls(&mut answer);
-    answer
+/// A report as JSON without the fields that hold nothing.
+pub fn without_empty(report: &impl Serialize) -> Value {
+    // Plain data can be written as JSON.
+    let mut json = serde_json::to_value(report).unwrap_or_default();
+    drop_empty(&mut json);
+    json
 }
 
-/// Leaves out fields that are null. What the plan itself holds is shown as it is.
-fn drop_nulls(value: &mut Value) {
-    const OF_THE_PLAN: &[&str] = &["metadata", "payload", "value", "from", "to", "yours", "now", "details"];
+/// Whether a field is the list that an answer is about.
+fn is_list(key: &str) -> bool {
+    matches!(key, "items" | "findings")
+}
+
+/// Leaves out fields that are null or hold nothing. The list that an answer is about stays, and what the plan itself holds is shown
+/// as it is.
+fn drop_empty(value: &mut Value) {
+    const OF_THE_PLAN: &[&str] = &["payload", "value", "from", "to", "yours", "now", "details"];
     match value {
         Value::Object(map) => {
-            map.retain(|key, value| !value.is_null() || OF_THE_PLAN.contains(&key.as_str()) && key != "metadata");
+            map.retain(|key, value| match value {
+                Value::Null => OF_THE_PLAN.contains(&key.as_str()),
+                Value::Array(list) => !list.is_empty() || is_list(key) || OF_THE_PLAN.contains(&key.as_str()),
+                Value::Object(map) => !map.is_empty() || OF_THE_PLAN.contains(&key.as_str()),
+                Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+            });
             map.iter_mut()
-                .filter(|(key, _)| !OF_THE_PLAN.contains(&key.as_str()))
-                .for_each(|(_, value)| drop_nulls(value));
+                .filter(|(key, _)| key.as_str() != "metadata" && !OF_THE_PLAN.contains(&key.as_str()))
+                .for_each(|(_, value)| drop_empty(value));
         }
-        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
+        Value::Array(list) => list.iter_mut().for_each(drop_empty),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
 impl Answer {
     /// The answer as JSON. Fields that hold nothing are left out, except in a task that is shown whole and where a value of the
-    /// plan is nothing. The lists of a report stay, so that it always has the same keys.
+    /// plan is nothing.
     pub fn to_json(&self, full: bool) -> Value {
         // Plain data can be written as JSON.
         let mut json = serde_json::to_value(self).unwrap_or_default();
@@ -132,7 +145,7 @@ impl Answer {
             };
             task.retain(|_, value| !is_empty(value));
         }
-        drop_nulls(&mut json);
+        drop_empty(&mut json);
         json
     }
 

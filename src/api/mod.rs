@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-pub use self::answer::{Answer, without_nulls};
+pub use self::answer::{Answer, without_empty};
 pub use self::prime::prime;
 pub use self::table::{Kind, Method, OPERATIONS, OTHER_NAMES, Operation, Route, find};
 use crate::engine::commit::compact;

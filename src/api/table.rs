@@ -178,7 +178,10 @@ fn may_hold_nothing(property: &Value) -> bool {
     let is_nothing = |kind: &Value| *kind == "null" || *kind == "array";
     let kind = &property["type"];
     let any = property["anyOf"].as_array().is_some_and(|shapes| shapes.iter().any(may_hold_nothing));
+    // Values by names of the plan.
+    let is_map = property.get("additionalProperties").is_some() && property.get("properties").is_none();
     property.is_boolean()
+        || is_map
         || any
         || is_nothing(kind)
         || kind.as_array().is_some_and(|kinds| kinds.iter().any(is_nothing))

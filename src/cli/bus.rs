@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::global::Global;
 use super::options::Bus;
 use super::output::{Form, Output, escape, form};
+use crate::api;
 use crate::bus::{self, BridgeReport, Bridged, Bridging, StreamLimits};
 use crate::engine::Options;
 use crate::env::Env;
@@ -32,7 +33,7 @@ pub fn bridge(env: Env, options: Options, args: Bus, global: &Global) -> Result<
     if !once {
         return Ok(Output { document: true, ..Output::default() });
     }
-    Ok(Output { human: words(&report), data: json!(report), ..Output::default() })
+    Ok(Output { human: words(&report), data: api::without_empty(&report), ..Output::default() })
 }
 
 fn begin(form: Form, bridged: &Bridged) {

@@ -39,7 +39,7 @@ pub fn diagnostics(ws: &Workspace, verb: DiagnosticsVerb) -> Result<Output> {
     };
     let Some(file) = path else {
         let human = bundle.files.iter().map(|file| format!("==> {} <==\n{}\n", file.name, file.text)).collect();
-        return Ok(Output { data: json!(bundle), human, ..Output::default() });
+        return Ok(Output { data: api::without_empty(&bundle), human, ..Output::default() });
     };
     let path = ws.env.cwd().join(&file);
     outside::write(&path, &bundle.archive()?).map_err(|e| Error::io("write", &path, &e))?;

@@ -38,7 +38,7 @@ fn envelope(ws: &Workspace, format: ExportFormat) -> Result<Output> {
     let Answer::Exported(exported) = answered.data else {
         return Err(Error::new(Code::Io, "an export has no other answer"));
     };
-    Ok(Output { data: json!(exported), document: true, warnings: answered.warnings, ..Output::default() })
+    Ok(Output { data: api::without_empty(&exported), document: true, warnings: answered.warnings, ..Output::default() })
 }
 
 /// The document alone, so that it can be redirected.

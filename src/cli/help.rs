@@ -361,7 +361,7 @@ Once for each run: your name, and a session that separates two runs of one name.
   {"ok":true,"data":{"errors":0,"warnings":0}}
   $ git add -A && git commit --quiet --message 'Order the locks'
   $ agentpm review HEAD~1..HEAD
-  {"ok":true,"data":{"summary":{"created":2,"completed":1,"decide":0},"failed":[]}}
+  {"ok":true,"data":{"summary":{"created":2,"completed":1,"decide":0}}}
 
 6. Repeat. If nothing is ready, data is null and the reasons say why. agentpm next --claim --wait 10m waits.
   $ agentpm next --claim

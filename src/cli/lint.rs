@@ -12,7 +12,7 @@ use super::global::Global;
 use super::options::Lint;
 use super::output::{Output, escape, for_terminal};
 use super::sarif;
-use crate::api::Call;
+use crate::api::{self, Call};
 use crate::engine::{self, LintReport, Options};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -79,12 +79,12 @@ pub fn no_folder(env: &Env, args: &Lint, global: &Global, e: Error) -> Result<Ou
 fn no_store(global: &Global) -> Output {
     let nothing = LintReport::default();
     let human = if is(global, "sarif") { for_terminal(sarif::log(&nothing.findings)) } else { String::new() };
-    Output { data: json!(nothing), human, lines: Some(Vec::new()), document: true, ..Output::default() }
+    Output { data: api::without_empty(&nothing), human, lines: Some(Vec::new()), document: true, ..Output::default() }
 }
 
 /// A report in the requested form.
 pub fn output(report: &LintReport, global: &Global) -> Output {
-    let data = json!(report);
+    let data = api::without_empty(report);
     let human = match global.format.as_deref() {
         Some("github") => report.findings.iter().map(annotation).collect(),
         Some("sarif") => for_terminal(sarif::log(&report.findings)),
@@ -92,7 +92,7 @@ pub fn output(report: &LintReport, global: &Global) -> Output {
     };
     let fixed = report.fixed.iter().map(|words| json!({ "fixed": words }));
     let refused = report.refused.iter().map(|refused| json!({ "refused": refused }));
-    let findings = report.findings.iter().map(|finding| json!(finding));
+    let findings = report.findings.iter().map(api::without_empty);
     let lines = Some(fixed.chain(refused).chain(findings).collect());
     // What was asked for and not done is no success either.
     let exit = u8::from(report.errors > 0 || !report.refused.is_empty());

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::output::Output;
 use super::table::table;
 use super::task_words::task_words;
+use crate::api;
 use crate::engine::Workspace;
 use crate::engine::query::names::name_tasks_in;
 use crate::engine::query::ready::ReadyList;
@@ -148,5 +149,11 @@ pub fn nothing_ready(ws: &Workspace, reasons: &NotReady) -> Output {
         abandoned_lines(&reasons.abandoned),
         reasons.explained.as_ref().map(explained_lines).unwrap_or_default()
     );
-    Output { data: Value::Null, human, quiet: Some(String::new()), reasons: Some(json!(reasons)), ..Output::default() }
+    Output {
+        data: Value::Null,
+        human,
+        quiet: Some(String::new()),
+        reasons: Some(api::without_empty(reasons)),
+        ..Output::default()
+    }
 }

@@ -6,7 +6,6 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
-use serde_json::json;
 
 use super::args::{Cli, Verb};
 #[cfg(feature = "bus")]
@@ -137,7 +136,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Output> {
         (Err(e), Verb::Lint(Deferred(args))) => return lint::no_folder(&around, args, global, e),
         // The same hook repairs a merge first.
         (Err(e), Verb::Resolve(Deferred(args))) if args.staged && e.code == Code::NoStore && global.store.is_none() => {
-            return Ok(Output { data: json!(engine::RepairReport::default()), ..Output::default() });
+            return Ok(Output { data: api::without_empty(&engine::RepairReport::default()), ..Output::default() });
         }
         // A pull request that drops the plan is reviewed like any other.
         (Err(e), Verb::Review(Deferred(args)))
@@ -309,5 +308,11 @@ fn init(env: &Env, options: &Options, args: &Init) -> Result<Output> {
         human.push_str(&format!("set in the git settings of this clone: {}\n", report.git_settings.join(", ")));
     }
     let warnings = report.warning.take().into_iter().collect();
-    Ok(Output { quiet: Some(report.path.clone()), data: json!(report), human, warnings, ..Output::default() })
+    Ok(Output {
+        quiet: Some(report.path.clone()),
+        data: api::without_empty(&report),
+        human,
+        warnings,
+        ..Output::default()
+    })
 }

@@ -14,7 +14,7 @@ use super::report_words::{
 use super::table::{object, short, table};
 use super::task_words::{event, events, task, task_words};
 use super::{changes, lint, review, threads};
-use crate::api::{Answer, Answered, without_nulls};
+use crate::api::{Answer, Answered, without_empty};
 use crate::engine::context::settings::SettingView;
 use crate::engine::query::check::FileCheck;
 use crate::engine::query::doctor::Health;
@@ -105,7 +105,7 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Setting(setting) => setting_line(setting),
         Answer::Settings(list) => table(list, SETTINGS, md),
         Answer::SettingSet(set) => setting_line(&set.setting),
-        Answer::Token(issued) => object(&without_nulls(json!(issued))),
+        Answer::Token(issued) => object(&without_empty(issued)),
         Answer::Leases(list) => leases(list, md),
         Answer::LostEvents(events) => table(&events.list, LOST_EVENTS, md),
         Answer::Overview(overview) => status(overview),
@@ -211,7 +211,7 @@ fn graph(drawing: &Drawing, asked: Form, global: &Global) -> Result<Output> {
 /// Errors: as [`output`].
 pub fn reviewed(report: &ReviewReport, limit: Option<u64>, all: bool, global: &Global) -> Result<Output> {
     let words = form(global, false)? == Form::Human && !global.quiet;
-    let data = without_nulls(json!(report));
+    let data = without_empty(report);
     let md = global.format.as_deref() == Some("md");
     let human = if words { review::review(report, md, limit, all) } else { String::new() };
     let ids: Vec<String> = report.list.items.iter().map(|item| item.task.to_string()).collect();

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 
 use clap::Args;
-use serde_json::json;
 
 use super::output::{Output, escape};
+use crate::api;
 use crate::engine::{self, WorkOrder, Workspace};
 use crate::error::Result;
 use crate::model::args::{Duration, OptionalTaskRef, Text};
@@ -36,7 +36,7 @@ pub fn work(ws: &Workspace, args: Work) -> Result<Output> {
     let order = WorkOrder { task: id, ttl, grace, done, outcome, command };
     let end = engine::exec::work(ws, &order)?;
     Ok(Output {
-        data: json!(end),
+        data: api::without_empty(&end),
         human: format!("agentpm: {}\n", escape(&end.words())),
         quiet: Some(String::new()),
         exit: end.exit,

@@ -339,6 +339,13 @@ impl From<&str> for Text {
     }
 }
 
+/// A label as it is written on the command line, where a space may follow a comma.
+///
+/// Errors: none.
+pub fn label(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(text.trim().to_owned())
+}
+
 /// Reads a list, or one value as a list of one. For `#[serde(deserialize_with)]`.
 pub fn one_or_many<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     #[derive(Deserialize)]

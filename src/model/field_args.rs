@@ -7,7 +7,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::args::{Object, OptionalTaskRef, Ref, Text, Title};
+use crate::model::args::{Object, OptionalTaskRef, Ref, Text, Title, label};
 use crate::model::command::Guard;
 use crate::model::time::When;
 
@@ -53,8 +53,8 @@ pub struct TaskCreate {
     /// Parent task
     #[arg(long, value_name = "ID")]
     pub parent: Option<Ref>,
-    /// Add a label (repeatable)
-    #[arg(long = "label", value_name = "WORD", allow_hyphen_values = true)]
+    /// Add a label (repeatable, or several with commas)
+    #[arg(long = "label", value_name = "WORD", value_delimiter = ',', value_parser = label, allow_hyphen_values = true)]
     pub labels: Vec<String>,
     /// Task that must be finished first (repeatable)
     #[arg(long, value_name = "ID")]
@@ -110,14 +110,14 @@ pub struct TaskUpdate {
     /// Owner
     #[arg(long, value_name = "AGENT")]
     pub owner: Option<String>,
-    /// Replace all labels (repeatable)
-    #[arg(long = "label", value_name = "WORD", allow_hyphen_values = true)]
+    /// Replace all labels (repeatable, or several with commas)
+    #[arg(long = "label", value_name = "WORD", value_delimiter = ',', value_parser = label, allow_hyphen_values = true)]
     pub labels: Option<Vec<String>>,
-    /// Add a label (repeatable)
-    #[arg(long = "add-label", value_name = "WORD", allow_hyphen_values = true)]
+    /// Add a label (repeatable, or several with commas)
+    #[arg(long = "add-label", value_name = "WORD", value_delimiter = ',', value_parser = label, allow_hyphen_values = true)]
     pub add_labels: Vec<String>,
-    /// Remove a label (repeatable)
-    #[arg(long = "remove-label", value_name = "WORD", allow_hyphen_values = true)]
+    /// Remove a label (repeatable, or several with commas)
+    #[arg(long = "remove-label", value_name = "WORD", value_delimiter = ',', value_parser = label, allow_hyphen_values = true)]
     pub remove_labels: Vec<String>,
     /// Replace all acceptance criteria (repeatable)
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::args::{OptionalTaskRef, Ref, ThreadRef};
+use crate::model::args::{OptionalTaskRef, Ref, ThreadRef, label};
 use crate::model::operation::operations;
 use crate::model::point::Point;
 use crate::model::task::Status;
@@ -58,8 +58,8 @@ pub struct TaskList {
     /// With --parent, include the children of its children, at every depth
     #[arg(long)]
     pub include_children: bool,
-    /// Only tasks with this label (repeatable; a task must have all)
-    #[arg(long = "label", value_name = "WORD", allow_hyphen_values = true)]
+    /// Only tasks with this label (repeatable, or several with commas; a task must have all)
+    #[arg(long = "label", value_name = "WORD", value_delimiter = ',', value_parser = label, allow_hyphen_values = true)]
     pub labels: Vec<String>,
     /// Only tasks of this type
     #[arg(long = "type", value_name = "TYPE")]

@@ -75,7 +75,7 @@ pub fn answered(answered: &Answered, data: Value, notices: Vec<String>) -> Respo
     let version = data["version"].as_u64();
     let mut envelope = json!({ "ok": true, "data": data, "error": Value::Null });
     if let Some(reasons) = &answered.reasons {
-        envelope["reasons"] = crate::api::without_nulls(json!(reasons));
+        envelope["reasons"] = crate::api::without_empty(reasons);
     }
     let mut warnings = answered.warnings.clone();
     warnings.extend(notices.into_iter().filter(|notice| !answered.warnings.contains(notice)));

@@ -856,7 +856,7 @@ fn a_lost_lease_is_not_confirmed_after_the_winner_finished_and_the_task_was_reop
     run("eve", &["task", "verify", &task, "--reject", "--why", "no test"]);
     run("eve", &["sync"]);
     let synced = run("bob", &["sync"]);
-    assert_eq!(synced["leases"]["confirmed"], serde_json::json!([]), "{synced}");
+    assert_eq!(synced["leases"]["confirmed"], serde_json::Value::Null, "{synced}");
     assert_eq!(run("bob", &["lease", "list"])["total"], 0);
     let log = run("bob", &["log", &task, "--type", "LeaseAcquired", "--json"]);
     assert_eq!(log["items"].as_array().unwrap().len(), 2, "{log}");

@@ -435,7 +435,7 @@ fn a_conflict_with_a_conflicted_ancestor_is_resolved() {
             retitle(&room, &task, &format!("{branch} again"));
         }
         assert_eq!(room.git(&["merge", "-q", "main"]).code, 1);
-        assert_eq!(room.run(&["resolve"]).data()["left"], json!([]), "{style}");
+        assert_eq!(room.run(&["resolve"]).data()["left"], Value::Null, "{style}");
         room.is_clean();
         assert_eq!((room.get(&task)["title"].as_str(), by_hand(&room, &task)), (Some("side again"), 0), "{style}");
     }
@@ -453,7 +453,7 @@ fn markers_that_were_committed_hold_no_edit_where_the_log_knows_both_sides() {
     let clone = room.repo().with_file_name("clone");
     room.git(&["clone", "-q", ".", &clone.display().to_string()]).text();
     for dir in [room.repo(), clone] {
-        assert_eq!(room.run_in(&dir, &["resolve"]).data()["left"], json!([]));
+        assert_eq!(room.run_in(&dir, &["resolve"]).data()["left"], Value::Null);
         let shown = room.run_in(&dir, &["task", "get", &task, "--full"]).data();
         assert_eq!((&shown["title"], &shown["progress"]["total"]), (&json!("third"), &json!(1)));
         assert_eq!(room.run_in(&dir, &["lint"]).data()["findings"], json!([]));
@@ -471,7 +471,7 @@ fn nested_conflict_markers_are_resolved() {
     retitle(&room, &task, "theirs again");
     room.git(&["switch", "-q", "main"]).text();
     assert_eq!(room.git(&["merge", "-q", "side"]).code, 1);
-    assert_eq!(room.run(&["resolve"]).data()["left"], json!([]));
+    assert_eq!(room.run(&["resolve"]).data()["left"], Value::Null);
     assert_eq!((room.get(&task)["title"].as_str(), by_hand(&room, &task)), (Some("theirs again"), 0));
     room.is_clean();
 }

@@ -118,7 +118,7 @@ fn an_import_of_our_export_gives_the_same_bytes() {
             let text = exported(&room, format);
             let report = copy.feed(&["import", "--from", format, "-"], text.as_bytes()).data();
             assert_eq!(differing(&files(&copy), &files(&room)), [""; 0], "seed {seed} {format}");
-            assert_eq!((&report["total"], &report["warnings"]), (&json!(12), &json!([])), "seed {seed}");
+            assert_eq!((&report["total"], &report["warnings"]), (&json!(12), &Value::Null), "seed {seed}");
             assert_eq!(exported(&copy, format), text, "seed {seed}");
             let again = copy.feed(&["import", "--from", format, "-"], text.as_bytes()).data();
             assert_eq!(again["added"]["events"], 0, "seed {seed}");
@@ -134,7 +134,7 @@ fn an_import_of_an_export_to_beads_says_the_same_there() {
         let first = exported(&random_plan(seed, 12), "beads");
         let copy = Sandbox::new();
         let report = copy.feed(&["import", "--from", "beads", "-"], first.as_bytes()).data();
-        assert_eq!(report["warnings"], json!([]), "seed {seed}");
+        assert_eq!(report["warnings"], Value::Null, "seed {seed}");
         let issues = |text: &str| -> BTreeMap<String, Value> {
             let issue = |line: &str| {
                 let mut issue: Value = serde_json::from_str(line).unwrap();

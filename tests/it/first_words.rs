@@ -521,6 +521,23 @@ fn texts_of_messages_need_no_flag() {
 }
 
 #[test]
+fn labels_are_given_one_by_one_or_with_commas() {
+    let room = Sandbox::new();
+    let id = room.task("labelled", &["--label", "storage,locks", "--label", "rust"]);
+    assert_eq!(room.get(&id)["labels"], json!(["storage", "locks", "rust"]));
+    room.run(&["task", "update", &id, "--add-label", "x, y", "--remove-label", "locks,rust"]).data();
+    assert_eq!(room.get(&id)["labels"], json!(["storage", "x", "y"]));
+    for labels in ["storage,x", "y"] {
+        assert_eq!(room.run(&["ls", "--label", labels]).data()["total"], 1, "{labels}");
+    }
+    assert_eq!(room.run(&["ls", "--label", "storage,locks"]).data()["total"], 0, "a task has all of them");
+    let step = json!([{"op": "task.update", "args": {"id": id, "labels": ["a,b"]}}]);
+    std::fs::write(room.repo().join("ops"), step.to_string()).unwrap();
+    room.run(&["batch", "--file", "ops"]).data();
+    assert_eq!(room.get(&id)["labels"], json!(["a,b"]), "in JSON a label may have a comma");
+}
+
+#[test]
 fn steps_are_completed_by_number_or_text() {
     let (room, held, _) = plan();
     for text in ["first", "second", "third"] {

@@ -47,7 +47,7 @@ fn an_unchanged_source_changes_nothing() {
     let (room, tracker, _) = imported();
     let before = events(&room);
     let again = tracker.import(&room);
-    assert_eq!((&again["changes"], &again["conflicts"]), (&json!([]), &json!([])));
+    assert_eq!((&again["changes"], &again["conflicts"]), (&Value::Null, &Value::Null));
     assert_eq!(events(&room), before);
     room.is_clean();
 }
@@ -62,7 +62,7 @@ fn what_was_decided_here_stays() {
     room.run(&["task", "unrelate", "--relationship", &related]).data();
     let before = events(&room);
     let again = tracker.import(&room);
-    assert_eq!((&again["changes"], &again["added"]["relationships"]), (&json!([]), &json!(0)), "{again}");
+    assert_eq!((&again["changes"], &again["added"]["relationships"]), (&Value::Null, &json!(0)), "{again}");
     assert_eq!(events(&room), before);
     let view = room.get(task);
     assert_eq!((&view["parent"], &view["relationships"], &view["labels"]), (&Value::Null, &json!([]), &json!([])));
@@ -76,7 +76,7 @@ fn edits_of_the_source_arrive_where_nothing_changed_here() {
     tracker.set(2, "labels", json!(["desk", "cards"]));
     tracker.set(2, "dependencies", json!([{ "issue_id": "bk-2", "depends_on_id": "bk-1", "type": "parent-child" }]));
     let again = tracker.import(&room);
-    assert_eq!(again["conflicts"], json!([]), "{again}");
+    assert_eq!(again["conflicts"], Value::Null, "{again}");
     let view = room.get(&ids[1]);
     assert_eq!((&view["title"], &view["labels"]), (&json!("Scan any card"), &json!(["desk", "cards"])));
     assert_eq!((&view["priority"], &view["status"]), (&json!(4), &json!("open")), "the blocker left the source");
@@ -112,7 +112,7 @@ fn an_end_in_the_source_arrives() {
     let (room, mut tracker, ids) = imported();
     tracker.set(3, "status", json!("closed"));
     let again = tracker.import(&room);
-    assert_eq!(again["conflicts"], json!([]), "{again}");
+    assert_eq!(again["conflicts"], Value::Null, "{again}");
     assert_eq!(room.get(&ids[2])["status"], "completed");
     assert_eq!(room.get(&ids[1])["status"], "open", "its blocker is finished");
     // What was begun here is not ended from outside.
@@ -193,7 +193,11 @@ fn what_a_plan_forbids_is_kept_as_metadata() {
     assert_eq!(log["items"][0]["why"], "it was completed in the source of the import");
     let before = events(&room);
     let again = tracker.import(&room);
-    assert_eq!((&again["changes"], &again["conflicts"], events(&room)), (&json!([]), &json!([]), before), "{again}");
+    assert_eq!(
+        (&again["changes"], &again["conflicts"], events(&room)),
+        (&Value::Null, &Value::Null, before),
+        "{again}"
+    );
 }
 
 #[test]
@@ -223,7 +227,7 @@ fn a_task_that_another_agent_holds_keeps_its_values() {
     assert_eq!(room.get(&ids[2])["title"], "Buy a scanner");
     assert_eq!(room.get(&ids[0])["title"], "Lending and returning", "others are not held up");
     room.run_as("bob", &["release", &ids[2]]).data();
-    assert_eq!(tracker.import(&room)["conflicts"], json!([]));
+    assert_eq!(tracker.import(&room)["conflicts"], Value::Null);
     assert_eq!(room.get(&ids[2])["title"], "Buy two scanners");
 }
 
@@ -261,7 +265,7 @@ fn a_large_plan_arrives_in_parts() {
     assert_eq!((&report["added"]["tasks"], &report["total"]), (&json!(1_101), &json!(1_101)));
     assert_eq!(
         (&report["added"]["relationships"], &report["changes"]),
-        (&json!(5), &json!([])),
+        (&json!(5), &Value::Null),
         "{}",
         report["warnings"]
     );
@@ -276,7 +280,7 @@ fn a_large_plan_arrives_in_parts() {
     assert!(errors.is_empty(), "{errors:#?}");
     let before = events(&room);
     let again = tracker.import(&room);
-    assert_eq!((&again["changes"], &again["conflicts"], events(&room)), (&json!([]), &json!([]), before));
+    assert_eq!((&again["changes"], &again["conflicts"], events(&room)), (&Value::Null, &Value::Null, before));
     tracker.set(2, "title", json!("another title"));
     let again = tracker.import(&room);
     assert_eq!((again["changes"].as_array().unwrap().len(), events(&room)), (1, before + 2), "{}", again["changes"]);

@@ -218,6 +218,23 @@ pub fn shape(value: &Value) -> Value {
     }
 }
 
+/// The keys of an answer that hold nothing although they may be left out.
+fn empty(value: &Value) -> Vec<&str> {
+    const STAY: &[&str] =
+        &["items", "findings", "payload", "value", "from", "to", "yours", "now", "details", "metadata"];
+    match value {
+        Value::Object(map) => {
+            let fields = || map.iter().filter(|(key, _)| !STAY.contains(&key.as_str()));
+            let nothing = fields().filter(|(_, value)| value.is_null() || **value == json!([]) || **value == json!({}));
+            let named = nothing.map(|(key, _)| key.as_str());
+            let listed = map.iter().filter(|(key, _)| matches!(key.as_str(), "items" | "findings"));
+            named.chain(fields().chain(listed).flat_map(|(_, value)| empty(value))).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(empty).collect(),
+        _ => Vec::new(),
+    }
+}
+
 #[test]
 fn every_operation_answers_alike_from_the_command_line_and_by_its_name() {
     let mut wrong = Vec::new();
@@ -249,6 +266,10 @@ fn every_operation_answers_alike_from_the_command_line_and_by_its_name() {
         let schema = json!((operation.answer)());
         if let Err(e) = jsonschema::draft202012::validate(&schema, &by_line) {
             wrong.push(format!("{}: {e}: {by_line}", operation.name));
+        }
+        let empty = empty(&by_line);
+        if !empty.is_empty() && operation.name != "log" {
+            wrong.push(format!("{}: {empty:?} hold nothing: {by_line}", operation.name));
         }
         let same = operation.kind == Kind::Query && !is_of_a_place(operation.name);
         if shape(&by_name) != shape(&by_line) || (same && by_name != by_line) {

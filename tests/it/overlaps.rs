@@ -1,6 +1,6 @@
 //! Two agents do not work on the same files unawares: `next` prefers other work, a claim warns, `check` asks about a path.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::sandbox::Sandbox;
 
@@ -88,12 +88,12 @@ fn check_says_who_claims_a_path() {
         1,
         "a folder has the path in it"
     );
-    assert_eq!(room.run(&["check", "src/github"]).data()["claimed"], json!([]));
-    assert_eq!(room.run_as("bob", &["check", "src/git/mod.rs"]).data()["claimed"], json!([]));
+    assert_eq!(room.run(&["check", "src/github"]).data()["claimed"], Value::Null);
+    assert_eq!(room.run_as("bob", &["check", "src/git/mod.rs"]).data()["claimed"], Value::Null);
     assert_eq!(room.run(&["--format", "table", "check", "src/github"]).stdout, "");
     room.run(&["check", "../outside"]).error("ERR_USAGE", 2);
     room.run_as("bob", &["done", &taken]).data();
-    assert_eq!(room.run(&["check", "src/git/mod.rs"]).data()["claimed"], json!([]));
+    assert_eq!(room.run(&["check", "src/git/mod.rs"]).data()["claimed"], Value::Null);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn reviewed(room: &Sandbox) -> (Value, Vec<Value>) {
     room.git(&["switch", "-q", "main"]).text();
     let answer = room.run(&["review", "main..feature", "--fail-on", "error", "--all"]);
     let data = answer.json()["data"].clone();
-    assert_eq!(answer.code, i32::from(data["failed"] != json!([])), "{answer:?}");
+    assert_eq!(answer.code, i32::from(data["failed"] != Value::Null), "{answer:?}");
     (data["failed"].clone(), data["findings"].as_array().unwrap().clone())
 }
 
@@ -45,7 +45,7 @@ fn a_branch_is_held_to_the_roles_of_its_base() {
     set_out(&room);
     room.run_as("bob", &["note", &task, "--content", "a word"]).data();
     room.run(&["task", "update", &task, "--priority", "1"]).data();
-    assert_eq!(reviewed(&room), (json!([]), vec![]), "all that is permitted");
+    assert_eq!(reviewed(&room), (Value::Null, vec![]), "all that is permitted");
 
     room.git(&["switch", "-q", "feature"]).text();
     fs::write(room.store().join("roles.yml"), ROLES.replace("claim, ", "claim, update, ")).unwrap();
@@ -64,7 +64,7 @@ fn a_branch_is_held_to_the_signatures_of_its_base() {
     fs::write(room.store().join("roles.yml"), format!("require_signatures: true\n{ROLES}")).unwrap();
     set_out(&room);
     room.run(&["task", "update", &id, "--priority", "2"]).data();
-    assert_eq!(reviewed(&room), (json!([]), vec![]), "ada signs");
+    assert_eq!(reviewed(&room), (Value::Null, vec![]), "ada signs");
     room.git(&["switch", "-q", "feature"]).text();
     room.run_as("bob", &["note", &id, "--content", "from bob"]).data();
     let (failed, found) = reviewed(&room);
@@ -81,7 +81,7 @@ fn review_shows_a_role_taken_on_the_branch() {
     set_out(&room);
     room.run_as("bob", &["agent", "register", "--role", "reviewer"]).data();
     let (failed, found) = reviewed(&room);
-    assert_eq!((failed, codes(&found)), (json!([]), vec!["rules-changed"]));
+    assert_eq!((failed, codes(&found)), (Value::Null, vec!["rules-changed"]));
     let page = page(&room);
     assert!(page.contains("1 finding\n") && page.contains(".agentpm/agents/bob/events.jsonl:2"), "{page}");
 }

@@ -337,7 +337,7 @@ fn a_new_session_hears_of_the_work_of_the_old_one() {
         (&json!(task), &json!(old), &json!("active"))
     );
     assert_eq!(found["take_over"], format!("agentpm session end {old} && {claim}"));
-    assert_eq!((&status["mine"], &status["others"]), (&json!([]), &json!([])));
+    assert_eq!((&status["mine"], &status["others"]), (&Value::Null, &Value::Null));
 
     room.at("2026-11-20T10:20:00Z");
     let words = format!("{} (half done): yours in session {old} (silent); go on: {claim}", &task[20..]);
