@@ -1,9 +1,9 @@
 //! Does the same work for many items on all cores, if that is faster.
 //!
 //! Guarantees that results come in the order of the items, and that the first error in that order is returned.
-//! Few items start no thread.
+//! Few items start no thread, and where the system gives none the caller does all of the work.
 
-use std::sync::Once;
+use std::sync::OnceLock;
 use std::thread;
 
 use rayon::prelude::*;
@@ -60,13 +60,16 @@ fn threads_for(items: usize) -> usize {
     if items < 2 * WORTH {
         return 1;
     }
-    static POOL: Once = Once::new();
-    POOL.call_once(|| {
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    let threads = THREADS.get_or_init(|| {
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
-        // An embedding program may have built the pool already.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(cores.min(MAX_THREADS)).build_global();
+        match rayon::ThreadPoolBuilder::new().num_threads(cores.min(MAX_THREADS)).build_global() {
+            Err(e) if std::error::Error::source(&e).is_some() => 1,
+            // An embedding program may have built the pool already.
+            Ok(()) | Err(_) => rayon::current_num_threads().min(MAX_THREADS),
+        }
     });
-    rayon::current_num_threads().min(MAX_THREADS).min(items / WORTH)
+    (*threads).min(items / WORTH)
 }
 
 #[cfg(test)]

@@ -107,13 +107,14 @@ fn wait_for(file: &File, wait: Duration, shown: &Path) -> Result<()> {
     }
     let waiting = file.try_clone().map_err(|e| Error::io("wait for the lock", shown, &e))?;
     let (send, receive) = mpsc::channel();
-    std::thread::spawn(move || {
+    let queue = move || {
         let outcome = waiting.lock_exclusive();
         if send.send(outcome).is_err() {
             // The caller no longer waits: the lock must not outlive the call.
             let _ = fs2::FileExt::unlock(&waiting);
         }
-    });
+    };
+    std::thread::Builder::new().spawn(queue).map_err(|e| Error::io("wait for the lock", shown, &e))?;
     match receive.recv_timeout(wait) {
         Ok(outcome) => outcome.map_err(|e| Error::io("take the lock", shown, &e)),
         Err(_) => Err(busy(file, wait, shown)),

@@ -389,7 +389,7 @@ fn merged_notes(room: &Sandbox, each: usize) -> String {
 #[test]
 fn a_task_that_grew_by_merging_is_in_the_way_of_nothing_else() {
     let room = Sandbox::new();
-    let task = merged_notes(&room, 25);
+    let task = merged_notes(&room, 14);
     let other = room.task("other work", &[]);
     // Its readable file is larger than any document that is read back.
     let fixed = room.run(&["lint", "--fix"]);

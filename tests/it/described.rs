@@ -31,7 +31,7 @@ fn what_is_made_from_the_description_is_answered_as_it_says() {
     let server = Server::start(&room, &["--tcp", "127.0.0.1:0", "--rate", "1000000"]);
     let token = room.run(&["serve", "--print-token", "--quiet"]).text().to_owned();
     let url = format!("http://{}/openapi.json", server.tcp.unwrap());
-    let (seconds, examples) = if plays_all() { ("240", "20") } else { ("45", "2") };
+    let (seconds, examples) = if plays_all() { ("240", "20") } else { ("20", "2") };
     let mut command = room.sealed("schemathesis", &room.home());
     command.args(["run", &url, "--checks", CHECKS, "--continue-on-failure", "--no-color", "--seed", "1"]);
     command.args(["--phases", "coverage,fuzzing", "--max-examples", examples, "--max-time", seconds]);

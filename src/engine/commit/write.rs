@@ -73,11 +73,13 @@ pub fn execute_keyed(ws: &Workspace, command: &Command, key: Option<&Key>) -> Re
         return carry_out();
     }
     // Most of a creation is waiting for the disk: meanwhile the tasks with a similar title are looked for.
+    let look = || similar(ws, &new.title.0.0);
     std::thread::scope(|scope| {
-        let looking = scope.spawn(|| similar(ws, &new.title.0.0));
+        let looking = std::thread::Builder::new().spawn_scoped(scope, look);
         let mut reply = carry_out()?;
         if let Changed::Task(TaskAnswer::Receipt(receipt)) = &mut reply.data {
-            let found = looking.join().unwrap_or_default();
+            // Where no thread can be started, afterwards.
+            let found = looking.map_or_else(|_| look(), |looking| looking.join().unwrap_or_default());
             receipt.similar = found.into_iter().filter(|task| task.id != receipt.id).take(MAX_SIMILAR).collect();
         }
         Ok(reply)
