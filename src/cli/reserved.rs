@@ -50,7 +50,9 @@ fn lone_word(leaf: &ArgMatches) -> Option<&str> {
         return None;
     }
     let first = ["positional", "first"].into_iter().find(is_given)?;
-    leaf.try_get_one::<Text>(first).ok().flatten().map(|text| text.0.as_str())
+    let text = leaf.try_get_one::<Text>(first).ok().flatten().map(|text| text.0.as_str());
+    // To describe all commands takes as long as most of them: most texts cannot be the name of one.
+    text.filter(|text| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'))
 }
 
 /// The command of a group, or else of the program, with this name.

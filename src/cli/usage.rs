@@ -115,6 +115,13 @@ fn meant(e: &clap::Error) -> Option<String> {
 /// Our command for another tool's word, or for an option that is a command here.
 fn foreign(e: &clap::Error, asked: &Asked) -> Option<Error> {
     if let Some(clap::error::ContextValue::String(word)) = e.get(clap::error::ContextKind::InvalidArg) {
+        let takes_one = asked.form.as_deref().is_some_and(|form| form.ends_with("[ID]") || form.ends_with("<ID>"));
+        if takes_one && !word.starts_with('-') {
+            let command = &asked.command;
+            return Some(Error::usage(format!("{command} takes one task, and not also {}", quoted(word))).hint(
+                "run it once for each task, or change several in one step with agentpm batch; agentpm schema batch has its form",
+            ));
+        }
         let option = word.split('=').next().unwrap_or_default();
         let (_, ours) = help::OTHER_OPTIONS
             .iter()

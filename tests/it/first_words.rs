@@ -521,6 +521,20 @@ fn texts_of_messages_need_no_flag() {
 }
 
 #[test]
+fn a_command_about_one_task_says_how_to_change_several() {
+    let (room, held, open) = plan();
+    for command in [&["cancel"][..], &["done"], &["claim"], &["release"], &["task", "archive"], &["task", "reopen"]] {
+        let error = room.run(&[command, &[&held, &open]].concat()).error("ERR_USAGE", 2);
+        let hint = error["hint"].as_str().unwrap();
+        assert!(
+            hint.starts_with("run it once for each task, or change several in one step with agentpm batch"),
+            "{error}"
+        );
+    }
+    room.run(&["schema", "batch"]).data();
+}
+
+#[test]
 fn labels_are_given_one_by_one_or_with_commas() {
     let room = Sandbox::new();
     let id = room.task("labelled", &["--label", "storage,locks", "--label", "rust"]);
