@@ -2,6 +2,8 @@
 //!
 //! The modules, in the order to read them; each imports only from those above it.
 #![deny(missing_docs)]
+// They panic where the reader is gone or the disk is full: `cli::output` writes.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod error;
 

@@ -113,10 +113,15 @@ impl Output {
     }
 }
 
+/// Writes to standard error. A full disk there takes nothing from the answer: what cannot be written is lost.
+fn say_beside(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Prints warnings to standard error.
 pub fn warn(warnings: &[String]) {
     for warning in warnings {
-        eprintln!("agentpm: warning: {}", escape(warning));
+        say_beside(&format!("agentpm: warning: {}\n", escape(warning)));
     }
 }
 
@@ -177,11 +182,11 @@ pub fn print(answer: &Output, global: &Global, form: Form, out: Out) -> ExitCode
         // The reader closed the pipe and has read enough.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(answer.exit),
         Err(e) if answer.changed => {
-            eprintln!("agentpm: the change was made, but the answer could not be written: {e}");
+            say_beside(&format!("agentpm: the change was made, but the answer could not be written: {e}\n"));
             ExitCode::from(answer.exit)
         }
         Err(e) => {
-            eprintln!("agentpm: could not write the answer: {e}");
+            say_beside(&format!("agentpm: could not write the answer: {e}\n"));
             ExitCode::from(10)
         }
     }
@@ -267,10 +272,8 @@ pub fn for_terminal(json: String) -> String {
 pub fn print_error(error: &Error, form: Form, out: Out) -> ExitCode {
     match form {
         Form::Human => {
-            eprintln!("agentpm: {}: {}", error.code.as_str(), escape(&error.message));
-            if let Some(hint) = &error.hint {
-                eprintln!("  hint: {}", escape(hint));
-            }
+            let hint = error.hint.as_ref().map(|hint| format!("  hint: {}\n", escape(hint))).unwrap_or_default();
+            say_beside(&format!("agentpm: {}: {}\n{hint}", error.code.as_str(), escape(&error.message)));
         }
         Form::Json | Form::Lines => {
             let text = format!("{}\n", json!({ "ok": false, "data": Value::Null, "error": error }));

@@ -72,7 +72,7 @@ fn a_compaction_on_a_failing_disk_is_refused_or_happened() {
 }
 
 /// Calls by which a program changes files or gives locks back. Those that are not made are not asked for.
-const CHANGING: &[&str] = &[
+pub const CHANGING: &[&str] = &[
     "open",
     "openat",
     "openat2",
@@ -105,7 +105,7 @@ const CHANGING: &[&str] = &[
 const WRITING: &[&str] =
     &["write", "pwrite64", "fdatasync", "ftruncate", "renameat", "renameat2", "mkdirat", "unlinkat", "exit_group"];
 /// Those of them that a disk can refuse.
-const REFUSED: &[&str] = &[
+pub const REFUSED: &[&str] = &[
     "open",
     "openat",
     "openat2",
@@ -333,7 +333,7 @@ fn outcomes(task: &Value) -> usize {
     entries.iter().filter(|entry| entry["type"] == "outcome").count()
 }
 
-fn trace_of(room: &Sandbox) -> PathBuf {
+pub fn trace_of(room: &Sandbox) -> PathBuf {
     room.beside("trace")
 }
 
@@ -346,17 +346,17 @@ pub struct Call {
 }
 
 /// A disk without space.
-const FULL: &str = "error=ENOSPC";
+pub const FULL: &str = "error=ENOSPC";
 
 /// What is done to a call.
 #[derive(Debug)]
-struct Case {
+pub struct Case {
     call: Call,
-    what: &'static str,
+    pub what: &'static str,
 }
 
 impl Call {
-    fn with(&self, what: &'static str) -> Case {
+    pub fn with(&self, what: &'static str) -> Case {
         Case { call: self.clone(), what }
     }
 
@@ -373,7 +373,7 @@ impl Display for Case {
 }
 
 impl Case {
-    fn options(&self) -> Vec<String> {
+    pub fn options(&self) -> Vec<String> {
         let Call { name, nth, .. } = &self.call;
         ["-e".to_owned(), format!("trace={name}"), "-e".to_owned(), format!("inject={name}:{}:when={nth}", self.what)]
             .into()
@@ -381,7 +381,7 @@ impl Case {
 }
 
 /// The calls of a trace that matter. strace counts all of a name, so all are counted here.
-fn calls_of(trace: &str) -> Vec<Call> {
+pub fn calls_of(trace: &str) -> Vec<Call> {
     let mut calls = all_calls_of(trace);
     calls.retain(Call::matters);
     calls

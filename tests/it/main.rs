@@ -48,6 +48,7 @@ mod edit_histories;
 mod edits_in_git;
 mod edits_of_other_tasks;
 mod exports;
+mod faults;
 mod feed_and_stats;
 mod first_words;
 mod fleet;
