@@ -209,19 +209,30 @@ fn pass_on(record: &mut LeaseRecord, lease: Option<Lease>, fence: u64, to: &str)
 pub struct LoggedGrant {
     /// The lease, as another clone sees it.
     pub lease: Lease,
-    /// It was released, or the task is finished.
+    /// It was released, or the task was finished since.
     pub over: bool,
+}
+
+impl LoggedGrant {
+    /// Whether it shows that a lease of another clone is over. That need not be its own: the owner of a finished task may change.
+    pub fn shows_the_end_of(&self, held: &Lease) -> bool {
+        self.over && held.elsewhere && (held.id == self.lease.id || (!held.confirmed && held.fence <= self.lease.fence))
+    }
 }
 
 /// The grant that counts by a task's log: among those with the highest fence the owner's, then the latest in order. So all
 /// clones with the same events name the same holder.
 pub fn find_logged_grant<'a>(task: &Task, entries: impl Iterator<Item = &'a Entry> + Clone) -> Option<LoggedGrant> {
-    let released = |given: &LeaseAcquired| entries.clone().any(|entry| gives_back(&entry.event, given));
+    // What ended the task ended its leases, also where it was opened again.
+    let is_over = |given: &LeaseAcquired, granted: &Event| {
+        let ends = |event: &Event| is_end(&event.payload) && event.stamp() > granted.stamp();
+        entries.clone().any(|entry| gives_back(&entry.event, given) || ends(&entry.event))
+    };
     let rank = |(p, event): &(&LeaseAcquired, &Event)| -> (u64, bool, Stamp) {
         (p.fence, task.owner.as_ref() == Some(&p.holder), event.stamp())
     };
     let (p, event) = grants(task.id, entries.clone()).into_iter().max_by_key(rank)?;
-    Some(LoggedGrant { lease: granted(task.id, p, event, true), over: released(p) || task.status.is_finished() })
+    Some(LoggedGrant { lease: granted(task.id, p, event, true), over: is_over(p, event) || task.status.is_finished() })
 }
 
 /// Merges the grants that a task's log has from other clones into the record.
@@ -237,17 +248,17 @@ pub fn merge_log_grants<'a>(
 }
 
 /// As [`merge_log_grants`], for the grant of a log that was read before.
-pub fn merge_grant(record: &mut LeaseRecord, LoggedGrant { lease, over }: LoggedGrant, now: Time) {
+pub fn merge_grant(record: &mut LeaseRecord, granted: LoggedGrant, now: Time) {
     if is_confirmed(record) && record.lease.as_ref().is_some_and(|lease| lease.is_live(now)) {
         // The grant of a clone that could not ask does not override the remote's confirmation.
         return;
     }
-    let known = record.lease.as_ref().is_some_and(|known| known.id == lease.id);
-    if known && over && record.lease.as_ref().is_some_and(|known| known.elsewhere) {
-        // Another clone granted it, so that its end is known by the log alone.
+    if record.lease.as_ref().is_some_and(|held| granted.shows_the_end_of(held)) {
         record.lease = None;
         return;
     }
+    let LoggedGrant { lease, over } = granted;
+    let known = record.lease.as_ref().is_some_and(|known| known.id == lease.id);
     let was_ours = record.given_back == Some(lease.id) || record.lost.iter().any(|lost| lost.id == lease.id);
     // A lease that was released, by us or by others: no unknown lease is in force.
     let is_no_news = over && lease.fence == record.fence && record.lease.is_none();

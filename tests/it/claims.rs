@@ -931,3 +931,30 @@ fn an_agent_that_finished_first_hears_that_another_worked_on_the_task_too() {
     clones.run("bob", &["sync"]).data();
     assert!(clones.run("ann", &["sync"]).data().get("leases").is_none(), "said once");
 }
+
+#[test]
+fn a_lease_that_ended_with_its_task_holds_nobody_up_once_the_task_is_given_away_and_opened_again() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    for name in ["ann", "bob"] {
+        clones.run(name, &["claim", &task]).data();
+    }
+    for name in ["ann", "bob", "ann"] {
+        clones.run(name, &["sync"]).data();
+    }
+    let owner = clones.run("ann", &["task", "get", &task]).data()["owner"].as_str().unwrap().to_owned();
+    let loser = if owner == "ann" { "bob" } else { "ann" };
+    clones.run(&owner, &["done", &task, "--all-met"]).data();
+    clones.run(&owner, &["task", "update", &task, "--owner", loser]).data();
+    clones.run(&owner, &["sync"]).data();
+    clones.run(loser, &["sync"]).data();
+    assert_eq!(clones.run(loser, &["lease", "list"]).data()["items"], serde_json::json!([]), "the task is finished");
+    // Who opens a finished task again need not hear first that it once lost it.
+    let opened = clones.run(loser, &["task", "reopen", &task, "--reason", "not yet"]);
+    assert!(opened.stderr.contains("the criterion is marked as met"), "{opened:?}");
+    assert!(!opened.stderr.contains("belongs to"), "it is the loser's own: {opened:?}");
+    assert_eq!(clones.run(loser, &["lease", "list"]).data()["items"], serde_json::json!([]));
+    assert_eq!(clones.run(loser, &["claim", &task]).data()["lease"]["fence"], 2);
+    clones.run(loser, &["sync"]).data();
+    clones.run(&owner, &["sync"]).data();
+    assert_eq!(clones.run(&owner, &["lease", "list"]).data()["items"][0]["agent"], loser);
+}

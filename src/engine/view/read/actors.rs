@@ -111,8 +111,7 @@ pub fn live_leases(ws: &Workspace, index: &Index) -> Result<BTreeMap<Id, Lease>>
     for (task, lease) in leases(ws, index, |_| true)?.into_iter().filter(|(_, lease)| lease.is_live(now)) {
         // The list of what logs grant leaves out finished tasks; the end of a lease of another clone is in the log alone.
         let grant = if lease.elsewhere { index.granted(task)? } else { None };
-        let is_over =
-            |grant: LoggedGrant| grant.lease.fence > lease.fence || (grant.over && grant.lease.id == lease.id);
+        let is_over = |grant: LoggedGrant| grant.lease.fence > lease.fence || grant.shows_the_end_of(&lease);
         if !grant.is_some_and(is_over) {
             live.insert(task, lease);
         }
