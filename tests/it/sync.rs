@@ -417,6 +417,35 @@ fn a_branch_without_upstream_gets_one_on_request() {
 }
 
 #[test]
+fn a_plan_that_is_younger_than_its_upstream_is_pushed() {
+    let room = Sandbox::bare_repo();
+    room.git(&["commit", "-q", "--allow-empty", "-m", "first"]).text();
+    let remote = room.beside("remote.git").display().to_string();
+    room.git(&["init", "-q", "--bare", "-b", "main", &remote]).text();
+    room.git(&["remote", "add", "origin", &remote]).text();
+    room.git(&["push", "-q", "-u", "origin", "main"]).text();
+    let other = room.beside("other");
+    room.git(&["clone", "-q", &remote, &other.display().to_string()]).text();
+    std::fs::write(other.join("code.txt"), "one\n").unwrap();
+    room.git_in(&other, &["add", "-A"]).text();
+    room.git_in(&other, &["commit", "-q", "-m", "code"]).text();
+    room.git_in(&other, &["push", "-q"]).text();
+    room.run(&["init"]).data();
+    let task = room.task("new", &[]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "the plan begins"]).text();
+    assert_eq!(room.run(&["sync"]).data()["pushed"], true);
+    room.git_in(&other, &["pull", "-q"]).text();
+    assert_eq!(room.run_in(&other, &["task", "get", &task]).data()["title"], "new");
+    // Whoever had it and removed it is refused.
+    room.git_in(&other, &["rm", "-rq", ".agentpm"]).text();
+    room.git_in(&other, &["commit", "-q", "-m", "no plan"]).text();
+    room.git_in(&other, &["push", "-q"]).text();
+    let error = room.run(&["sync"]).error("ERR_SYNC", 9);
+    assert!(error["message"].as_str().unwrap().contains("removed all of .agentpm"), "{error}");
+}
+
+#[test]
 fn a_shallow_clone_syncs_where_it_can_and_says_where_it_cannot() {
     let (clones, task) = Clones::new(&["bob"]);
     for n in 0..3 {

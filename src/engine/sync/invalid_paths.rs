@@ -40,7 +40,8 @@ impl Sync<'_> {
             (Some(item), _) if item.mode != Mode::Tree => {
                 return Err(refusal(format!("{name} is no folder at the upstream; nothing was changed"), hint));
             }
-            (None, Some(_)) => {
+            // An upstream that never had a plan removed none.
+            (None, Some(_)) if self.had_plan(before, theirs)? => {
                 return Err(refusal(
                     format!("the upstream removed all of {name}; nothing was changed"),
                     "look at git log of the upstream; agentpm sync --no-push would refuse as well",
@@ -59,6 +60,12 @@ impl Sync<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the plan was there when both sides parted.
+    fn had_plan(&self, before: Oid, theirs: Oid) -> Result<bool> {
+        let parted = self.objects.merge_base(before, theirs)?;
+        Ok(parted.map(|parted| self.plan_of(parted)).transpose()?.flatten().is_some())
     }
 
     fn is_odd(&self, change: &Change) -> Result<Option<&'static str>> {
