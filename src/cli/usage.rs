@@ -108,7 +108,9 @@ fn meant(e: &clap::Error) -> Option<String> {
         _ => return None,
     };
     // What shares a beginning alone is another word.
-    let near = suggest::near(unknown, suggested.iter().map(String::as_str));
+    let bare = |word: &str| word.trim_start_matches('-').to_owned();
+    let is_near = |known: &&String| suggest::slip(&bare(unknown), std::iter::once(&*bare(known))).is_some();
+    let near: Vec<&str> = suggested.iter().filter(is_near).map(String::as_str).collect();
     (!near.is_empty()).then(|| near.join(" or "))
 }
 

@@ -43,8 +43,8 @@ pub struct TaskPath {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TaskList {
-    /// Only tasks with this status (repeatable)
-    #[arg(long, value_name = "STATUS", ignore_case = true)]
+    /// Only tasks with this status (repeatable, or several with commas)
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', ignore_case = true)]
     pub status: Vec<Status>,
     /// Only tasks of this owner; me for your own, none for no owner
     #[arg(long, value_name = "AGENT")]

@@ -523,6 +523,7 @@ fn texts_of_messages_need_no_flag() {
 #[test]
 fn a_command_about_one_task_says_how_to_change_several() {
     let (room, held, open) = plan();
+    assert_eq!(room.run(&["ls", "--status", "open,in_progress"]).data()["total"], 2);
     for command in [&["cancel"][..], &["done"], &["claim"], &["release"], &["task", "archive"], &["task", "reopen"]] {
         let error = room.run(&[command, &[&held, &open]].concat()).error("ERR_USAGE", 2);
         let hint = error["hint"].as_str().unwrap();
@@ -532,6 +533,28 @@ fn a_command_about_one_task_says_how_to_change_several() {
         );
     }
     room.run(&["schema", "batch"]).data();
+}
+
+#[test]
+fn a_receipt_names_the_blockers_that_came_or_went() {
+    let (room, held, open) = plan();
+    let blocked = room.run(&["task", "block", &open, "--by", &held]).data();
+    assert_eq!(blocked["changed"]["blocked_by"], json!({ "from": [], "to": [held] }), "{blocked}");
+    let again = room.run(&["task", "block", &open, "--by", &held]).data();
+    assert_eq!(again.get("changed"), None, "{again}");
+    let freed = room.run(&["task", "unblock", &open]).data();
+    assert_eq!(freed["changed"]["blocked_by"], json!({ "from": [held], "to": [] }), "{freed}");
+}
+
+#[test]
+fn what_a_command_does_not_record_is_said() {
+    let (room, _, open) = plan();
+    room.run(&["cancel", &open]).data();
+    let again = room.run(&["cancel", &open, "--why", "a duplicate"]);
+    assert!(again.stderr.contains("it was cancelled already, so the reason is not recorded"), "{again:?}");
+    room.run_as("bob", &["task", "update", &open, "--owner", "bob"]).data();
+    let opened = room.run(&["task", "reopen", &open, "--reason", "not one"]);
+    assert!(opened.stderr.contains("it still belongs to bob; agentpm task update"), "{opened:?}");
 }
 
 #[test]

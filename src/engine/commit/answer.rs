@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::idempotency::Order;
 use crate::engine::context::Workspace;
@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::model::agent::{Agent, Lease, LeaseRecord, Session};
 use crate::model::context::{ContextEntry, ProgressItem};
 use crate::model::id::{HANDLE_MIN, Id};
+use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task};
 use crate::model::thread::Thread;
 use crate::reports::changed::{
@@ -323,7 +324,13 @@ impl Show<'_, '_> {
         let criteria = task.fields.acceptance.iter().map(|criterion| format!("met.{criterion}"));
         let Some(before) = before else { return BTreeMap::new() };
         let marked = criteria.filter_map(|name| change(before, &name));
-        names.filter_map(|name| change(before, name)).chain(marked).collect()
+        let blockers = |task: &Task| -> BTreeSet<Id> {
+            task.relationships.values().filter(|e| e.kind == RelationType::Blocks).map(|e| e.from).collect()
+        };
+        let (from, to) = (blockers(before), blockers(task));
+        let blocked_by =
+            (from != to).then(|| ("blocked_by".to_owned(), ValueChange { from: json!(from), to: json!(to) }));
+        names.filter_map(|name| change(before, name)).chain(marked).chain(blocked_by).collect()
     }
 
     /// The tasks that became ready by the end of a task: those it blocked, and its parent.

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::around::{count_children, move_to, open_blockers, unfinished_children, unready, waits};
-use super::guard::{Permit, block_if_waiting, permit, permit_held, permit_id, refuse_unfit, unblock_if_free};
+use super::guard::{
+    Permit, block_if_waiting, permit, permit_held, permit_id, permit_to_confirm, refuse_unfit, unblock_if_free,
+};
 use super::refusals::{refuse_elsewhere, refuse_finished, refuse_owned, refuse_unmarking, refuse_unready, still_waits};
 use super::{Needs, PlanNeed, Subject, decides, index};
 use crate::error::{Code, Error, Result};
@@ -50,6 +52,13 @@ pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> 
     let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, verb_for(c.status))?;
     let task = stage.task(permit.id)?;
     if task.status == c.status {
+        if c.guard.why.is_some() {
+            let handle = stage.handle(task.id)?;
+            stage.warn(format!(
+                "it was {} already, so the reason is not recorded; agentpm note {handle} TEXT is",
+                task.status
+            ));
+        }
         return Ok(Subject::Task(task.id));
     }
     match (task.status, c.status) {
@@ -377,13 +386,28 @@ fn reopen(stage: &mut dyn Stage, c: &TaskReopen) -> Result<Subject> {
     if c.reason.0.0.trim().is_empty() {
         return Err(Error::validation("reopening needs a reason"));
     }
-    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Update)?.because(Some(c.reason.0.0.clone()));
+    let id = stage.task_id(&Ref(c.id.0.clone()))?;
+    let permit = permit_to_confirm(stage, id, &c.guard, Verb::Update)?.because(Some(c.reason.0.0.clone()));
     let task = stage.task(permit.id)?;
     if !task.status.is_finished() {
         return Err(Error::state(format!("task {} is {}, not closed", task.id, task.status)));
     }
     open_again(stage, &permit)?;
+    warn_of_met(stage, &task)?;
+    if let Some(owner) = task.owner.as_ref().filter(|owner| **owner != stage.me().agent) {
+        let handle = stage.handle(task.id)?;
+        stage.warn(format!("it still belongs to {owner}; agentpm task update {handle} --clear owner offers it to all"));
+    }
     Ok(Subject::Task(permit.id))
+}
+
+/// Names the criteria that stay met where a task is open again.
+fn warn_of_met(stage: &mut dyn Stage, task: &Task) -> Result<()> {
+    if let Some(words) = met_words(task) {
+        let unmark = format!("agentpm task verify {} --criterion N --unmet", stage.handle(task.id)?);
+        stage.warn(format!("{words}; {unmark} unmarks one"));
+    }
+    Ok(())
 }
 
 /// Closed to open, or to blocked if an unfinished task blocks it. The tasks that waited for it wait again.
@@ -464,10 +488,7 @@ fn review(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
         let review = judgement(stage, &task, false)?;
         permit.emit(stage, Payload::TaskVerified(review))?;
         open_again(stage, &permit)?;
-        if let Some(words) = met_words(&task) {
-            let unmark = format!("agentpm task verify {} --criterion N --unmet", stage.handle(task.id)?);
-            stage.warn(format!("{words}; {unmark} unmarks one"));
-        }
+        warn_of_met(stage, &task)?;
     } else if !task.is_accepted() {
         refuse_unmet(&task, "or reject it: --reject --why TEXT")?;
         warn_of_threads(stage, &task);

@@ -171,7 +171,9 @@ pub fn remarks(ws: &Workspace, id: Id) -> Vec<String> {
 fn edit_words(ws: &Workspace, id: Id, compared: &Comparison) -> Option<String> {
     let Readable::Edited(what) = &compared.how else { return None };
     let (path, what) = (ws.store.shown(task_dir(id).join("task.yaml")), what.join(", "));
-    Some(format!("{path} was edited by hand ({what}) and that is not recorded yet; agentpm lint --fix records it"))
+    Some(format!(
+        "{path} was edited by hand ({what}) and that is not recorded yet; agentpm lint judges it, and lint --fix records it"
+    ))
 }
 
 /// Finds the tasks of a list whose files hold hand edits that are not recorded.

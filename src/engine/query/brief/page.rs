@@ -79,8 +79,7 @@ impl Draft {
         loop {
             let (mut text, left_out) = self.assemble(room);
             if !left_out.is_empty() {
-                let words: Vec<String> =
-                    left_out.iter().map(|(name, n)| format!("{n} {}", name.replace('_', " "))).collect();
+                let words: Vec<String> = left_out.iter().map(|(name, n)| counted(name, *n)).collect();
                 let _ = write!(
                     text,
                     "\n(left out for room: {}; a greater --max-tokens shows more, agentpm show {handle} --full shows all)\n",
@@ -160,6 +159,18 @@ pub(super) fn line_of(text: &str, most: usize) -> String {
 /// A text on one line, so that it cannot pass for a line of the page.
 pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// So many parts of a kind, in words.
+fn counted(name: &str, n: usize) -> String {
+    let name = match (n, name) {
+        (1, "children") => "child",
+        (1, "criteria") => "criterion",
+        (1, "branches") => "branch",
+        (1, name) if name != "progress" => name.strip_suffix('s').unwrap_or(name),
+        (_, name) => name,
+    };
+    format!("{n} {}", name.replace('_', " "))
 }
 
 #[cfg(test)]
