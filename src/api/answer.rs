@@ -36,8 +36,9 @@ use crate::reports::changed::Changed;
 use crate::reports::inbox::{InboxAcknowledged, InboxPage};
 use crate::reports::list::List;
 use crate::reports::next::NextTask;
+use crate::reports::summary::Summary;
 use crate::reports::thread::{ThreadLine, ThreadView};
-use crate::reports::view::{LostView, Summary, TaskView};
+use crate::reports::view::{LostView, TaskView};
 
 /// The answer of an operation. Its JSON is that of what it holds.
 #[derive(Clone, Debug, Serialize)]

@@ -48,7 +48,8 @@ use crate::model::query::{ExportFormat, Next, Query};
 use crate::reports::changed::Changed;
 use crate::reports::list::{List, Rest};
 use crate::reports::next::NotReady;
-use crate::reports::view::{self, Summary};
+use crate::reports::summary::Summary;
+use crate::reports::view;
 
 /// An operation with its arguments.
 #[derive(Clone, Debug)]
