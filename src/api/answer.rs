@@ -150,6 +150,25 @@ impl Answer {
         json
     }
 
+    /// What a reader of the answer must know besides.
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Answer::Ready(ready) => ready.warnings.clone(),
+            Answer::Exported(document) => document.warnings.clone(),
+            Answer::LostEvents(events) => events.warnings.clone(),
+            Answer::Sync(report) => report.warnings.clone(),
+            Answer::Compacted(report) => report.warnings.clone(),
+            Answer::Imported(report) => report.warnings.clone(),
+            Answer::Planned(report) => report.warnings.clone(),
+            Answer::SettingSet(set) => set.warning.iter().cloned().collect(),
+            Answer::Restored(Restored { missing, .. }) if !missing.is_empty() => {
+                let ids: Vec<String> = missing.iter().map(ToString::to_string).collect();
+                vec![format!("this clone does not have these ancestors of the events: {}", ids.join(", "))]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether there is nothing to hand out.
     pub fn is_nothing(&self) -> bool {
         matches!(self, Answer::Next(None) | Answer::Changed(Changed::Nothing))

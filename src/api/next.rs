@@ -54,12 +54,7 @@ fn no_review(ws: &Workspace) -> Result<Answered> {
 fn with_other_sessions(ws: &Workspace, mut answered: Answered) -> Result<Answered> {
     // The files were compared with the index for the answer; this asks about the tasks of one agent.
     let others = retry_on_damaged_index(ws, || liveness::other_sessions(ws, &read::index_for_write(ws)?))?;
-    let next = match &mut answered.data {
-        Answer::Next(next) => next.as_mut(),
-        Answer::Changed(Changed::Claimed(next)) => Some(next),
-        _ => None,
-    };
-    if let Some(next) = next {
+    if let Answer::Next(Some(next)) | Answer::Changed(Changed::Claimed(next)) = &mut answered.data {
         next.reasons.other_sessions = others;
     } else if let Some(reasons) = &mut answered.reasons {
         reasons.abandoned.retain(|task| others.iter().all(|other| other.task.id != task.task));

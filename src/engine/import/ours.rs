@@ -265,15 +265,12 @@ impl<'a> Pass<'a> {
 
     fn count(&mut self, fresh: &Fresh) {
         let added = &mut self.report.added;
-        for entry in fresh.values().flatten() {
+        for payload in fresh.values().flatten().map(|entry| &entry.event.payload) {
             added.events += 1;
-            match entry.event.payload {
-                Payload::TaskCreated(_) => added.tasks += 1,
-                Payload::RelationshipAdded(_) => added.relationships += 1,
-                Payload::ProgressItemAdded(_) => added.progress += 1,
-                Payload::ContextAdded(_) => added.context += 1,
-                _ => {}
-            }
+            added.tasks += usize::from(matches!(payload, Payload::TaskCreated(_)));
+            added.relationships += usize::from(matches!(payload, Payload::RelationshipAdded(_)));
+            added.progress += usize::from(matches!(payload, Payload::ProgressItemAdded(_)));
+            added.context += usize::from(matches!(payload, Payload::ContextAdded(_)));
         }
     }
 }

@@ -214,7 +214,7 @@ impl<'a> RolesAt<'a> {
         let before = self.agent(name)?;
         let after = fold_agent(name, &united([log.entries.clone(), self.log_of(name)?.entries])).0;
         let last = |is: &dyn Fn(&AgentRegistered) -> bool| {
-            log.entries.iter().rev().find(|entry| registration(&entry.event).is_some_and(is))
+            log.entries.iter().rev().find(|entry| entry.event.payload.registration().is_some_and(is))
         };
         let roles = self.roles().and_then(|roles| {
             let words = role_taken(roles, name, before.role.as_deref(), after.role.as_deref())?;
@@ -476,12 +476,6 @@ fn refusal(asked: &RightsCheck<'_>, event: &Event, others: &dyn Others) -> Resul
     let refused = asked.refused(event).map(str::to_owned);
     let Some(by) = asked.successor_elsewhere(event).filter(|_| refused.is_none()) else { return Ok(refused) };
     Ok((!others.has_thread(by)?).then(|| format!("there is no thread {by}")))
-}
-
-/// What an event registers an agent with.
-pub(crate) fn registration(event: &Event) -> Option<&AgentRegistered> {
-    let (Payload::AgentRegistered(p) | Payload::AgentUpdated(p)) = &event.payload else { return None };
-    Some(p)
 }
 
 fn author(event: &Event) -> String {

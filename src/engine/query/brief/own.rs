@@ -246,19 +246,15 @@ pub(super) fn history(draft: &mut Draft, entries: &[Entry]) {
 
 /// What an event did. Texts stand elsewhere on the page; what fields were set to does not.
 fn did(payload: &Payload) -> String {
-    match payload {
-        Payload::TaskUpdated(p) => {
-            let values = p.set.iter().map(|(name, value)| match value {
-                Value::Null => format!("cleared {name}"),
-                Value::String(_) | Value::Array(_) | Value::Object(_) if value.to_string().len() > MAX_SET => {
-                    format!("set {name}")
-                }
-                value => format!("set {name} to {value}"),
-            });
-            values.collect::<Vec<_>>().join(", ")
+    let Payload::TaskUpdated(p) = payload else { return deed(payload) };
+    let values = p.set.iter().map(|(name, value)| match value {
+        Value::Null => format!("cleared {name}"),
+        Value::String(_) | Value::Array(_) | Value::Object(_) if value.to_string().len() > MAX_SET => {
+            format!("set {name}")
         }
-        other => deed(other),
-    }
+        value => format!("set {name} to {value}"),
+    });
+    values.collect::<Vec<_>>().join(", ")
 }
 
 /// Values of the caller that lost, the first few, and the number of all: each with the current value and the command that
