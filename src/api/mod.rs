@@ -255,7 +255,11 @@ pub fn notices(ws: &Workspace, changed: bool) -> Vec<String> {
 ///
 /// Errors: those of the import.
 pub fn import_export(ws: &Workspace, source: &mut (impl Read + Seek), dry_run: bool) -> Result<Answered> {
-    with_names(ws, import::import_export(ws, source, dry_run).map(|report| Answered::of(Answer::Imported(report))))
+    with_names(
+        ws,
+        import::import_export(ws, source, dry_run)
+            .map(|report| Answered { changed: !dry_run, ..Answered::of(Answer::Imported(report)) }),
+    )
 }
 
 /// Writes the plan in another format: gives `take` the document piece by piece.
