@@ -29,6 +29,7 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
+use crate::model::plain::first_of;
 use crate::reports::export::ours;
 use crate::rules::fold::{fold, fold_agent};
 use crate::store::archive;
@@ -256,10 +257,8 @@ impl<'a> Pass<'a> {
             if tasks.is_empty() {
                 continue;
             }
-            let names: Vec<String> = tasks.iter().take(MAX_NAMED).map(Id::to_string).collect();
-            let more = tasks.len() - names.len();
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            self.report.warnings.push(format!("{what}: task {}{more}", names.join(", task ")));
+            let names = tasks.iter().map(|id| format!("task {id}"));
+            self.report.warnings.push(format!("{what}: {}", first_of(names, MAX_NAMED, tasks.len())));
         }
     }
 
