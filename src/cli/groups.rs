@@ -13,7 +13,7 @@ use crate::model::command::{self as c, Command};
 
 /// A change as a command of its group: `task.block` is `task block`.
 #[derive(Debug)]
-pub struct Changes<G>(Command, PhantomData<G>);
+pub struct Changes<G>(Box<Command>, PhantomData<G>);
 
 /// A group of commands.
 pub trait Group {
@@ -45,7 +45,7 @@ impl<G: Group> Changes<G> {
     }
 
     pub fn call(self) -> Call {
-        Call::Change(self.0)
+        Call::Change(*self.0)
     }
 }
 
@@ -75,7 +75,7 @@ impl<G: Group> FromArgMatches for Changes<G> {
         let (name, mut args) = matches.remove_subcommand().unwrap_or_default();
         let found = Self::parsers().find(|(verb, _)| *verb == name);
         let (_, (_, _, read)) = found.ok_or_else(|| Error::new(ErrorKind::InvalidSubcommand))?;
-        read(&mut args).map(|command| Changes(command, PhantomData))
+        read(&mut args).map(|command| Changes(Box::new(command), PhantomData))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
