@@ -218,7 +218,9 @@ pub(crate) fn under_lock<T>(
 }
 
 /// Takes the lock of the store, and counts how long that took.
-fn take_lock(ws: &Workspace, runtime: &Dir, holder: &str) -> Result<Lock> {
+///
+/// Errors: `ERR_BUSY` if it was not acquired in time.
+pub(crate) fn take_lock(ws: &Workspace, runtime: &Dir, holder: &str) -> Result<Lock> {
     let start = Instant::now();
     let taken = Lock::take(runtime, Duration::from_millis(ws.settings.lock.wait_ms.into()), holder);
     ws.count_lock_wait(start.elapsed());
