@@ -36,8 +36,9 @@ use crate::reports::changed::Changed;
 use crate::reports::inbox::{InboxAcknowledged, InboxPage};
 use crate::reports::list::List;
 use crate::reports::next::NextTask;
+use crate::reports::summary::Summary;
 use crate::reports::thread::{ThreadLine, ThreadView};
-use crate::reports::view::{LostView, Summary, TaskView};
+use crate::reports::view::{LostView, TaskView};
 
 /// The answer of an operation. Its JSON is that of what it holds.
 #[derive(Clone, Debug, Serialize)]
@@ -147,6 +148,25 @@ impl Answer {
         }
         drop_empty(&mut json);
         json
+    }
+
+    /// What a reader of the answer must know besides.
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Answer::Ready(ready) => ready.warnings.clone(),
+            Answer::Exported(document) => document.warnings.clone(),
+            Answer::LostEvents(events) => events.warnings.clone(),
+            Answer::Sync(report) => report.warnings.clone(),
+            Answer::Compacted(report) => report.warnings.clone(),
+            Answer::Imported(report) => report.warnings.clone(),
+            Answer::Planned(report) => report.warnings.clone(),
+            Answer::SettingSet(set) => set.warning.iter().cloned().collect(),
+            Answer::Restored(Restored { missing, .. }) if !missing.is_empty() => {
+                let ids: Vec<String> = missing.iter().map(ToString::to_string).collect();
+                vec![format!("this clone does not have these ancestors of the events: {}", ids.join(", "))]
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Whether there is nothing to hand out.

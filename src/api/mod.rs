@@ -25,7 +25,6 @@ use crate::engine::commit::idempotency::{self, Key};
 use crate::engine::commit::{keys, plan, saga, sessions, settings as settings_file, tokens, write};
 use crate::engine::context::settings;
 use crate::engine::feed::stream;
-use crate::engine::import::ImportReport;
 use crate::engine::lint::{self, base, fix};
 use crate::engine::migrate;
 use crate::engine::query::export::{ExportEnd, Take};
@@ -48,7 +47,8 @@ use crate::model::query::{ExportFormat, Next, Query};
 use crate::reports::changed::Changed;
 use crate::reports::list::{List, Rest};
 use crate::reports::next::NotReady;
-use crate::reports::view::{self, Summary};
+use crate::reports::summary::Summary;
+use crate::reports::view;
 
 /// An operation with its arguments.
 #[derive(Clone, Debug)]
@@ -69,6 +69,8 @@ pub struct Answered {
     pub data: Answer,
     /// The events that the call wrote.
     pub events: Vec<Id>,
+    /// Whether the call may have changed anything.
+    pub changed: bool,
     /// Warnings.
     pub warnings: Vec<String>,
     /// Why no task is handed out.
@@ -170,8 +172,11 @@ fn at_most_once(ws: &Workspace, call: &Call) -> Result<Answered> {
         Call::Change(Command::Batch(batch)) if !batch.atomic => {
             once(ws, call.name(), || call.args(), || steps::each(ws, batch))
         }
-        Call::Job(job) if job.changes() => once(ws, call.name(), || call.args(), || run(ws, job)),
-        _ => carry_out(ws, call, ws.request.idempotency_key.as_deref()),
+        Call::Job(job) if job.changes() => {
+            let done = once(ws, call.name(), || call.args(), || run(ws, job))?;
+            Ok(Answered { changed: true, ..done })
+        }
+        Call::Change(_) | Call::Query(_) | Call::Job(_) => carry_out(ws, call, ws.request.idempotency_key.as_deref()),
     }
 }
 
@@ -184,9 +189,9 @@ fn once(
 ) -> Result<Answered> {
     let Some(key) = &ws.request.idempotency_key else { return work() };
     let key = Key::new(key, name, &args())?;
-    let receipt = |done: &Answered| match &done.data {
-        Answer::Token(issued) => Answer::Token(issued.receipt()).to_json(false),
-        data => data.to_json(false),
+    let receipt = |done: &Answered| {
+        let Answer::Token(issued) = &done.data else { return done.data.to_json(false) };
+        Answer::Token(issued.receipt()).to_json(false)
     };
     let done = idempotency::once(ws, &key, work, receipt)?;
     Ok(done.unwrap_or_else(|receipt| {
@@ -206,12 +211,14 @@ fn carry_out(ws: &Workspace, call: &Call, key: Option<&str>) -> Result<Answered>
         }
         Call::Query(Query::Next(asked)) => next::show(ws, asked),
         Call::Query(query) => {
-            let data = retry_on_damaged_index(ws, || answer(ws, query))?;
-            let answered = Answered { warnings: warnings(ws, &data), ..Answered::of(data) };
-            Ok(match query {
-                Query::Brief(_) => inbox::counted(ws, answered),
-                _ => answered,
-            })
+            let mut answered = Answered::of(retry_on_damaged_index(ws, || answer(ws, query))?);
+            let task = match &answered.data {
+                Answer::Task(task) => Some(task.id),
+                Answer::Brief(page) => Some(page.task.named.id),
+                _ => None,
+            };
+            answered.warnings.extend(task.into_iter().flat_map(|task| record::remarks(ws, task)));
+            Ok(if matches!(query, Query::Brief(_)) { inbox::counted(ws, answered) } else { answered })
         }
         Call::Job(job) => run(ws, job),
     }
@@ -222,17 +229,14 @@ fn carry_out(ws: &Workspace, call: &Call, key: Option<&str>) -> Result<Answered>
 ///
 /// Errors: those of the operation; items that were given already are void then.
 pub fn stream(ws: &Workspace, call: &Call, take: &mut dyn FnMut(Item)) -> Option<Result<Rest>> {
-    let rest = match call {
-        Call::Query(Query::TaskList(q)) => {
-            logged(ws, call.name(), || lists::list(ws, q, &mut |task, text| take(Item::Task(Box::new(task), text))))
-        }
-        Call::Query(Query::Log(q)) => {
-            logged(ws, call.name(), || log::log(ws, q, &mut |entry: Entry| take(Item::Event(entry.line))))
-        }
-        Call::Job(Job::SyncPull(q)) => {
-            logged(ws, call.name(), || stream::pull_events(ws, q, |entry: Entry| take(Item::Event(entry.line))))
-        }
-        _ => return None,
+    let rest = if let Call::Query(Query::TaskList(q)) = call {
+        logged(ws, call.name(), || lists::list(ws, q, &mut |task, text| take(Item::Task(Box::new(task), text))))
+    } else if let Call::Query(Query::Log(q)) = call {
+        logged(ws, call.name(), || log::log(ws, q, &mut |entry: Entry| take(Item::Event(entry.line))))
+    } else if let Call::Job(Job::SyncPull(q)) = call {
+        logged(ws, call.name(), || stream::pull_events(ws, q, |entry: Entry| take(Item::Event(entry.line))))
+    } else {
+        return None;
     };
     Some(rest.map_err(|e| names::name_tasks(ws, e)))
 }
@@ -251,11 +255,11 @@ pub fn notices(ws: &Workspace, changed: bool) -> Vec<String> {
 ///
 /// Errors: those of the import.
 pub fn import_export(ws: &Workspace, source: &mut (impl Read + Seek), dry_run: bool) -> Result<Answered> {
-    with_names(ws, import::import_export(ws, source, dry_run).map(imported))
-}
-
-fn imported(report: ImportReport) -> Answered {
-    Answered { warnings: report.warnings.clone(), ..Answered::of(Answer::Imported(report)) }
+    with_names(
+        ws,
+        import::import_export(ws, source, dry_run)
+            .map(|report| Answered { changed: !dry_run, ..Answered::of(Answer::Imported(report)) }),
+    )
 }
 
 /// Writes the plan in another format: gives `take` the document piece by piece.
@@ -282,7 +286,9 @@ pub fn metrics(ws: &Workspace) -> Result<String> {
 impl Answered {
     /// An answer alone.
     pub fn of(data: Answer) -> Self {
-        Answered { data, events: Vec::new(), warnings: Vec::new(), reasons: None, unread: None }
+        let changed = matches!(&data, Answer::Changed(changed) if !matches!(changed, Changed::Nothing));
+        let warnings = data.warnings();
+        Answered { data, events: Vec::new(), changed, warnings, reasons: None, unread: None }
     }
 }
 
@@ -291,19 +297,6 @@ impl From<Reply> for Answered {
         let Reply { subject: _, data, events, warnings, taken_in: _, passed: _ } = reply;
         Answered { events, warnings, ..Answered::of(Answer::Changed(data)) }
     }
-}
-
-/// What a reader of the answer must know besides: of a task, what its file says that its events do not, and damaged lines.
-fn warnings(ws: &Workspace, answer: &Answer) -> Vec<String> {
-    let task = match answer {
-        Answer::Task(task) => task.id,
-        Answer::Brief(page) => page.task.named.id,
-        Answer::Ready(ready) => return ready.warnings.clone(),
-        Answer::Exported(document) => return document.warnings.clone(),
-        Answer::LostEvents(events) => return events.warnings.clone(),
-        _ => return Vec::new(),
-    };
-    record::remarks(ws, task)
 }
 
 fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
@@ -356,12 +349,8 @@ fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
         Job::InboxWait(q) => return inbox::wait(ws, q),
         Job::InboxAck(q) => Answer::Acknowledged(query::inbox::acknowledge(ws, q)?),
         Job::Sync(options) => {
-            let report = sync::sync(ws, options)?;
-            let warnings = report.warnings.clone();
-            return Ok(inbox::counted_with_arrivals(
-                ws,
-                Answered { warnings, ..Answered::of(Answer::Sync(Box::new(report))) },
-            ));
+            let answered = Answered::of(Answer::Sync(Box::new(sync::sync(ws, options)?)));
+            return Ok(inbox::counted_with_arrivals(ws, answered));
         }
         Job::SyncPull(q) => {
             let mut items = Vec::new();
@@ -370,22 +359,9 @@ fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
         }
         Job::SyncPush(q) => Answer::Pushed(stream::push_events(ws, &q.events)?),
         Job::Resolve(q) => Answer::Repaired(repair::repair_all(ws, q.staged)?),
-        Job::Recover(q) => {
-            let restored = recover::restore_events(ws, &wanted(q))?;
-            let ids: Vec<String> = restored.missing.iter().map(ToString::to_string).collect();
-            let warning = (!ids.is_empty())
-                .then(|| format!("this clone does not have these ancestors of the events: {}", ids.join(", ")));
-            return Ok(Answered {
-                warnings: warning.into_iter().collect(),
-                ..Answered::of(Answer::Restored(restored))
-            });
-        }
+        Job::Recover(q) => Answer::Restored(recover::restore_events(ws, &wanted(q))?),
         Job::Migrate(q) => Answer::Migrated(migrate::migrate(ws, q)?),
-        Job::Compact(q) => {
-            let report = compact::compact(ws, q)?;
-            let warnings = report.warnings.clone();
-            return Ok(Answered { warnings, ..Answered::of(Answer::Compacted(report)) });
-        }
+        Job::Compact(q) => Answer::Compacted(compact::compact(ws, q)?),
         Job::LintFix(_) if ws.findings.iter().any(|f| f.rule == Rule::ConfigInvalid) => {
             let why = "nothing was repaired: the settings cannot be read, so it is not known what is allowed";
             let refused = vec![SkippedFix { message: why.into(), ..SkippedFix::default() }];
@@ -396,19 +372,11 @@ fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
             Answer::Lint(fix::lint_fix(ws, Fix { comments, deleted: q.deleted })?)
         }
         Job::LintSince(q) => Answer::Lint(base::lint_since(ws, &q.base)?),
-        Job::Import(q) => return import::import(ws, q).map(imported),
-        Job::PlanApply(q) => {
-            let report = plan::plan_apply(ws, q)?;
-            let warnings = report.warnings.clone();
-            return Ok(Answered { warnings, ..Answered::of(Answer::Planned(report)) });
-        }
+        Job::Import(q) => Answer::Imported(import::import(ws, q)?),
+        Job::PlanApply(q) => Answer::Planned(plan::plan_apply(ws, q)?),
         Job::UndoRequest(q) => Answer::RequestUndone(saga::undo_request(ws, q)?),
         Job::AgentToken(q) => Answer::Token(tokens::issue(ws, q)?),
-        Job::ConfigSet(q) => {
-            let done = settings_file::set(ws, q)?;
-            let warnings = done.warning.iter().cloned().collect();
-            return Ok(Answered { warnings, ..Answered::of(Answer::SettingSet(done)) });
-        }
+        Job::ConfigSet(q) => Answer::SettingSet(settings_file::set(ws, q)?),
         Job::NewKey(q) => return keys::register_with_new_key(ws, q.agent.clone()).map(Answered::from),
     }))
 }

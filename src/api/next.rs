@@ -28,13 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 ///
 /// Errors: `ERR_IO` where the store cannot be read.
 pub fn show(ws: &Workspace, asked: &Next) -> Result<Answered> {
-    if !asked.no_reviews
-        && let Some(review) = retry_on_damaged_index(ws, || reviews::next_review(ws, false, asked.reviews))?
-    {
-        return with_other_sessions(ws, inbox::counted(ws, Answered::of(Answer::Next(Some(Box::new(review))))));
-    }
-    if asked.reviews {
-        return no_review(ws);
+    if let Some(review) = review(ws, false, asked.no_reviews, asked.reviews)? {
+        return Ok(review);
     }
     let (found, warnings, unread) = retry_on_damaged_index(ws, || ready::next(ws, asked))?;
     let (data, reasons) = match found {
@@ -44,22 +39,25 @@ pub fn show(ws: &Workspace, asked: &Next) -> Result<Answered> {
     with_other_sessions(ws, Answered { warnings, reasons, unread, ..Answered::of(data) })
 }
 
-/// Nothing, to a caller that takes reviews alone.
-fn no_review(ws: &Workspace) -> Result<Answered> {
+/// The review that comes first, where the caller takes reviews; that there is none, where it takes no other work.
+fn review(ws: &Workspace, claims: bool, no_reviews: bool, only_reviews: bool) -> Result<Option<Answered>> {
+    if !no_reviews && let Some(review) = retry_on_damaged_index(ws, || reviews::next_review(ws, claims, only_reviews))?
+    {
+        let answered = inbox::counted(ws, Answered::of(Answer::Next(Some(Box::new(review)))));
+        return with_other_sessions(ws, answered).map(Some);
+    }
+    if !only_reviews {
+        return Ok(None);
+    }
     let reasons = Some(retry_on_damaged_index(ws, || reviews::no_review(ws))?);
-    Ok(inbox::counted(ws, Answered { reasons, ..Answered::of(Answer::Next(None)) }))
+    Ok(Some(inbox::counted(ws, Answered { reasons, ..Answered::of(Answer::Next(None)) })))
 }
 
 /// The answer with the tasks that the caller has in progress in other sessions.
 fn with_other_sessions(ws: &Workspace, mut answered: Answered) -> Result<Answered> {
     // The files were compared with the index for the answer; this asks about the tasks of one agent.
     let others = retry_on_damaged_index(ws, || liveness::other_sessions(ws, &read::index_for_write(ws)?))?;
-    let next = match &mut answered.data {
-        Answer::Next(next) => next.as_mut(),
-        Answer::Changed(Changed::Claimed(next)) => Some(next),
-        _ => None,
-    };
-    if let Some(next) = next {
+    if let Answer::Next(Some(next)) | Answer::Changed(Changed::Claimed(next)) = &mut answered.data {
         next.reasons.other_sessions = others;
     } else if let Some(reasons) = &mut answered.reasons {
         reasons.abandoned.retain(|task| others.iter().all(|other| other.task.id != task.task));
@@ -78,13 +76,9 @@ pub fn claim(ws: &Workspace, claim: &Claim, explain: bool) -> Result<Answered> {
 /// As [`claim`], under an idempotency key.
 pub(super) fn claim_keyed(ws: &Workspace, claim: &Claim, explain: bool, key: Option<&str>) -> Result<Answered> {
     if claim.id.0.is_none()
-        && !claim.no_reviews
-        && let Some(review) = retry_on_damaged_index(ws, || reviews::next_review(ws, true, claim.reviews))?
+        && let Some(review) = review(ws, true, claim.no_reviews, claim.reviews)?
     {
-        return with_other_sessions(ws, inbox::counted(ws, Answered::of(Answer::Next(Some(Box::new(review))))));
-    }
-    if claim.id.0.is_none() && claim.reviews {
-        return no_review(ws);
+        return Ok(review);
     }
     // As sync and serve do: a thread that is past its time to live may withhold a task from the choice.
     if claim.id.0.is_none() {

@@ -41,8 +41,9 @@ use crate::reports::changed::{
 use crate::reports::inbox::{InboxAcknowledged, InboxPage};
 use crate::reports::list::List;
 use crate::reports::next::NextTask;
+use crate::reports::summary::Summary;
 use crate::reports::thread::{ThreadAnswer, ThreadLine, ThreadView};
-use crate::reports::view::{Edge, LostView, Summary, TaskView};
+use crate::reports::view::{Edge, LostView, TaskView};
 use crate::rules::roles::Verb;
 
 /// What an operation works on.

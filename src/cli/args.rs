@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::deferred::Deferred;
 use super::global::Global;
+use super::groups::{Changes, ProgressGroup};
 #[cfg(feature = "bus")]
 use super::options::Bus;
 #[cfg(feature = "mcp")]
@@ -16,8 +17,8 @@ use super::options::{
     Batch, Cancel, Completions, Export, Help, Import, Init, Lint, NextArgs, Prime, Schema, Search, UndoArgs,
 };
 use super::verbs::{
-    AgentVerb, ConfigVerb, ConflictsArgs, ContextVerb, InboxArgs, LeaseVerb, PlanVerb, ProgressVerb, SessionVerb,
-    TaskVerb, ThreadVerb,
+    AgentVerb, ConfigVerb, ConflictsArgs, ContextVerb, InboxArgs, LeaseVerb, PlanVerb, SessionVerb, TaskVerb,
+    ThreadVerb,
 };
 use crate::model::{command as c, query as q};
 
@@ -68,7 +69,7 @@ pub enum Verb {
     Export(Deferred<Export>),
     /// Progress items of a task: add, complete, reopen
     #[command(subcommand)]
-    Progress(Deferred<ProgressVerb>),
+    Progress(Deferred<Changes<ProgressGroup>>),
     /// Context entries (decisions, attempts, outcomes, notes): add, supersede, redact
     #[command(subcommand)]
     Context(Deferred<ContextVerb>),

@@ -14,6 +14,7 @@ mod documents;
 mod exchange;
 mod export;
 mod global;
+mod groups;
 mod help;
 mod import;
 mod input;

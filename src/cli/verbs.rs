@@ -5,6 +5,7 @@
 use clap::{Args, Subcommand};
 
 use super::deferred::Deferred;
+use super::groups::{Changes, ContextGroup, LeaseGroup, SessionGroup, TaskGroup, ThreadGroup};
 use super::input::read_input;
 use super::options::{PlanApply, RegisterArgs, SplitArgs};
 use crate::api::Call;
@@ -33,32 +34,8 @@ pub enum TaskVerb {
         after_help = "Examples:\n  agentpm task update 7XK2Q1 --priority 3 --add-label urgent\n  agentpm task update 7XK2Q1 --intent @notes.md --expected-version 4"
     )]
     Update(Deferred<Box<c::TaskUpdate>>),
-    /// Move a task to another status
-    #[command(after_help = "Example:\n  agentpm task transition 7XK2Q1 --status cancelled --why 'not needed any more'")]
-    Transition(Deferred<c::TaskTransition>),
-    /// Make a task wait for another task
-    #[command(after_help = "Example:\n  agentpm task block 7XK2Q1 --by 3MZ8TT")]
-    Block(Deferred<c::TaskBlock>),
-    /// Stop a task from waiting for another task
-    #[command(after_help = "Example:\n  agentpm task unblock 7XK2Q1 --by 3MZ8TT")]
-    Unblock(Deferred<c::TaskUnblock>),
-    /// Relate a task to another task
-    #[command(after_help = "Example:\n  agentpm task relate 7XK2Q1 --to 3MZ8TT --type relates_to")]
-    Relate(Deferred<c::TaskRelate>),
-    /// Remove a relationship
-    #[command(after_help = "Example:\n  agentpm task unrelate 7XK2Q1 --relationship 3MZ8TT")]
-    Unrelate(Deferred<c::TaskUnrelate>),
-    /// Archive a completed or cancelled task
-    #[command(after_help = "Example:\n  agentpm task archive 7XK2Q1")]
-    Archive(Deferred<c::TaskArchive>),
-    /// Reopen a closed task
-    #[command(after_help = "Example:\n  agentpm task reopen 7XK2Q1 --reason 'the fix did not hold'")]
-    Reopen(Deferred<c::TaskReopen>),
-    /// Mark acceptance criteria as met, or review a completed task
-    #[command(
-        after_help = "Examples:\n  agentpm task verify 7XK2Q1 --criterion 1\n  agentpm task verify 7XK2Q1 --accept\n  agentpm task verify 7XK2Q1 --reject --why 'no test'"
-    )]
-    Verify(Deferred<c::TaskVerify>),
+    #[command(flatten)]
+    Change(Changes<TaskGroup>),
     /// Split a task into parts, which become its children; the task goes back to open and its lease is released
     #[command(
         after_help = "Examples:\n  agentpm task split 7XK2Q1 --title 'Read the log' --title 'Write the log'\n  agentpm task split 7XK2Q1 --into parts.yaml"
@@ -75,19 +52,12 @@ pub enum TaskVerb {
 impl TaskVerb {
     pub fn call(self, full: bool) -> Result<Call> {
         Ok(match self {
+            TaskVerb::Change(change) => change.call(),
             TaskVerb::Get(Deferred(args)) => Call::Query(Query::TaskGet(TaskGet { full, ..args })),
             TaskVerb::List(Deferred(args)) => Call::Query(Query::TaskList(args)),
             TaskVerb::Path(Deferred(args)) => Call::Query(Query::TaskPath(args)),
             TaskVerb::Create(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
             TaskVerb::Update(Deferred(args)) => Call::Change(Command::TaskUpdate(*args)),
-            TaskVerb::Transition(Deferred(args)) => Call::Change(Command::TaskTransition(args)),
-            TaskVerb::Block(Deferred(args)) => Call::Change(Command::TaskBlock(args)),
-            TaskVerb::Unblock(Deferred(args)) => Call::Change(Command::TaskUnblock(args)),
-            TaskVerb::Relate(Deferred(args)) => Call::Change(Command::TaskRelate(args)),
-            TaskVerb::Unrelate(Deferred(args)) => Call::Change(Command::TaskUnrelate(args)),
-            TaskVerb::Archive(Deferred(args)) => Call::Change(Command::TaskArchive(args)),
-            TaskVerb::Reopen(Deferred(args)) => Call::Change(Command::TaskReopen(args)),
-            TaskVerb::Verify(Deferred(args)) => Call::Change(Command::TaskVerify(args)),
             TaskVerb::Split(Deferred(SplitArgs { mut what, into })) => {
                 if let Some(file) = into {
                     what.into = read_tasks(&read_input(&file)?)?;
@@ -110,46 +80,21 @@ pub enum PlanVerb {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum ProgressVerb {
-    #[command(
-        after_help = "Examples:\n  agentpm progress add 'parser done'\n  agentpm progress add 7XK2Q1 'parser done' --done"
-    )]
-    Add(c::ProgressAdd),
-    #[command(after_help = "Examples:\n  agentpm progress complete 9Q0R4S\n  agentpm progress complete 9Q0R4S 3MZ8TT")]
-    Complete(c::ProgressComplete),
-    #[command(after_help = "Example:\n  agentpm progress reopen 9Q0R4S")]
-    Reopen(c::ProgressReopen),
-}
-
-impl ProgressVerb {
-    pub fn call(self) -> Call {
-        Call::Change(match self {
-            ProgressVerb::Add(args) => Command::ProgressAdd(args),
-            ProgressVerb::Complete(args) => Command::ProgressComplete(args),
-            ProgressVerb::Reopen(args) => Command::ProgressReopen(args),
-        })
-    }
-}
-
-#[derive(Subcommand, Debug)]
 pub enum ContextVerb {
     #[command(
         after_help = "Example:\n  agentpm context add 7XK2Q1 --type decision --content 'flock, not fcntl: fcntl locks die with any close'"
     )]
     Add(c::ContextAdd),
-    #[command(after_help = "Example:\n  agentpm context supersede 9Q0R4S --content 'fcntl after all'")]
-    Supersede(c::ContextSupersede),
-    #[command(after_help = "Example:\n  agentpm context redact 9Q0R4S --reason 'held a token'")]
-    Redact(c::ContextRedact),
+    #[command(flatten)]
+    Change(Changes<ContextGroup>),
 }
 
 impl ContextVerb {
     pub fn call(self) -> Call {
-        Call::Change(match self {
-            ContextVerb::Add(args) => Command::ContextAdd(typed(args)),
-            ContextVerb::Supersede(args) => Command::ContextSupersede(args),
-            ContextVerb::Redact(args) => Command::ContextRedact(args),
-        })
+        match self {
+            ContextVerb::Add(args) => Call::Change(Command::ContextAdd(typed(args))),
+            ContextVerb::Change(change) => change.call(),
+        }
     }
 }
 
@@ -164,20 +109,8 @@ fn typed(mut args: ContextAdd) -> ContextAdd {
 
 #[derive(Subcommand, Debug)]
 pub enum ThreadVerb {
-    #[command(
-        after_help = "Examples:\n  agentpm thread open 7XK2Q1 --body 'Is this urgent?' --set priority=3\n  agentpm thread open 7XK2Q1 --body @question.md --patch change.json --no-hold"
-    )]
-    Open(c::ThreadOpen),
-    #[command(
-        after_help = "Examples:\n  agentpm thread reply 9Q0R4S --body 'no, it can wait'\n  agentpm thread reply 9Q0R4S --body 'rather 2' --set priority=2"
-    )]
-    Reply(c::ThreadReply),
-    #[command(
-        after_help = "Examples:\n  agentpm thread resolve 9Q0R4S --resolution accept\n  agentpm thread resolve 9Q0R4S --resolution reject --why 'not needed'"
-    )]
-    Resolve(c::ThreadResolve),
-    #[command(after_help = "Example:\n  agentpm thread escalate 9Q0R4S --to lead")]
-    Escalate(c::ThreadEscalate),
+    #[command(flatten)]
+    Change(Changes<ThreadGroup>),
     #[command(after_help = "Examples:\n  agentpm thread list --open\n  agentpm thread list --task 7XK2Q1")]
     List(q::ThreadList),
     #[command(after_help = "Examples:\n  agentpm thread show 9Q0R4S\n  agentpm thread show 9Q0R4S --format md")]
@@ -187,10 +120,7 @@ pub enum ThreadVerb {
 impl ThreadVerb {
     pub fn call(self, full: bool) -> Call {
         match self {
-            ThreadVerb::Open(args) => Call::Change(Command::ThreadOpen(args)),
-            ThreadVerb::Reply(args) => Call::Change(Command::ThreadReply(args)),
-            ThreadVerb::Resolve(args) => Call::Change(Command::ThreadResolve(args)),
-            ThreadVerb::Escalate(args) => Call::Change(Command::ThreadEscalate(args)),
+            ThreadVerb::Change(change) => change.call(),
             ThreadVerb::List(args) => Call::Query(Query::ThreadList(args)),
             ThreadVerb::Show(args) => Call::Query(Query::ThreadShow(q::ThreadShow { full, ..args })),
         }
@@ -229,12 +159,8 @@ impl AgentVerb {
 
 #[derive(Subcommand, Debug)]
 pub enum SessionVerb {
-    #[command(after_help = "Example:\n  export AGENTPM_SESSION=$(agentpm session start --agent-id codex-1 --quiet)")]
-    Start(c::SessionStart),
-    #[command(after_help = "Examples:\n  agentpm session heartbeat\n  agentpm session heartbeat 7XK2Q1")]
-    Heartbeat(c::SessionHeartbeat),
-    #[command(after_help = "Examples:\n  agentpm session end\n  agentpm session end 7XK2Q1")]
-    End(c::SessionEnd),
+    #[command(flatten)]
+    Change(Changes<SessionGroup>),
     #[command(after_help = "Examples:\n  agentpm session list\n  agentpm session list --all --format table")]
     List(q::SessionList),
 }
@@ -242,9 +168,7 @@ pub enum SessionVerb {
 impl SessionVerb {
     pub fn call(self) -> Call {
         match self {
-            SessionVerb::Start(args) => Call::Change(Command::SessionStart(args)),
-            SessionVerb::Heartbeat(args) => Call::Change(Command::SessionHeartbeat(args)),
-            SessionVerb::End(args) => Call::Change(Command::SessionEnd(args)),
+            SessionVerb::Change(change) => change.call(),
             SessionVerb::List(args) => Call::Query(Query::SessionList(args)),
         }
     }
@@ -252,12 +176,8 @@ impl SessionVerb {
 
 #[derive(Subcommand, Debug)]
 pub enum LeaseVerb {
-    #[command(after_help = "Example:\n  agentpm lease acquire 7XK2Q1 --ttl 30m")]
-    Acquire(c::LeaseAcquire),
-    #[command(after_help = "Example:\n  agentpm lease renew 7XK2Q1")]
-    Renew(c::LeaseRenew),
-    #[command(after_help = "Example:\n  agentpm lease release 7XK2Q1")]
-    Release(c::LeaseRelease),
+    #[command(flatten)]
+    Change(Changes<LeaseGroup>),
     #[command(after_help = "Examples:\n  agentpm lease list\n  agentpm lease list --remote")]
     List(q::LeaseList),
 }
@@ -265,9 +185,7 @@ pub enum LeaseVerb {
 impl LeaseVerb {
     pub fn call(self) -> Call {
         match self {
-            LeaseVerb::Acquire(args) => Call::Change(Command::LeaseAcquire(args)),
-            LeaseVerb::Renew(args) => Call::Change(Command::LeaseRenew(args)),
-            LeaseVerb::Release(args) => Call::Change(Command::LeaseRelease(args)),
+            LeaseVerb::Change(change) => change.call(),
             LeaseVerb::List(args) => Call::Query(Query::LeaseList(args)),
         }
     }

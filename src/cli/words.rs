@@ -58,13 +58,13 @@ const BATCH: &[&str] = &["as", "handle", "title", "id", "agent"];
 ///
 /// Errors: `ERR_USAGE` for a form that there is not.
 pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Output> {
-    let Answered { data: answer, events: _, warnings, reasons, unread } = answered;
+    let Answered { data: answer, events: _, changed, warnings, reasons, unread } = answered;
     if let Some(reasons) = reasons {
         return Ok(Output { warnings, unread, ..nothing_ready(ws, &reasons) });
     }
     let asked = form(global, matches!(answer, Answer::Lint(_)))?;
     let md = global.format.as_deref() == Some("md");
-    let mut out = match &answer {
+    match &answer {
         // Its report has a form of its own for each format.
         Answer::Lint(report) => return Ok(Output { warnings, ..lint::output(report, global) }),
         Answer::Graph(drawing) => return graph(drawing, asked, global),
@@ -73,108 +73,69 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
             let (data, human) = (json!(page), page.text.clone());
             return Ok(Output { data, human, document: true, warnings, ..Output::default() });
         }
-        _ => Output { markdown: is_markdown(&answer), ..Output::default() },
+        _ => {}
+    }
+    let in_words = asked == Form::Human && !global.quiet;
+    let (human, markdown) = if in_words { words(ws, &answer, md) } else { Default::default() };
+    let fails = match &answer {
+        Answer::Health(health) => !health.healthy,
+        Answer::Check(check) => !check.claimed.is_empty(),
+        _ => false,
     };
-    out.human = match &answer {
-        _ if asked != Form::Human || global.quiet => String::new(),
-        Answer::Changed(changed) => changed_words(ws, changed),
-        Answer::Task(shown) => task(shown),
-        Answer::File(file) => format!("{}\n", file.path),
-        Answer::Tasks(list) => table(list, TASKS, md),
-        Answer::Ready(list) => ready(ws, list, md),
-        Answer::Next(next) => next.as_deref().map(next_words).unwrap_or_default(),
-        Answer::Brief(page) => escape_lines(&page.text),
-        Answer::Events(list) => events(list.items.iter().map(event)),
-        Answer::Blame(list) => blame(list, md),
-        Answer::Conflicts(list) => conflicts(list, md),
-        Answer::Diff(diff) => changes::diff(diff, md),
+    let quiet = answer.names().map(|names| names.join("\n"));
+    let (data, exit) = (answer.to_json(ws.request.full), u8::from(fails));
+    Ok(Output { data, human, markdown, quiet, warnings, unread, exit, changed, ..Output::default() })
+}
+
+/// An answer in words, and whether they are Markdown where that is asked for (`md`).
+fn words(ws: &Workspace, answer: &Answer, md: bool) -> (String, bool) {
+    let page = |words| (words, true);
+    let block = |words| (words, false);
+    match answer {
+        Answer::Changed(changed) => block(changed_words(ws, changed)),
+        Answer::Task(shown) => block(task(shown)),
+        Answer::File(file) => block(format!("{}\n", file.path)),
+        Answer::Tasks(list) => page(table(list, TASKS, md)),
+        Answer::Ready(list) => (ready(ws, list, md), list.elsewhere.is_empty() && list.explained.is_none()),
+        Answer::Next(next) => block(next.as_deref().map(next_words).unwrap_or_default()),
+        Answer::Brief(brief) => page(escape_lines(&brief.text)),
+        Answer::Events(list) => block(events(list.items.iter().map(event))),
+        Answer::Blame(list) => page(blame(list, md)),
+        Answer::Conflicts(list) => page(conflicts(list, md)),
+        Answer::Diff(diff) => page(changes::diff(diff, md)),
         Answer::Review(_)
         | Answer::Lint(_)
         | Answer::Graph(_)
         | Answer::PlanPage(_)
         | Answer::Exported(_)
-        | Answer::Diagnostics(_) => String::new(),
-        Answer::Stale(list) => table(list, STALE, md),
-        Answer::Sessions(list) => table(list, SESSIONS, md),
-        Answer::Threads(list) => table(list, THREADS, md),
-        Answer::Thread(shown) => threads::thread(shown, md),
-        Answer::Inbox(page) => inbox(page, md),
-        Answer::Acknowledged(done) => format!("{} acknowledged, {} unread\n", done.acknowledged, done.unread),
-        Answer::Agents(list) => table(list, AGENTS, md),
-        Answer::Agent(agent) => object(&json!(agent)),
-        Answer::Setting(setting) => setting_line(setting),
-        Answer::Settings(list) => table(list, SETTINGS, md),
-        Answer::SettingSet(set) => setting_line(&set.setting),
-        Answer::Token(issued) => object(&without_empty(issued)),
-        Answer::Leases(list) => leases(list, md),
-        Answer::LostEvents(events) => table(&events.list, LOST_EVENTS, md),
-        Answer::Overview(overview) => status(overview),
-        Answer::Stats(stats) => object(&json!(stats)),
-        Answer::Health(health) => checks(health),
-        Answer::Check(check) => claimed_paths(check),
-        Answer::Sync(report) => sync(report),
-        Answer::Pushed(pushed) => object(&json!(pushed)),
-        Answer::Repaired(report) => repaired(report),
-        Answer::Restored(restored) => restored_words(restored),
-        Answer::Compacted(report) => compacted_words(report),
-        Answer::Migrated(report) => migrated_words(report),
-        Answer::Imported(report) => imported(report),
-        Answer::Planned(report) => planned(report),
-        Answer::RequestUndone(report) => request_undone(report),
-    };
-    out.exit = match &answer {
-        Answer::Health(health) => u8::from(!health.healthy),
-        Answer::Check(check) => u8::from(!check.claimed.is_empty()),
-        _ => 0,
-    };
-    out.quiet = answer.names().map(|names| names.join("\n"));
-    out.changed = has_changed(&answer);
-    out.data = answer.to_json(ws.request.full);
-    out.warnings = warnings;
-    out.unread = unread;
-    Ok(out)
-}
-
-/// Whether the words of an answer are Markdown where that is asked for.
-fn is_markdown(answer: &Answer) -> bool {
-    match answer {
-        Answer::Tasks(_)
-        | Answer::Brief(_)
-        | Answer::Blame(_)
-        | Answer::Conflicts(_)
-        | Answer::Diff(_)
-        | Answer::Review(_)
-        | Answer::Stale(_)
-        | Answer::Sessions(_)
-        | Answer::Threads(_)
-        | Answer::Thread(_)
-        | Answer::Inbox(_)
-        | Answer::Agents(_)
-        | Answer::Leases(_)
-        | Answer::LostEvents(_)
-        | Answer::Settings(_) => true,
-        Answer::Ready(ready) => ready.elsewhere.is_empty() && ready.explained.is_none(),
-        _ => false,
-    }
-}
-
-/// Whether a change was made, which the exit code must say even if the answer cannot be written.
-fn has_changed(answer: &Answer) -> bool {
-    match answer {
-        Answer::Changed(changed) => !matches!(changed, Changed::Nothing),
-        Answer::Sync(report) => !report.dry_run,
-        Answer::Planned(report) => !report.dry_run,
-        Answer::RequestUndone(report) => report.events > 0,
-        Answer::SettingSet(set) => set.changed,
-        Answer::Token(_)
-        | Answer::Acknowledged(_)
-        | Answer::Pushed(_)
-        | Answer::Repaired(_)
-        | Answer::Restored(_)
-        | Answer::Compacted(_)
-        | Answer::Migrated(_)
-        | Answer::Imported(_) => true,
-        _ => false,
+        | Answer::Diagnostics(_) => block(String::new()),
+        Answer::Stale(list) => page(table(list, STALE, md)),
+        Answer::Sessions(list) => page(table(list, SESSIONS, md)),
+        Answer::Threads(list) => page(table(list, THREADS, md)),
+        Answer::Thread(shown) => page(threads::thread(shown, md)),
+        Answer::Inbox(list) => page(inbox(list, md)),
+        Answer::Acknowledged(done) => block(format!("{} acknowledged, {} unread\n", done.acknowledged, done.unread)),
+        Answer::Agents(list) => page(table(list, AGENTS, md)),
+        Answer::Agent(agent) => block(object(&json!(agent))),
+        Answer::Setting(setting) => block(setting_line(setting)),
+        Answer::Settings(list) => page(table(list, SETTINGS, md)),
+        Answer::SettingSet(set) => block(setting_line(&set.setting)),
+        Answer::Token(issued) => block(object(&without_empty(issued))),
+        Answer::Leases(list) => page(leases(list, md)),
+        Answer::LostEvents(events) => page(table(&events.list, LOST_EVENTS, md)),
+        Answer::Overview(overview) => block(status(overview)),
+        Answer::Stats(stats) => block(object(&json!(stats))),
+        Answer::Health(health) => block(checks(health)),
+        Answer::Check(check) => block(claimed_paths(check)),
+        Answer::Sync(report) => block(sync(report)),
+        Answer::Pushed(pushed) => block(object(&json!(pushed))),
+        Answer::Repaired(report) => block(repaired(report)),
+        Answer::Restored(restored) => block(restored_words(restored)),
+        Answer::Compacted(report) => block(compacted_words(report)),
+        Answer::Migrated(report) => block(migrated_words(report)),
+        Answer::Imported(report) => block(imported(report)),
+        Answer::Planned(report) => block(planned(report)),
+        Answer::RequestUndone(report) => block(request_undone(report)),
     }
 }
 

@@ -14,16 +14,19 @@ use crate::model::command::Command;
 use crate::model::id::quoted;
 
 /// Make several changes at once: all of them or none
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(clap::Args, Clone, Debug, Serialize, JsonSchema)]
 pub struct Batch {
     /// The changes, in their order
+    #[arg(skip)]
     pub ops: Vec<BatchOp>,
     /// Whether all of them are made or none; if not, each is made by itself and has an answer of its own
+    #[arg(skip = true)]
     #[serde(default = "atomic")]
     pub atomic: bool,
     /// The steps that cannot be read, by their places among all, where each step is made by itself.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(skip)]
+    #[arg(skip)]
     pub malformed: BTreeMap<usize, MalformedStep>,
 }
 

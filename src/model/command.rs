@@ -67,6 +67,7 @@ pub struct TaskSplit {
 
 /// Move a task to another status
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[command(after_help = "Example:\n  agentpm task transition 7XK2Q1 --status cancelled --why 'not needed any more'")]
 pub struct TaskTransition {
     /// Task
     #[command(flatten)]
@@ -100,6 +101,7 @@ pub enum ChildrenOfCancelled {
 
 /// Make a task wait for another task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[command(after_help = "Example:\n  agentpm task block 7XK2Q1 --by 3MZ8TT")]
 pub struct TaskBlock {
     /// Task that waits (default: the one you hold)
     #[command(flatten)]
@@ -117,6 +119,7 @@ pub struct TaskBlock {
 
 /// Stop a task from waiting for another task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[command(after_help = "Example:\n  agentpm task unblock 7XK2Q1 --by 3MZ8TT")]
 pub struct TaskUnblock {
     /// The task that waits
     #[command(flatten)]
@@ -133,6 +136,7 @@ pub struct TaskUnblock {
 
 /// Relate a task to another task
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[command(after_help = "Example:\n  agentpm task relate 7XK2Q1 --to 3MZ8TT --type relates_to")]
 pub struct TaskRelate {
     /// The source task: the parent, the blocker, or the task that relates to the other
     #[command(flatten)]
@@ -156,6 +160,7 @@ pub struct TaskRelate {
 
 /// Remove a relationship
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[command(after_help = "Example:\n  agentpm task unrelate 7XK2Q1 --relationship 3MZ8TT")]
 pub struct TaskUnrelate {
     /// The task whose log records the relationship (default: found by the id of the relationship)
     #[command(flatten)]
@@ -172,6 +177,7 @@ pub struct TaskUnrelate {
 
 /// Archive a completed or cancelled task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[command(after_help = "Example:\n  agentpm task archive 7XK2Q1")]
 pub struct TaskArchive {
     /// Task
     #[command(flatten)]
@@ -184,6 +190,7 @@ pub struct TaskArchive {
 
 /// Reopen a closed task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[command(after_help = "Example:\n  agentpm task reopen 7XK2Q1 --reason 'the fix did not hold'")]
 pub struct TaskReopen {
     /// Task
     #[command(flatten)]
@@ -200,6 +207,9 @@ pub struct TaskReopen {
 /// Mark acceptance criteria as met, or review a completed task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[command(
+    after_help = "Examples:\n  agentpm task verify 7XK2Q1 --criterion 1\n  agentpm task verify 7XK2Q1 --accept\n  agentpm task verify 7XK2Q1 --reject --why 'no test'"
+)]
 pub struct TaskVerify {
     /// Task (default: the one you hold)
     #[command(flatten)]

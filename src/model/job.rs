@@ -281,11 +281,11 @@ impl Job {
             Job::UndoRequest(undo) => !undo.dry_run,
             Job::Compact(compact) => !compact.dry_run,
             Job::Migrate(migrate) => !migrate.dry_run,
+            Job::Import(import) => !import.dry_run,
             Job::SyncPush(_)
             | Job::Resolve(_)
             | Job::Recover(_)
             | Job::LintFix(_)
-            | Job::Import(_)
             | Job::InboxAck(_)
             | Job::NewKey(_)
             | Job::AgentToken(_)

@@ -14,6 +14,9 @@ use crate::model::message_args::{ResolutionChoice, TaskMessage, ThreadMessage};
 
 /// Add a progress item
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[command(
+    after_help = "Examples:\n  agentpm progress add 'parser done'\n  agentpm progress add 7XK2Q1 'parser done' --done"
+)]
 pub struct ProgressAdd {
     #[command(flatten)]
     #[serde(flatten)]
@@ -31,6 +34,7 @@ pub struct ProgressAdd {
 
 /// Complete progress items
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[command(after_help = "Examples:\n  agentpm progress complete 9Q0R4S\n  agentpm progress complete 9Q0R4S 3MZ8TT")]
 pub struct ProgressComplete {
     /// Progress items of one task
     #[command(flatten)]
@@ -43,6 +47,7 @@ pub struct ProgressComplete {
 
 /// Reopen a progress item
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[command(after_help = "Example:\n  agentpm progress reopen 9Q0R4S")]
 pub struct ProgressReopen {
     /// Progress item
     #[command(flatten)]
@@ -77,6 +82,7 @@ fn note() -> ContextType {
 
 /// Replace a context entry with a newer one
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[command(after_help = "Example:\n  agentpm context supersede 9Q0R4S --content 'fcntl after all'")]
 pub struct ContextSupersede {
     /// Older entry
     #[command(flatten)]
@@ -88,6 +94,7 @@ pub struct ContextSupersede {
 
 /// Remove the text of a context entry from the plan; git history, other clones and this clone's journal may still hold it
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[command(after_help = "Example:\n  agentpm context redact 9Q0R4S --reason 'held a token'")]
 pub struct ContextRedact {
     /// Entry
     #[command(flatten)]
@@ -111,6 +118,9 @@ pub struct Proposal {
 
 /// Open a thread about a task, with or without a proposed change
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[command(
+    after_help = "Examples:\n  agentpm thread open 7XK2Q1 --body 'Is this urgent?' --set priority=3\n  agentpm thread open 7XK2Q1 --body @question.md --patch change.json --no-hold"
+)]
 pub struct ThreadOpen {
     #[command(flatten)]
     #[serde(flatten)]
@@ -140,6 +150,9 @@ pub struct ThreadOpen {
 
 /// Reply in a thread, with or without a counter-proposal
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[command(
+    after_help = "Examples:\n  agentpm thread reply 9Q0R4S --body 'no, it can wait'\n  agentpm thread reply 9Q0R4S --body 'rather 2' --set priority=2"
+)]
 pub struct ThreadReply {
     #[command(flatten)]
     #[serde(flatten)]
@@ -157,6 +170,9 @@ pub struct ThreadReply {
 
 /// Resolve a thread: accept a proposal, reject it, or let another thread take its place
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[command(
+    after_help = "Examples:\n  agentpm thread resolve 9Q0R4S --resolution accept\n  agentpm thread resolve 9Q0R4S --resolution reject --why 'not needed'"
+)]
 pub struct ThreadResolve {
     /// Thread
     #[command(flatten)]
@@ -184,6 +200,7 @@ pub struct ThreadResolve {
 
 /// Pass a thread on to the owner of its task, or to another agent
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[command(after_help = "Example:\n  agentpm thread escalate 9Q0R4S --to lead")]
 pub struct ThreadEscalate {
     /// Thread
     #[command(flatten)]

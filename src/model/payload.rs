@@ -483,6 +483,21 @@ impl Payload {
     pub fn is_of_lease(&self) -> bool {
         matches!(self, Payload::LeaseAcquired(_) | Payload::LeaseRenewed(_) | Payload::LeaseReleased(_))
     }
+
+    /// The lease that it grants.
+    pub fn grant(&self) -> Option<&LeaseAcquired> {
+        if let Payload::LeaseAcquired(p) = self { Some(p) } else { None }
+    }
+
+    /// The context entry whose text it removes.
+    pub fn redacts(&self) -> Option<Id> {
+        if let Payload::ContextRedacted(p) = self { Some(p.entry) } else { None }
+    }
+
+    /// The data with which it registers an agent.
+    pub fn registration(&self) -> Option<&AgentRegistered> {
+        if let Payload::AgentRegistered(p) | Payload::AgentUpdated(p) = self { Some(p) } else { None }
+    }
 }
 
 /// Distinguishes an absent key from one that is `null`.

@@ -6,10 +6,18 @@
 //! Leaves to others: which text goes where.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 /// A number and what it counts: "1 task", "2 tasks".
 pub fn counted(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The first of some words, and the number of the others: `a, b and 3 more`.
+pub fn first_of(words: impl IntoIterator<Item = impl Display>, most: usize, total: usize) -> String {
+    let named: Vec<String> = words.into_iter().take(most).map(|word| word.to_string()).collect();
+    let more = total.saturating_sub(named.len());
+    named.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
 }
 
 /// Escapes what could deceive a reader of a terminal, or act in the log of a CI job. Newlines and tabs become visible too:

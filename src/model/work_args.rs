@@ -81,6 +81,7 @@ pub struct Release {
 /// Acquire the lease of a task without changing its status
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[command(after_help = "Example:\n  agentpm lease acquire 7XK2Q1 --ttl 30m")]
 pub struct LeaseAcquire {
     /// Task
     #[command(flatten)]
@@ -99,6 +100,7 @@ pub struct LeaseAcquire {
 /// Renew a lease you hold
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[command(after_help = "Example:\n  agentpm lease renew 7XK2Q1")]
 pub struct LeaseRenew {
     /// The lease, or its task (default: the one you hold)
     #[command(flatten)]
@@ -110,6 +112,7 @@ pub struct LeaseRenew {
 
 /// Release a lease without changing the status of its task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[command(after_help = "Example:\n  agentpm lease release 7XK2Q1")]
 pub struct LeaseRelease {
     /// Lease, or its task
     #[command(flatten)]
@@ -153,6 +156,7 @@ pub struct Broadcast {
 /// Start a session
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[command(after_help = "Example:\n  export AGENTPM_SESSION=$(agentpm session start --agent-id codex-1 --quiet)")]
 pub struct SessionStart {
     /// Agent of the session (default: you)
     #[arg(long, value_name = "AGENT")]
@@ -165,6 +169,7 @@ pub struct SessionStart {
 /// Record that a session is alive
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[command(after_help = "Examples:\n  agentpm session heartbeat\n  agentpm session heartbeat 7XK2Q1")]
 pub struct SessionHeartbeat {
     /// The session (default: --session or AGENTPM_SESSION)
     #[command(flatten)]
@@ -174,6 +179,7 @@ pub struct SessionHeartbeat {
 /// End a session
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[command(after_help = "Examples:\n  agentpm session end\n  agentpm session end 7XK2Q1")]
 pub struct SessionEnd {
     /// The session (default: --session or AGENTPM_SESSION)
     #[command(flatten)]

@@ -246,10 +246,9 @@ impl<'a> NewEvents<'a> {
     /// Parts that came and went.
     fn parts(&self, old: &Task, new: &Task, out: &mut Vec<Change>) {
         let made = |id: Id| self.by_id.get(&id).copied();
-        let takes = |event: &&'a Event| match &event.payload {
-            Payload::ContextRedacted(p) => Some((p.entry, *event)),
-            Payload::RelationshipRemoved(p) => Some((p.relationship, *event)),
-            _ => None,
+        let takes = |event: &&'a Event| {
+            let edge = if let Payload::RelationshipRemoved(p) = &event.payload { Some(p.relationship) } else { None };
+            Some((event.payload.redacts().or(edge)?, *event))
         };
         let taken_by: HashMap<Id, &Event> = self.events.iter().filter_map(takes).collect();
         let step = |item: &ProgressItem| json!({ "content": item.content, "completed": item.completed });
@@ -323,24 +322,23 @@ impl<'a> NewEvents<'a> {
             if let Some(holder) = self.passed.get(&event.id) {
                 out.push(self.change(Kind::Override, "lease", json!(holder), Value::Null, Some(event)));
             }
-            match &event.payload {
-                Payload::TaskStatusChanged(p) if !p.forced.is_empty() => {
-                    let passed = p.overrides(&[check::ACCEPTANCE]);
-                    let unmet = new.unmet().filter(|_| passed).map(str::to_owned).collect();
-                    let own = |c: &&mut Change| c.change == Kind::Status && c.event == Some(event.id);
-                    if let Some(change) = out.iter_mut().find(own) {
-                        (change.forced, change.unmet) = (p.forced.clone(), unmet);
-                        continue;
-                    }
-                    let change = self.change(Kind::Forced, "status", json!(p.from), json!(p.to), Some(event));
-                    out.push(Change { forced: p.forced.clone(), unmet, ..change });
-                }
-                Payload::LeaseOverride(p) => {
-                    let field = if p.task.is_some() { "files" } else { "lease" };
-                    out.push(self.change(Kind::Override, field, json!(p.holder), Value::Null, Some(event)));
-                }
-                _ => {}
+            if let Payload::LeaseOverride(p) = &event.payload {
+                let field = if p.task.is_some() { "files" } else { "lease" };
+                out.push(self.change(Kind::Override, field, json!(p.holder), Value::Null, Some(event)));
             }
+            let Payload::TaskStatusChanged(p) = &event.payload else { continue };
+            if p.forced.is_empty() {
+                continue;
+            }
+            let passed = p.overrides(&[check::ACCEPTANCE]);
+            let unmet = new.unmet().filter(|_| passed).map(str::to_owned).collect();
+            let own = |c: &&mut Change| c.change == Kind::Status && c.event == Some(event.id);
+            if let Some(change) = out.iter_mut().find(own) {
+                (change.forced, change.unmet) = (p.forced.clone(), unmet);
+                continue;
+            }
+            let change = self.change(Kind::Forced, "status", json!(p.from), json!(p.to), Some(event));
+            out.push(Change { forced: p.forced.clone(), unmet, ..change });
         }
     }
 }

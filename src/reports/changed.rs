@@ -13,8 +13,9 @@ use crate::model::context::{ContextEntry, ContextType, ProgressItem};
 use crate::model::id::Id;
 use crate::model::task::Status;
 use crate::reports::next::NextTask;
+use crate::reports::summary::Summary;
 use crate::reports::thread::ThreadAnswer;
-use crate::reports::view::{Edge, Part, Summary, TaskView};
+use crate::reports::view::{Edge, Part, TaskView};
 use crate::rules::held::NamedTask;
 
 /// What a change created or changed.

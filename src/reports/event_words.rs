@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::model::id::{HANDLE_MIN, Id};
-use crate::model::payload::{Fields, Payload};
+use crate::model::payload::Payload;
 use crate::model::relationship::RelationType;
 use crate::model::task::Task;
 use crate::reports::extent::beginning;
@@ -14,12 +14,40 @@ use crate::rules::lost::Lost;
 /// Longest text of an event that is shown, in bytes.
 const MAX_TEXT: usize = 160;
 
+/// The text that an event holds or concerns.
+enum Text<'e> {
+    Own(&'e str),
+    /// That of the step or context entry of this id.
+    Of(Id),
+}
+
 /// What an event does, without the texts that it holds: `added a decision`.
 pub fn deed(payload: &Payload) -> String {
-    let names = |fields: &Fields| fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    match payload {
-        Payload::TaskCreated(_) => "created the task".into(),
-        Payload::TaskUpdated(p) => format!("set {}", names(&p.set)),
+    words(payload).0
+}
+
+/// The text that an event holds.
+pub fn own_text(payload: &Payload) -> Option<&str> {
+    if let Some(Text::Own(text)) = words(payload).1 { Some(text) } else { None }
+}
+
+/// What an event does, and its text.
+fn words(payload: &Payload) -> (String, Option<Text<'_>>) {
+    let mut text = None;
+    let mut with = |held, deed: &str| {
+        text = Some(held);
+        deed.to_owned()
+    };
+    let thread = |id: Id| id.handle(HANDLE_MIN);
+    let deed = match payload {
+        Payload::TaskCreated(p) => {
+            let title = p.fields.get("title").and_then(Value::as_str).unwrap_or_default();
+            with(Text::Own(title), "created the task")
+        }
+        Payload::TaskUpdated(p) => {
+            let names: Vec<&str> = p.set.keys().map(String::as_str).collect();
+            format!("set {}", names.join(", "))
+        }
         Payload::TaskStatusChanged(p) if p.from == p.to => format!("kept it {}", p.to),
         Payload::TaskStatusChanged(p) => format!("moved it from {} to {}", p.from, p.to),
         Payload::TaskArchived(_) => "archived the task".into(),
@@ -35,45 +63,53 @@ pub fn deed(payload: &Payload) -> String {
             }
         }
         Payload::RelationshipRemoved(_) => "removed a relationship".into(),
-        Payload::ProgressItemAdded(_) => "added a step".into(),
-        Payload::ProgressItemCompleted(_) => "completed a step".into(),
-        Payload::ProgressItemReopened(_) => "reopened a step".into(),
-        Payload::ContextAdded(p) => format!("added a context entry ({})", p.kind.as_str().replace('_', " ")),
-        Payload::ContextSuperseded(_) => "superseded a context entry".into(),
+        Payload::ProgressItemAdded(p) => with(Text::Own(&p.content), "added a step"),
+        Payload::ProgressItemCompleted(p) => with(Text::Of(p.item), "completed a step"),
+        Payload::ProgressItemReopened(p) => with(Text::Of(p.item), "reopened a step"),
+        Payload::ContextAdded(p) => {
+            with(Text::Own(&p.content), &format!("added a context entry ({})", p.kind.as_str().replace('_', " ")))
+        }
+        Payload::ContextSuperseded(p) => with(Text::Of(p.entry), "superseded a context entry"),
         Payload::ContextRedacted(_) => "removed the text of a context entry".into(),
-        Payload::AcceptanceMet(p) if p.met => "met a criterion".into(),
-        Payload::AcceptanceMet(_) => "marked a criterion as unmet".into(),
-        Payload::TaskVerified(p) if p.passed => "verified the result".into(),
-        Payload::TaskVerified(_) => "rejected the result".into(),
+        Payload::AcceptanceMet(p) => {
+            with(Text::Own(&p.criterion), if p.met { "met a criterion" } else { "marked a criterion as unmet" })
+        }
+        Payload::TaskVerified(p) => if p.passed { "verified the result" } else { "rejected the result" }.into(),
         Payload::LeaseAcquired(p) => match &p.taken_from {
             Some(other) => format!("took the lease over from {other}"),
             None => "acquired the lease".into(),
         },
         Payload::LeaseReleased(_) => "released the lease".into(),
-        Payload::LeaseOverride(p) if p.task.is_some() => format!("claimed it despite {}'s work on its files", p.holder),
+        Payload::LeaseOverride(p) if p.task.is_some() => {
+            format!("claimed it despite {}'s work on its files", p.holder)
+        }
         Payload::LeaseOverride(p) => format!("overrode the lease of {}", p.holder),
         Payload::LeaseRenewed(_) => "renewed the lease".into(),
         Payload::SourceApplied(p) => format!("recorded what {} says", p.source),
-        Payload::ThreadOpened(p) => format!("opened a thread{}", proposing(&p.patch)),
+        Payload::ThreadOpened(p) => with(Text::Own(&p.body), &format!("opened a thread{}", proposing(&p.patch))),
         Payload::ThreadReplied(p) => {
-            format!("replied in thread {}{}", p.thread.handle(HANDLE_MIN), proposing(&p.patch))
+            with(Text::Own(&p.body), &format!("replied in thread {}{}", thread(p.thread), proposing(&p.patch)))
         }
         Payload::ThreadResolved(p) => {
-            format!("resolved thread {}: {}", p.thread.handle(HANDLE_MIN), p.resolution.status().as_str())
+            format!("resolved thread {}: {}", thread(p.thread), p.resolution.status().as_str())
         }
         Payload::ThreadEscalated(p) => {
             let to = p.to.as_ref().map(|to| format!(" to {to}")).unwrap_or_default();
-            format!("escalated thread {}{to}", p.thread.handle(HANDLE_MIN))
+            format!("escalated thread {}{to}", thread(p.thread))
         }
         Payload::AgentRegistered(_) => "registered".into(),
         Payload::AgentUpdated(_) => "changed its registration".into(),
-        Payload::Broadcast(p) => format!("sent a message to {}", receivers(p.to.as_deref(), p.role.as_deref())),
+        Payload::Broadcast(p) => {
+            let to = receivers(p.to.as_deref(), p.role.as_deref());
+            with(Text::Own(&p.body), &format!("sent a message to {to}"))
+        }
         Payload::SessionStarted(_) => "started a session".into(),
         Payload::SessionHeartbeat(_) => "gave a sign of life".into(),
         Payload::SessionEnded(_) => "ended a session".into(),
         // A newer version knows what it means.
         Payload::Unknown { kind, .. } => kind.clone(),
-    }
+    };
+    (deed, text)
 }
 
 fn proposing(patch: &Value) -> &'static str {
@@ -91,26 +127,19 @@ pub fn receivers(to: Option<&str>, role: Option<&str>) -> String {
 
 /// What an event does, with the beginning of its text. `part` gives the text of the step or context entry of an id.
 pub fn describe(payload: &Payload, part: impl Fn(Id) -> Option<String>) -> String {
-    let text = match payload {
-        Payload::TaskCreated(p) => p.fields.get("title").and_then(Value::as_str).map(str::to_owned),
-        Payload::TaskUpdated(p) => {
-            let values: Vec<String> = p.set.iter().map(|(name, value)| format!("{name} {value}")).collect();
-            return format!("set {}", shortened(&values.join(", ")));
-        }
-        Payload::ProgressItemAdded(p) => Some(p.content.clone()),
-        Payload::ProgressItemCompleted(p) => part(p.item),
-        Payload::ProgressItemReopened(p) => part(p.item),
-        Payload::ContextAdded(p) => Some(p.content.clone()),
-        Payload::ContextSuperseded(p) => part(p.entry),
-        Payload::AcceptanceMet(p) => Some(p.criterion.clone()),
-        Payload::ThreadOpened(p) => Some(p.body.clone()),
-        Payload::ThreadReplied(p) => Some(p.body.clone()),
-        Payload::Broadcast(p) => Some(p.body.clone()),
-        _ => None,
+    if let Payload::TaskUpdated(p) = payload {
+        let values: Vec<String> = p.set.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        return format!("set {}", shortened(&values.join(", ")));
+    }
+    let (deed, text) = words(payload);
+    let text = match text {
+        Some(Text::Own(text)) => Some(text.to_owned()),
+        Some(Text::Of(id)) => part(id),
+        None => None,
     };
     match text.filter(|text| !text.is_empty()) {
-        Some(text) => format!("{} “{}”", deed(payload), shortened(&text)),
-        None => deed(payload),
+        Some(text) => format!("{deed} “{}”", shortened(&text)),
+        None => deed,
     }
 }
 

@@ -13,5 +13,6 @@ pub mod ready;
 pub mod redact;
 pub mod review;
 pub mod schema;
+pub mod summary;
 pub mod thread;
 pub mod view;

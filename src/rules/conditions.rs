@@ -9,49 +9,25 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::model::event::Event;
 use crate::model::id::{HANDLE_MIN, Id, check_agent_name, quoted};
-use crate::model::payload::{Fields, Payload, ThreadEscalated, ThreadOpened, ThreadReplied, ThreadResolved};
+use crate::model::payload::{Fields, ThreadEscalated, ThreadOpened, ThreadReplied, ThreadResolved};
 use crate::model::plain::is_blank;
 use crate::model::task::{Status, Task};
 use crate::model::thread::{Message, Resolution, Thread};
+use crate::rules::event_rules::{Condition, EventRules};
 use crate::rules::{fields, patch};
 
 /// Refuses an event that no command adds to a task as it is.
 ///
 /// Errors: those of the command.
 pub fn check(task: &Task, event: &Event) -> Result<()> {
-    match &event.payload {
-        Payload::ThreadOpened(p) => check_opening(task, p),
-        Payload::ThreadReplied(p) => check_reply(task, p),
-        Payload::ThreadResolved(p) => check_resolution(task, p),
-        Payload::ThreadEscalated(p) => check_escalation(task, p),
-        Payload::ContextAdded(p) => check_words(&p.content, "a context entry"),
-        Payload::ProgressItemAdded(p) => check_words(&p.content, "a progress item"),
-        Payload::TaskStatusChanged(p) => check_wait(task, p.to),
-        Payload::TaskReopened(p) => check_wait(task, p.to),
-        // Their values are findings about the task, and the rest is asked of other tasks too.
-        Payload::TaskCreated(_)
-        | Payload::TaskUpdated(_)
-        | Payload::TaskArchived(_)
-        | Payload::RelationshipAdded(_)
-        | Payload::RelationshipRemoved(_)
-        | Payload::ProgressItemCompleted(_)
-        | Payload::ProgressItemReopened(_)
-        | Payload::ContextSuperseded(_)
-        | Payload::ContextRedacted(_)
-        | Payload::AcceptanceMet(_)
-        | Payload::TaskVerified(_)
-        | Payload::SourceApplied(_)
-        | Payload::LeaseAcquired(_)
-        | Payload::LeaseReleased(_)
-        | Payload::LeaseOverride(_)
-        | Payload::AgentRegistered(_)
-        | Payload::AgentUpdated(_)
-        | Payload::Broadcast(_)
-        | Payload::LeaseRenewed(_)
-        | Payload::SessionStarted(_)
-        | Payload::SessionHeartbeat(_)
-        | Payload::SessionEnded(_)
-        | Payload::Unknown { .. } => Ok(()),
+    match EventRules::of(&event.payload).condition {
+        Condition::Nothing => Ok(()),
+        Condition::Text(text, what) => check_words(text, what),
+        Condition::Move(to) => check_wait(task, to),
+        Condition::Opening(p) => check_opening(task, p),
+        Condition::Reply(p) => check_reply(task, p),
+        Condition::Resolution(p) => check_resolution(task, p),
+        Condition::Escalation(p) => check_escalation(task, p),
     }
 }
 

@@ -44,6 +44,8 @@ pub struct EventRules<'a> {
     pub wakes: WakeRule,
     /// What it may say to an agent.
     pub notice: NoticeRule<'a>,
+    /// What must hold of its task.
+    pub condition: Condition<'a>,
 }
 
 /// How an event changes the number of attempts on a task.
@@ -95,6 +97,26 @@ pub enum NoticeRule<'a> {
     Escalates(&'a ThreadEscalated),
     /// It is a message.
     Sends(&'a Broadcast),
+}
+
+/// What must hold of a task for an event to be added to it (`conditions`), besides what findings about the task and about other tasks
+/// say.
+#[derive(Clone, Copy, Debug)]
+pub enum Condition<'a> {
+    /// Nothing.
+    Nothing,
+    /// This text of such a part is not empty.
+    Text(&'a str, &'static str),
+    /// It has a blocker, where it is moved to blocked.
+    Move(Status),
+    /// It can have such a thread.
+    Opening(&'a ThreadOpened),
+    /// The thread is open, and the proposal applies.
+    Reply(&'a ThreadReplied),
+    /// The thread is open, and its proposal gives these values.
+    Resolution(&'a ThreadResolved),
+    /// The thread is open, and was not escalated.
+    Escalation(&'a ThreadEscalated),
 }
 
 /// How an event depends on the lease of its task.
@@ -159,9 +181,12 @@ impl<'a> EventRules<'a> {
             attempts: AttemptRule::Keeps,
             wakes: WakeRule::Nothing,
             notice: NoticeRule::Nothing,
+            condition: Condition::Nothing,
         };
         let work = |rules| EventRules { records_work: true, ..rules };
-        let entry = |lease, hint| work(EventRules { adds_entry: true, ..row(&[Comment], lease, true, Record(hint)) });
+        let entry = |lease, hint, condition| {
+            work(EventRules { adds_entry: true, condition, ..row(&[Comment], lease, true, Record(hint)) })
+        };
         let notice = |notice, rules| EventRules { notice, ..rules };
         let from = |status| With(verb_for(status));
         let changed_nothing = Record("it changed nothing by itself; undo the change that followed it");
@@ -186,24 +211,34 @@ impl<'a> EventRules<'a> {
                 },
                 wakes: Around,
                 notice: NoticeRule::Moves(p),
+                condition: Condition::Move(p.to),
                 ..row(rights_to(p.to), if p.to == Status::Completed { Finished } else { Fenced }, true, from(p.from))
             },
             P::TaskArchived(p) => {
                 EventRules { status: Some(Status::Archived), ..row(&[Archive], Fenced, false, from(p.from)) }
             }
-            P::TaskReopened(p) => {
-                EventRules { status: Some(p.to), wakes: Around, ..row(&[Update], Fenced, false, from(p.from)) }
-            }
+            P::TaskReopened(p) => EventRules {
+                status: Some(p.to),
+                wakes: Around,
+                condition: Condition::Move(p.to),
+                ..row(&[Update], Fenced, false, from(p.from))
+            },
             P::RelationshipAdded(p) if p.kind == RelationType::ParentOf => {
                 row(&[Update, Relate], Required, true, With(Relate))
             }
             P::RelationshipAdded(_) => row(&[Relate], Required, true, With(Relate)),
             P::RelationshipRemoved(_) => EventRules { wakes: Own, ..row(&[Relate], Required, false, With(Relate)) },
-            P::ProgressItemAdded(_) => entry(Required, "mark it as completed with agentpm progress complete {event}"),
+            P::ProgressItemAdded(p) => {
+                let hint = "mark it as completed with agentpm progress complete {event}";
+                entry(Required, hint, Condition::Text(&p.content, "a progress item"))
+            }
             P::ProgressItemCompleted(_) | P::ProgressItemReopened(_) => {
                 work(row(&[Comment], Free, false, With(Comment)))
             }
-            P::ContextAdded(_) => entry(Free, "replace its text with agentpm context supersede {event}"),
+            P::ContextAdded(p) => {
+                let hint = "replace its text with agentpm context supersede {event}";
+                entry(Free, hint, Condition::Text(&p.content, "a context entry"))
+            }
             P::ContextSuperseded(_) => work(row(&[Comment], Free, true, With(Comment))),
             P::ContextRedacted(_) => {
                 let hint = "its text was removed; record it again with agentpm context add";
@@ -231,11 +266,13 @@ impl<'a> EventRules<'a> {
             P::LeaseOverride(p) => notice(NoticeRule::Overrides(p), row(&[Override], Free, false, changed_nothing)),
             P::ThreadOpened(p) => {
                 let hint = "withdraw it: agentpm thread resolve {event} --resolution reject";
-                notice(NoticeRule::Opens(p), row(&[Discuss], Free, false, Refused(hint)))
+                let rules = notice(NoticeRule::Opens(p), row(&[Discuss], Free, false, Refused(hint)));
+                EventRules { condition: Condition::Opening(p), ..rules }
             }
             P::ThreadReplied(p) => EventRules {
                 adds_entry: true,
                 notice: NoticeRule::Replies(p),
+                condition: Condition::Reply(p),
                 ..row(&[Reply], Free, false, Record("answer it: agentpm thread reply"))
             },
             P::ThreadResolved(p) => EventRules {
@@ -243,6 +280,7 @@ impl<'a> EventRules<'a> {
                 attempts: if is_new_aim(&p.set) { AttemptRule::Resets } else { AttemptRule::Keeps },
                 wakes: Own,
                 notice: NoticeRule::Resolves(p),
+                condition: Condition::Resolution(p),
                 ..match p.resolution {
                     Resolution::Accept => row(&[Resolve, Update], Optional, false, With(Update)),
                     Resolution::Reject | Resolution::Supersede => {
@@ -251,7 +289,8 @@ impl<'a> EventRules<'a> {
                 }
             },
             P::ThreadEscalated(p) => {
-                notice(NoticeRule::Escalates(p), row(ESCALATE, Free, false, Record("resolve the thread")))
+                let rules = notice(NoticeRule::Escalates(p), row(ESCALATE, Free, false, Record("resolve the thread")));
+                EventRules { condition: Condition::Escalation(p), ..rules }
             }
             P::AgentRegistered(_) | P::AgentUpdated(_) => row(&[Register], Free, false, With(Comment)),
             P::Broadcast(p) => {

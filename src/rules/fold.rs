@@ -72,12 +72,8 @@ pub fn order<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>) 
 }
 
 /// Context entries whose text was removed.
-pub fn redactions<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeSet<Id> {
-    let redacted = |entry: &Entry| {
-        let Payload::ContextRedacted(p) = &entry.event.payload else { return None };
-        Some(p.entry)
-    };
-    entries.filter_map(redacted).collect()
+pub fn redactions<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeSet<Id> {
+    entries.into_iter().filter_map(|entry| entry.event.payload.redacts()).collect()
 }
 
 /// The copy of an event that counts: all copies are equal, or one is the other without its text.
@@ -356,12 +352,12 @@ fn assign(task: &mut Task, register: &str, value: &Value, event: &Event, loose: 
             }
         }
     }
-    let is_whole = |p: &payload::TaskUpdated| !p.set.contains_key(register) && p.set.contains_key("metadata");
-    match &event.payload {
-        Payload::TaskCreated(_) => drop(task.stamps.remove(register)),
-        // The stamp of the whole metadata covers this one.
-        Payload::TaskUpdated(p) if is_whole(p) => drop(task.stamps.remove(register)),
-        _ => stamp(task, register, event),
+    // The stamp of the whole metadata covers one of its entries.
+    let is_whole = matches!(&event.payload, Payload::TaskUpdated(p) if !p.set.contains_key(register) && p.set.contains_key("metadata"));
+    if is_whole || matches!(event.payload, Payload::TaskCreated(_)) {
+        task.stamps.remove(register);
+    } else {
+        stamp(task, register, event);
     }
 }
 
@@ -442,7 +438,7 @@ pub fn fold_agent<'a>(name: &str, entries: impl IntoIterator<Item = &'a Entry>) 
         heads.insert(event.id);
         agent.version += 1;
         agent.lamport = agent.lamport.max(event.lamport);
-        if let Payload::AgentRegistered(p) | Payload::AgentUpdated(p) = &event.payload {
+        if let Some(p) = event.payload.registration() {
             agent.learn(p, event.stamp(), event.at);
         } else if !matches!(event.payload, Payload::Broadcast(_)) {
             let message = format!("{} {} has no effect on an agent", event.payload.kind(), event.id);

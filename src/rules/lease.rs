@@ -130,22 +130,18 @@ pub fn abandoned(task: &Task, lease: &Lease) -> Error {
 /// Applies an event of this clone to a record. Events that were applied before change nothing.
 pub fn apply(record: &mut LeaseRecord, event: &Event) {
     let Entity::Task(task) = event.entity else { return };
-    match &event.payload {
-        Payload::LeaseAcquired(p) if p.fence > record.fence => {
-            let lease = granted(task, p, event, false);
-            pass_on(record, Some(lease), p.fence, &p.holder);
-        }
-        Payload::LeaseRenewed(p) => {
-            if let Some(lease) = record.lease.as_mut().filter(|lease| lease.id == p.lease) {
-                lease.expires_at = lease.expires_at.max(p.expires_at);
-                lease.updated_at = event.at;
-            }
-        }
-        Payload::LeaseReleased(p) if record.lease.as_ref().is_some_and(|lease| lease.id == p.lease) => {
-            record.lease = None;
-            record.given_back = Some(p.lease);
-        }
-        _ => {}
+    if let Some(p) = event.payload.grant().filter(|p| p.fence > record.fence) {
+        let lease = granted(task, p, event, false);
+        pass_on(record, Some(lease), p.fence, &p.holder);
+    } else if let Payload::LeaseRenewed(p) = &event.payload
+        && let Some(lease) = record.lease.as_mut().filter(|lease| lease.id == p.lease)
+    {
+        lease.expires_at = lease.expires_at.max(p.expires_at);
+        lease.updated_at = event.at;
+    } else if let Payload::LeaseReleased(p) = &event.payload
+        && record.lease.take_if(|lease| lease.id == p.lease).is_some()
+    {
+        record.given_back = Some(p.lease);
     }
 }
 
@@ -167,11 +163,9 @@ fn granted(task: Id, p: &LeaseAcquired, event: &Event, elsewhere: bool) -> Lease
 
 /// Whether a log grants another lease of the task with an equal fence: by a clone that could not ask for the holder.
 pub fn is_contested<'a>(lease: &Lease, mut entries: impl Iterator<Item = &'a Entry>) -> bool {
-    entries.any(|entry| match &entry.event.payload {
-        Payload::LeaseAcquired(p) => {
-            entry.event.entity == Entity::Task(lease.task) && p.fence >= lease.fence && p.lease != lease.id
-        }
-        _ => false,
+    entries.any(|entry| {
+        let rivals = |p: &LeaseAcquired| p.fence >= lease.fence && p.lease != lease.id;
+        entry.event.entity == Entity::Task(lease.task) && entry.event.payload.grant().is_some_and(rivals)
     })
 }
 
@@ -271,12 +265,8 @@ pub fn merge_grant(record: &mut LeaseRecord, granted: LoggedGrant, now: Time) {
 
 /// The grants of a task in order, without those whose fence jumps too far.
 fn grants<'a>(task: Id, entries: impl Iterator<Item = &'a Entry>) -> Vec<(&'a LeaseAcquired, &'a Event)> {
-    let mut all: Vec<_> = entries
-        .filter_map(|entry| match &entry.event.payload {
-            Payload::LeaseAcquired(p) if entry.event.entity == Entity::Task(task) => Some((p, &entry.event)),
-            _ => None,
-        })
-        .collect();
+    let own = entries.map(|entry| &entry.event).filter(|event| event.entity == Entity::Task(task));
+    let mut all: Vec<_> = own.filter_map(|event| Some((event.payload.grant()?, event))).collect();
     all.sort_by_key(|(_, event)| event.stamp());
     let mut highest = 0;
     all.retain(|(p, _)| {

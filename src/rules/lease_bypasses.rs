@@ -35,11 +35,10 @@ struct Leases<'a> {
 /// Whether an event is a change for which its command requires the lease of the task. A repeated import adds edges and steps to an
 /// imported task without it; `repeats_import` says whether its command is one.
 pub fn needs_lease(payload: &Payload, is_imported: bool, repeats_import: bool) -> bool {
-    let is_import = match payload {
-        Payload::RelationshipAdded(p) => p.metadata.get("origin").is_some(),
-        payload => repeats_import && EventRules::of(payload).adds_entry,
-    };
-    let is_free = matches!(EventRules::of(payload).lease, LeaseRule::Free | LeaseRule::Optional);
+    let rules = EventRules::of(payload);
+    let is_edge = matches!(payload, Payload::RelationshipAdded(p) if p.metadata.get("origin").is_some());
+    let is_import = is_edge || (repeats_import && rules.adds_entry);
+    let is_free = matches!(rules.lease, LeaseRule::Free | LeaseRule::Optional);
     !(is_free || is_imported && is_import)
 }
 
@@ -69,8 +68,7 @@ pub fn lease_bypasses<'a>(entity: &Entity, log: &'a [Entry], now: Option<Time>) 
 }
 
 fn grant(event: &Event) -> Option<(&LeaseAcquired, &Event)> {
-    let Payload::LeaseAcquired(p) = &event.payload else { return None };
-    Some((p, event))
+    Some((event.payload.grant()?, event))
 }
 
 impl<'a> Leases<'a> {
@@ -85,7 +83,7 @@ impl<'a> Leases<'a> {
             // A lease that was granted on another branch, and by no event here, cannot be released here.
             return of_another(&|grant| grant.lease == p.lease).filter(Option::is_some);
         }
-        if let Payload::LeaseAcquired(p) = &event.payload {
+        if let Some(p) = event.payload.grant() {
             // Whether a lease is taken for another agent is checked by `rights`.
             return self.live_before(event, &p.holder).map(Some);
         }

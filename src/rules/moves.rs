@@ -3,6 +3,7 @@
 //! Leaves to others: who may make a move (`roles`), and what it requires of other tasks.
 
 use crate::model::task::Status;
+use crate::model::time::Time;
 
 /// The states that `task transition` may move a task to.
 pub fn allowed(from: Status) -> &'static [Status] {
@@ -27,6 +28,12 @@ pub fn is_made(from: Status, to: Status, was_completed: bool, end: Option<Status
         Status::InProgress | Status::Completed | Status::Cancelled => false,
     };
     from == to || is_undone || allowed(from).contains(&to)
+}
+
+/// How a task was closed, by its times.
+pub fn end(completed_at: Option<Time>, cancelled_at: Option<Time>) -> Option<Status> {
+    let completed = completed_at.map(|_| Status::Completed);
+    completed.or(cancelled_at.map(|_| Status::Cancelled))
 }
 
 /// Whether a move ends a wait, so that the blockers must be finished.

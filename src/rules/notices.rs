@@ -227,10 +227,10 @@ impl Receiver {
 
     /// Whether a grant took the lease of the agent, which it had not released.
     fn lost_lease(&self, task: Id, log: &[Entry], taken: &LeaseAcquired, event: &Event) -> bool {
-        let grants = log.iter().filter(|entry| entry.event.entity == Entity::Task(task)).filter_map(|entry| {
-            let Payload::LeaseAcquired(p) = &entry.event.payload else { return None };
-            Some((p.fence, entry.event.stamp(), p))
-        });
+        let grants = log
+            .iter()
+            .filter(|entry| entry.event.entity == Entity::Task(task))
+            .filter_map(|entry| entry.event.payload.grant().map(|p| (p.fence, entry.event.stamp(), p)));
         let before = grants.filter(|(fence, stamp, _)| (*fence, *stamp) < (taken.fence, event.stamp()));
         let Some((_, _, last)) = before.max_by_key(|(fence, stamp, _)| (*fence, *stamp)) else { return false };
         last.holder == self.agent && !log.iter().any(|entry| gives_back(&entry.event, last))

@@ -27,7 +27,10 @@ use crate::rules::fields;
 /// with the operation that does not apply.
 pub fn apply(task: &Task, patch: &Value) -> Result<Fields> {
     let operations = read(patch)?;
-    let before = document(task);
+    let mut before = plain_fields(task);
+    if operations.iter().any(|one| matches!(one, PatchOperation::Test(op) if !is_in_a_field(&op.path))) {
+        add_parts(&mut before, task);
+    }
     let mut after = before.clone();
     let mut room = MAX_LINE;
     for (n, operation) in operations.iter().enumerate() {
@@ -101,13 +104,20 @@ fn read(patch: &Value) -> Result<Patch> {
         Error::validation(format!("it is not a JSON Patch: {}", crate::model::json::plain_words(&e.to_string())))
             .hint("a JSON Patch is a list such as [{\"op\": \"replace\", \"path\": \"/priority\", \"value\": 3}]")
     })?;
-    for path in operations.iter().flat_map(changing_paths) {
-        let name = path.first().map(|first| first.decoded().into_owned()).unwrap_or_default();
-        if field(&name).is_none() {
-            return Err(not_a_field(if name.is_empty() { path.as_str() } else { &name }));
-        }
+    if let Some(path) = operations.iter().flat_map(changing_paths).find(|path| !is_in_a_field(path)) {
+        let name = first_part(path);
+        return Err(not_a_field(if name.is_empty() { path.as_str() } else { &name }));
     }
     Ok(operations)
+}
+
+fn first_part(path: &Pointer) -> String {
+    path.first().map(|first| first.decoded().into_owned()).unwrap_or_default()
+}
+
+/// Whether a path leads to a plain field.
+fn is_in_a_field(path: &Pointer) -> bool {
+    field(&first_part(path)).is_some()
 }
 
 /// The places from which and to which an operation takes a value; none of a test.
@@ -127,10 +137,15 @@ fn source(operation: &PatchOperation) -> Option<&Pointer> {
     }
 }
 
-/// A task as `task.yaml` shows it, the plain fields each with a value, so that `replace` and `test` find what is empty.
-fn document(task: &Task) -> Value {
+/// The plain fields of a task, each with a value, so that `replace` and `test` find what is empty.
+fn plain_fields(task: &Task) -> Value {
+    task.fields.entries().map(|(field, value)| (field.name.to_owned(), value.to_json())).collect()
+}
+
+/// Adds the rest of what `task.yaml` shows, which only tests may look at.
+fn add_parts(document: &mut Value, task: &Task) {
     let edge = |edge: &Relationship| json!({ "id": edge.id, "type": edge.kind, "from": edge.from, "to": edge.to });
-    let mut document = json!({
+    let parts = json!({
         "id": task.id, "status": task.status, "owner": task.owner, "parent": task.parent(),
         "created_at": task.created_at, "created_by": task.created_by, "completed_at": task.completed_at,
         "cancelled_at": task.cancelled_at, "archived_at": task.archived_at, "verified": task.verified,
@@ -139,10 +154,9 @@ fn document(task: &Task) -> Value {
         "context": task.context.values().collect::<Vec<_>>(),
         "threads": task.threads.values().flat_map(messages).collect::<Vec<Value>>(),
     });
-    for (field, value) in task.fields.entries() {
-        document[field.name] = value.to_json();
+    if let (Value::Object(document), Value::Object(parts)) = (document, parts) {
+        document.extend(parts);
     }
-    document
 }
 
 /// A thread and its replies.

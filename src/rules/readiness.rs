@@ -12,6 +12,7 @@ use crate::model::event::Author;
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::overlap::FileClaim;
 use crate::model::payload::check;
+use crate::model::plain::first_of;
 use crate::model::settings::{BlockerEnd, Settings};
 use crate::model::task::{Brief, Status, Task};
 use crate::model::time::Time;
@@ -41,6 +42,8 @@ impl Viewer {
 
 /// The most blockers that a reason names.
 const MAX_NAMED: usize = 20;
+/// The most that its words name.
+const MAX_WORDS: usize = 3;
 
 /// The surroundings of an unfinished task.
 #[derive(Clone, Copy, Debug)]
@@ -332,7 +335,7 @@ impl Reason {
             Reason::Status { status, owner: Some(owner), .. } => format!("{status}, {owner} works on it"),
             Reason::Status { status, owner: None, .. } => format!("it is {status}"),
             Reason::Blocked { by, total } | Reason::AwaitingReview { by, total } | Reason::NotLanded { by, total } => {
-                self.words_with(&first_of(by, *total, |id| id.handle(HANDLE_MIN)))
+                self.words_with(&first_of(by.iter().map(|id| id.handle(HANDLE_MIN)), MAX_WORDS, *total))
             }
             Reason::Children { unfinished, unreviewed } => {
                 let open = OpenChildren { unfinished: *unfinished, unreviewed: *unreviewed };
@@ -423,13 +426,6 @@ impl Reason {
     }
 }
 
-/// The names of the first of some tasks, and the number of the others.
-fn first_of(tasks: &[Id], total: usize, name: impl Fn(&Id) -> String) -> String {
-    let names: Vec<String> = tasks.iter().take(3).map(name).collect();
-    let more = if total > 3 { format!(" and {} more", total - 3) } else { String::new() };
-    format!("{}{more}", names.join(", "))
-}
-
 /// The effective status of an unfinished task: one recorded as blocked that waits for no task is open.
 pub fn counting_status(status: Status, blockers: usize) -> Status {
     if status == Status::Blocked && blockers == 0 { Status::Open } else { status }
@@ -492,7 +488,7 @@ pub fn waits(blockers: &[Blocker]) -> Vec<Reason> {
 pub fn waits_words(blockers: &[Blocker]) -> String {
     let words = waits(blockers).into_iter().map(|reason| match &reason {
         Reason::Blocked { by, total } | Reason::AwaitingReview { by, total } | Reason::NotLanded { by, total } => {
-            reason.words_with(&first_of(by, *total, Id::to_string))
+            reason.words_with(&first_of(by, MAX_WORDS, *total))
         }
         other => other.words(),
     });

@@ -17,15 +17,13 @@ use super::fold::{fold, redactions};
 use super::lease_bypasses::{lease_bypasses, needs_lease, repeats_import};
 use super::register::parent_edges;
 use super::roles::Verb;
-use super::seen::{
-    Needs, Resolving, SeenState, Times, completes, effective, end, grant, granted_again, states, takes_over,
-};
+use super::seen::{Needs, Resolving, SeenState, Times, completes, effective, granted_again, states, takes_over};
 use super::{graph, moves, review};
 use crate::model::agent::MAX_TTL;
 use crate::model::context::ContextType;
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::id::{Id, quoted};
-use crate::model::payload::{Fields, Payload, RelationshipAdded, TaskStatusChanged};
+use crate::model::payload::{Fields, LeaseAcquired, Payload, RelationshipAdded, TaskStatusChanged};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
@@ -109,14 +107,14 @@ impl<'a> RightsCheck<'a> {
         for event in log.iter().map(|entry| &entry.event).filter(is_of_command).filter(|e| again.contains(&e.id)) {
             commands.entry((&event.author.agent, event.at)).or_default().takes = true;
         }
-        let grants = log.iter().filter_map(|entry| grant(&entry.event)).map(|p| p.fence);
+        let grants = log.iter().filter_map(|entry| entry.event.payload.grant()).map(|p| p.fence);
         let passed = lease_bypasses(entity, log, Some(times.now)).into_keys().collect();
         let (granted, parents) = (grants.max().unwrap_or(0), parent_edges(log.iter().map(|entry| &entry.event)));
         let old = || log.iter().filter(|entry| known.contains(&entry.event.id));
         let alone = entity.task().filter(|_| !is_new).map(|id| fold(id, old()).0);
-        let last = old().filter_map(|entry| grant(&entry.event)).max_by_key(|p| p.fence);
+        let last = old().filter_map(|entry| entry.event.payload.grant()).max_by_key(|p| p.fence);
         let holder = last.map(|p| p.holder.as_str());
-        let redacted = redactions(log.iter());
+        let redacted = redactions(log);
         RightsCheck {
             before,
             begins,
@@ -215,45 +213,45 @@ impl<'a> RightsCheck<'a> {
             return (*name != event.author.agent).then(|| format!("sends a message in the log of {name}"));
         }
         let before = self.before.get(&event.id).filter(|_| !self.command(event).imports)?;
-        let (to, is_made) = match &event.payload {
-            Payload::TaskStatusChanged(p) if p.to == before.status && p.to != Status::InProgress => {
-                if p.to == Status::Completed && p.from != before.status {
-                    return Some(format!("completes {}, which was completed", event.entity));
-                }
-                let owner = p.owner.as_ref().is_some_and(|owner| *owner != before.owner);
-                let at =
-                    p.changed_at.is_some_and(|at| before.times != (Some(at), None) && before.times != (None, Some(at)));
-                let what = if owner { "owner" } else { "time" };
-                return (owner || at)
-                    .then(|| format!("changes the {what} of {} with a status it has already", event.entity));
+        let too_long = |p: &&LeaseAcquired| p.expires_at > event.at.min(self.times.now).plus(MAX_TTL);
+        if let Some(p) = event.payload.grant().filter(too_long) {
+            return Some(format!("holds {} until {}", event.entity, p.expires_at));
+        }
+        let to = status_of(event).filter(|_| !matches!(event.payload, Payload::TaskCreated(_)))?;
+        if let Payload::TaskStatusChanged(p) = &event.payload
+            && to == before.status
+            && to != Status::InProgress
+        {
+            if to == Status::Completed && p.from != before.status {
+                return Some(format!("completes {}, which was completed", event.entity));
             }
-            Payload::TaskArchived(p) if before.status.is_finished() => {
-                let same = (p.completed_at, p.cancelled_at) == before.times;
-                return (!same).then(|| format!("archives {} with another end than it had", event.entity));
-            }
-            Payload::TaskArchived(_) => (Status::Archived, false),
-            Payload::TaskReopened(p) => (p.to, before.status.is_finished()),
-            Payload::LeaseAcquired(p) if p.expires_at > event.at.min(self.times.now).plus(MAX_TTL) => {
-                return Some(format!("holds {} until {}", event.entity, p.expires_at));
-            }
-            Payload::TaskCreated(_) => return None,
-            _ => {
-                let to = status_of(event)?;
-                (to, moves::is_made(before.status, to, before.was_completed, before.end))
-            }
-        };
+            let owner = p.owner.as_ref().is_some_and(|owner| *owner != before.owner);
+            let at =
+                p.changed_at.is_some_and(|at| before.times != (Some(at), None) && before.times != (None, Some(at)));
+            let what = if owner { "owner" } else { "time" };
+            return (owner || at)
+                .then(|| format!("changes the {what} of {} with a status it has already", event.entity));
+        }
+        let was_finished = before.status.is_finished();
+        if let Payload::TaskArchived(p) = &event.payload
+            && was_finished
+        {
+            let same = (p.completed_at, p.cancelled_at) == before.times;
+            return (!same).then(|| format!("archives {} with another end than it had", event.entity));
+        }
+        let reopens = matches!(event.payload, Payload::TaskReopened(_));
+        let is_move = || moves::is_made(before.status, to, before.was_completed, before.end);
+        let is_made = if reopens { was_finished } else { is_move() };
         (!is_made).then(|| format!("moves {} from {} to {to}", event.entity, before.status))
     }
 
     /// Whether an event changes what another agent has in progress, without a lease of it.
     fn takes_away(&self, event: &Event) -> bool {
         let Some(before) = self.before.get(&event.id).filter(|before| before.of_another) else { return false };
-        match &event.payload {
-            // A repeated import records what it added.
-            Payload::TaskUpdated(_) if before.imported && repeats_import(event) => false,
-            Payload::LeaseAcquired(_) => true,
-            payload => needs_lease(payload, before.imported, self.command(event).adds) && !before.granted,
-        }
+        // A repeated import records what it added.
+        let records = before.imported && repeats_import(event);
+        let needs_lease = || needs_lease(&event.payload, before.imported, self.command(event).adds) && !before.granted;
+        !records && (event.payload.grant().is_some() || needs_lease())
     }
 
     /// Whether an event bypasses what must be finished or met first, whether it says so or not.
@@ -318,20 +316,18 @@ impl<'a> RightsCheck<'a> {
     pub fn taken_by<'e>(&'e self, event: &'e Event) -> Option<(&'e str, &'e Needs)> {
         let (before, author) = (self.before.get(&event.id)?, event.author.agent.as_str());
         let is_in_progress = before.status == Status::InProgress;
-        let taker = match &event.payload {
-            Payload::LeaseAcquired(p) if !self.again.contains(&event.id) => p.holder.as_str(),
-            Payload::TaskStatusChanged(p) if p.to == Status::InProgress && (!is_in_progress || p.owner.is_some()) => {
-                let named = p.owner.as_ref().map_or(before.owner.as_deref(), |owner| owner.as_deref());
-                let taker = named.unwrap_or(author);
-                if is_in_progress && taker == author && self.command(event).takes {
-                    return None;
-                }
-                taker
-            }
-            Payload::TaskUpdated(p) if is_in_progress => p.set.get("owner").and_then(Value::as_str)?,
-            _ => return None,
+        let taker = if let Payload::TaskStatusChanged(p) = &event.payload {
+            let begins = p.to == Status::InProgress && (!is_in_progress || p.owner.is_some());
+            let named = p.owner.as_ref().map_or(before.owner.as_deref(), |owner| owner.as_deref());
+            let taker = named.unwrap_or(author);
+            let again = is_in_progress && taker == author && self.command(event).takes;
+            Some(taker).filter(|_| begins && !again)
+        } else if let Payload::TaskUpdated(p) = &event.payload {
+            p.set.get("owner").and_then(Value::as_str).filter(|_| is_in_progress)
+        } else {
+            event.payload.grant().filter(|_| !self.again.contains(&event.id)).map(|p| p.holder.as_str())
         };
-        Some((taker, &before.needs))
+        Some((taker?, &before.needs))
     }
 
     /// What an event that resolves a thread needs of its author, besides the right.
@@ -374,7 +370,7 @@ impl<'a> RightsCheck<'a> {
                 any(&[Verb::Claim, Verb::Update])
             }
             Payload::TaskArchived(p) => {
-                let end = end(p.completed_at, p.cancelled_at);
+                let end = moves::end(p.completed_at, p.cancelled_at);
                 match before.map(|before| before.end) {
                     Some(had) if had.is_none() || end.is_some_and(|end| had != Some(end)) => {
                         vec![vec![Verb::Archive], vec![verb_for(end.unwrap_or(closed(p.from)))]]
@@ -411,7 +407,7 @@ impl<'a> RightsCheck<'a> {
             {
                 Vec::new()
             }
-            _ => any(rules.rights),
+            payload => any(EventRules::of(payload).rights),
         }
     }
 

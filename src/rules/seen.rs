@@ -11,9 +11,9 @@ use super::conditions::{self, owner_before};
 use super::copies::is_hand_edit;
 use super::event_rules::status_of;
 use super::fold::{self, Folding, apply, fold, order};
-use super::lease;
 use super::register::among_below;
 use super::writers::Effect;
+use super::{lease, moves};
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::id::Id;
 use crate::model::payload::{LeaseAcquired, Payload};
@@ -97,12 +97,6 @@ pub struct Times {
     pub silence: i64,
 }
 
-/// How a task was closed, by its times.
-pub(super) fn end(completed_at: Option<Time>, cancelled_at: Option<Time>) -> Option<Status> {
-    let completed = completed_at.map(|_| Status::Completed);
-    completed.or(cancelled_at.map(|_| Status::Cancelled))
-}
-
 /// The events of a log that have an effect, and the one among them that sets the status.
 pub(super) fn effective(entity: &Entity, log: &[Entry]) -> (BTreeSet<Id>, Option<Id>) {
     let ordered = order(entity, log).events;
@@ -129,7 +123,7 @@ pub(super) fn states(
         |entry: &&Entry| matches!(entry.event.payload, Payload::TaskCreated(_)) && known.contains(&entry.event.id);
     let begins: Vec<Id> = log.iter().filter(creates).map(|entry| entry.event.id).collect();
     let past = |event: &Event| among_below(log, &[&event.parents[..], &begins].concat());
-    let grants: Vec<&LeaseAcquired> = ordered.iter().filter_map(|entry| grant(&entry.event)).collect();
+    let grants: Vec<&LeaseAcquired> = ordered.iter().filter_map(|entry| entry.event.payload.grant()).collect();
     let archives = |entry: &&&Entry| matches!(entry.event.payload, Payload::TaskArchived(_));
     let archived = ordered.iter().find(archives).map(|entry| entry.event.stamp());
     let mut states = BTreeMap::new();
@@ -144,11 +138,11 @@ pub(super) fn states(
             Some((before, task)) if event.parents == before.parents => task,
             _ => fold(id, past(event)).0,
         };
-        let holder = grant(event).map_or(&event.author.agent, |p| &p.holder);
+        let holder = event.payload.grant().map_or(&event.author.agent, |p| &p.holder);
         let is_owned_by_other = !task.status.is_finished() && task.owner.as_ref().is_some_and(|owner| owner != holder);
         let is_silent = || event.at.min(times.now).since(task.updated_at) >= times.silence;
         let of_another = is_owned_by_other
-            && match grant(event) {
+            && match event.payload.grant() {
                 Some(p) => {
                     let has_lease = is_after_unseen(p, &task) || lapsed(&past(event));
                     owner_before(&task, holder, has_lease, is_silent).is_some()
@@ -182,7 +176,8 @@ pub(super) fn states(
             accepted_by: task.verified.as_ref().filter(|_| task.is_accepted()).map(|review| review.by.clone()),
             is_withheld: status_of(event) == Some(Status::InProgress) && is_withheld(&task, event.at.min(times.now)),
             times: (task.completed_at, task.cancelled_at),
-            end: end(task.completed_at, task.cancelled_at).or(Some(task.status).filter(|status| status.is_finished())),
+            end: moves::end(task.completed_at, task.cancelled_at)
+                .or(Some(task.status).filter(|status| status.is_finished())),
             needs: Needs { perm: task.fields.need_perm.clone(), precedence: task.fields.need_precedence },
             imported: task.fields.metadata.contains_key("origin"),
             blockers: task.blockers(),
@@ -222,7 +217,7 @@ pub(super) fn resolving<'e>(
     let Payload::ThreadResolved(p) = &event.payload else { return None };
     let (thread, author) = (task.threads.get(&p.thread)?, &event.author.agent);
     let past = past(event);
-    let last = past.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|p| p.fence);
+    let last = past.iter().filter_map(|entry| entry.event.payload.grant()).max_by_key(|p| p.fence);
     let holder = last.filter(|p| !task.status.is_finished() && !is_given_back(&past, p)).map(|p| p.holder.clone());
     let needs = Needs { perm: thread.need_perm.clone(), precedence: thread.need_precedence };
     let decider = holder.or_else(|| task.owner.clone());
@@ -234,11 +229,6 @@ pub(super) fn resolving<'e>(
         is_expired: thread.expires_at().is_some_and(|at| at <= event.at.min(now)),
         withdraws: p.resolution == Resolution::Reject && thread.author == *author,
     })
-}
-
-pub(super) fn grant(event: &Event) -> Option<&LeaseAcquired> {
-    let Payload::LeaseAcquired(p) = &event.payload else { return None };
-    Some(p)
 }
 
 pub(super) fn completes(event: &Event) -> bool {
@@ -286,7 +276,7 @@ fn is_after_unseen(given: &LeaseAcquired, task: &Task) -> bool {
 
 /// Whether the last lease that was granted was not released. A claim may follow once it expired, which `lease_bypasses` checks.
 fn lapsed(past: &[&Entry]) -> bool {
-    let last = past.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|p| p.fence);
+    let last = past.iter().filter_map(|entry| entry.event.payload.grant()).max_by_key(|p| p.fence);
     last.is_some_and(|p| !is_given_back(past, p))
 }
 
@@ -305,7 +295,7 @@ pub(super) fn granted_again(log: &[Entry], effective: &BTreeSet<Id>) -> BTreeSet
     let mut again = BTreeSet::new();
     let mut holder: Option<&str> = None;
     for event in leases {
-        let next = grant(event).map(|p| p.holder.as_str());
+        let next = event.payload.grant().map(|p| p.holder.as_str());
         if next.is_some() && next == holder && next == Some(&event.author.agent) {
             again.insert(event.id);
         }

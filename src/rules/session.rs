@@ -20,8 +20,8 @@ pub fn concerned(event: &Event) -> impl Iterator<Item = Id> {
 /// A session after one more event; `None` if none is known.
 pub fn after(known: Option<Session>, id: Id, event: &Event) -> Option<Session> {
     let own = event.entity == Entity::Session(id);
-    match (&event.payload, known) {
-        (Payload::SessionStarted(p), _) if own => Some(Session {
+    if let (true, Payload::SessionStarted(p)) = (own, &event.payload) {
+        return Some(Session {
             id,
             agent: p.agent.clone(),
             status: SessionStatus::Active,
@@ -30,19 +30,16 @@ pub fn after(known: Option<Session>, id: Id, event: &Event) -> Option<Session> {
             fell_silent: false,
             last_heartbeat_at: event.at,
             metadata: p.metadata.clone(),
-        }),
-        (Payload::SessionHeartbeat(_), Some(session)) if own => Some(heard(session, event.at)),
-        (Payload::SessionEnded(p), Some(session)) if own => Some(Session {
-            status: SessionStatus::Closed,
-            ended_at: Some(event.at),
-            fell_silent: p.silent == Some(true),
-            ..session
-        }),
-        (_, Some(session)) if event.author.session == Some(id) && is_its_own(&session, &event.author.agent) => {
-            Some(heard(session, event.at))
-        }
-        (_, known) => known,
+        });
     }
+    let session = known?;
+    if let (true, Payload::SessionEnded(p)) = (own, &event.payload) {
+        let fell_silent = p.silent == Some(true);
+        return Some(Session { status: SessionStatus::Closed, ended_at: Some(event.at), fell_silent, ..session });
+    }
+    let is_heartbeat = own && matches!(event.payload, Payload::SessionHeartbeat(_));
+    let is_sign = event.author.session == Some(id) && is_its_own(&session, &event.author.agent);
+    Some(if is_heartbeat || is_sign { heard(session, event.at) } else { session })
 }
 
 /// Whether what this agent does in the session is a sign of life: the session has not ended, and belongs to the agent.

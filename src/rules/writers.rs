@@ -18,7 +18,7 @@ use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::task::{Status, Task};
 use crate::rules::event_rules::{status_of, writes};
-use crate::rules::register;
+use crate::rules::{moves, register};
 
 /// An event of a log, in its order, with its effect in the fold.
 #[derive(Clone, Copy, Debug)]
@@ -469,11 +469,11 @@ impl<'a, 'e> History<'a, 'e> {
 
 /// The rank of an event's status: a completion above a cancellation, and a cancellation above everything else.
 fn rank(event: &Event) -> u8 {
-    match (&event.payload, status_of(event)) {
-        (Payload::TaskArchived(p), _) if p.completed_at.is_some() => 2,
-        (Payload::TaskArchived(p), _) if p.cancelled_at.is_some() => 1,
-        (_, Some(Status::Completed)) => 2,
-        (_, Some(Status::Cancelled)) => 1,
-        _ => 0,
+    let archived =
+        if let Payload::TaskArchived(p) = &event.payload { moves::end(p.completed_at, p.cancelled_at) } else { None };
+    match archived.or(status_of(event)) {
+        Some(Status::Completed) => 2,
+        Some(Status::Cancelled) => 1,
+        Some(Status::Open | Status::InProgress | Status::Blocked | Status::Archived) | None => 0,
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::id::Id;
 use crate::model::notice::Notice;
 use crate::runtime::journals::Position;
-use crate::runtime::records::digest;
+use crate::runtime::records::{Found, digest, read_within};
 
 const FOLDER: &str = "inbox";
 /// The largest record that is read, in bytes.
@@ -78,24 +78,9 @@ fn path(agent: &str) -> PathBuf {
     PathBuf::from(format!("{FOLDER}/{agent}.json"))
 }
 
-/// What is there of a record.
-#[derive(Debug)]
-pub enum Found {
-    /// None: the inbox has not begun.
-    Missing,
-    /// The record.
-    Whole(InboxRecord),
-    /// One that cannot be read, and why.
-    Damaged(String),
-}
-
-/// The record of an agent.
-pub fn read(runtime: &Dir, agent: &str) -> Found {
-    match runtime.read(path(agent), MAX_RECORD) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_or_else(|e| Found::Damaged(e.to_string()), Found::Whole),
-        Err(e) if e.kind() == ErrorKind::NotFound => Found::Missing,
-        Err(e) => Found::Damaged(e.to_string()),
-    }
+/// The record of an agent; it is missing until the inbox has begun.
+pub fn read(runtime: &Dir, agent: &str) -> Found<InboxRecord> {
+    read_within(runtime, path(agent), MAX_RECORD)
 }
 
 /// Whether an agent has a record, which grows with the plan, without reading it.

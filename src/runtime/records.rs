@@ -5,7 +5,7 @@
 //! Leaves to others: who may hold a lease (`rules`).
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,20 +23,28 @@ use crate::runtime::rebuild;
 const MAX_RECORD: u64 = 1024 * 1024;
 
 /// The result of reading a record.
-enum Found<T> {
+#[derive(Debug)]
+pub enum Found<T> {
+    /// There is none.
     Missing,
+    /// The record.
     Whole(T),
     /// Why it cannot be read.
     Damaged(String),
 }
 
-fn read<T: DeserializeOwned>(runtime: &Dir, path: &PathBuf) -> Found<T> {
-    match runtime.read(path, MAX_RECORD) {
+/// Reads a record of at most so many bytes.
+pub(super) fn read_within<T: DeserializeOwned>(runtime: &Dir, path: impl AsRef<Path>, most: u64) -> Found<T> {
+    match runtime.read(path, most) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_or_else(|e| Found::Damaged(e.to_string()), Found::Whole),
         Err(e) if e.kind() == ErrorKind::NotFound => Found::Missing,
         // Whatever prevents reading it, the journal has its contents.
         Err(e) => Found::Damaged(e.to_string()),
     }
+}
+
+fn read<T: DeserializeOwned>(runtime: &Dir, path: &PathBuf) -> Found<T> {
+    read_within(runtime, path, MAX_RECORD)
 }
 
 /// As [`read`], rebuilt from the journals if it is damaged.

@@ -15,7 +15,6 @@ use crate::error::{Code, Error, Result};
 use crate::model::event::{Entry, MAX_LINE, Stamp, parse_line};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
-use crate::model::payload::Payload;
 use crate::store::archive::{Place, places_of};
 use crate::store::layout::Store;
 use crate::store::log::is_marker;
@@ -91,8 +90,8 @@ pub(super) fn canonical(mut lines: Vec<Line>) -> Vec<Line> {
     };
     let mut redacted = BTreeSet::new();
     for (_, place, line) in lines.iter().filter(|(_, _, line)| may_redact(line)) {
-        if let (Some((task, _)), Some(Payload::ContextRedacted(p))) = (place, entry(line).map(|e| e.event.payload)) {
-            redacted.insert((*task, p.entry));
+        if let (Some((task, _)), Some(entry)) = (place, entry(line)) {
+            redacted.extend(entry.event.payload.redacts().map(|redacted| (*task, redacted)));
         }
     }
     if !redacted.is_empty() {

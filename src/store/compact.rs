@@ -17,7 +17,6 @@ use crate::error::{Code, Error, Result};
 use crate::model::compaction::DropOrder;
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
-use crate::model::payload::Payload;
 use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::rules::fold::fold;
@@ -364,7 +363,7 @@ fn put_in_place(store: &Store) -> Result<()> {
 
 /// Whether one of these events redacts a text.
 pub fn redacts(entries: &[Entry]) -> bool {
-    entries.iter().any(|entry| matches!(entry.event.payload, Payload::ContextRedacted(_)))
+    entries.iter().any(|entry| entry.event.payload.redacts().is_some())
 }
 
 /// Removes the folder of a task whose events are all in an archive. Any other folder stays.

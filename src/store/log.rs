@@ -13,6 +13,7 @@ use crate::model::event::{Entry, MAX_LAMPORT_JUMP, MAX_LINE, Stamp, parse_line};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
+use crate::rules::fold::redactions;
 
 /// The largest log that is read, in bytes.
 pub const MAX_LOG: u64 = 128 * 1024 * 1024;
@@ -219,11 +220,7 @@ impl Log {
 
     /// The context entries whose text a redaction removed and another line, or an archive, still holds.
     pub fn redacted_texts(&self) -> BTreeSet<Id> {
-        let named = |entry: &Entry| match &entry.event.payload {
-            Payload::ContextRedacted(p) => Some(p.entry),
-            _ => None,
-        };
-        let named: BTreeSet<Id> = self.entries.iter().filter_map(named).collect();
+        let named = redactions(&self.entries);
         let holds_text = |entry: &&Entry| {
             matches!(entry.event.payload, Payload::ContextAdded(_))
                 && named.contains(&entry.event.id)

@@ -250,11 +250,7 @@ pub fn redacted(entries: &mut [Entry]) -> Result<()> {
 /// changed.
 fn redact(old: &mut [Entry], fresh: &mut [Entry]) -> Result<bool> {
     let mut changed = false;
-    let named = old.iter().chain(fresh.iter()).filter_map(|e| match &e.event.payload {
-        Payload::ContextRedacted(p) => Some(p.entry),
-        _ => None,
-    });
-    let named: BTreeSet<Id> = named.collect();
+    let named = fold::redactions(old.iter().chain(&*fresh));
     for entry in old.iter_mut().chain(fresh) {
         changed |= named.contains(&entry.event.id) && without_text(entry)?;
     }

@@ -98,6 +98,17 @@ fn a_refused_change_uses_no_key_and_a_change_of_nothing_does() {
 }
 
 #[test]
+fn a_preview_uses_no_key() {
+    let plan = Plan::new();
+    for name in ["import", "plan.apply"] {
+        let (words, _) = asked(&plan, name);
+        let words: Vec<&str> = words.iter().map(String::as_str).chain(["--idempotency-key", "k"]).collect();
+        plan.room.run_short(&[&words[..], &["--dry-run"]].concat()).data();
+        plan.room.run_short(&words).data();
+    }
+}
+
+#[test]
 fn a_key_is_forgotten_after_thirty_days() {
     let room = Sandbox::new();
     let id = room.at("2026-11-01T10:00:00Z").task("one", &[]);

@@ -209,6 +209,35 @@ fn the_gate_judges_a_resolution_like_the_command() {
 }
 
 #[test]
+fn the_gate_names_a_resolution_and_a_missing_review_of_one_task() {
+    let room = Sandbox::new();
+    let (roles, config) = (room.store().join("roles.yml"), room.store().join("config.toml"));
+    let free = std::fs::read_to_string(&config).unwrap();
+    let write = |words: &str, settings: &str| {
+        std::fs::write(&roles, words).unwrap();
+        std::fs::write(&config, format!("{free}{settings}")).unwrap();
+    };
+    let required = "\n[review]\nrequired = true\n";
+    write(ROLES, required);
+    let task = room.task("x", &[]);
+    let thread = open_as(&room, "ada", &task, &["--no-hold", "--need-precedence", "40"]);
+    room.run(&["claim", &task]).data();
+    room.run(&["done", &task]).data();
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "--no-verify", "-m", "base"]).text();
+    // The branch makes rules of its own for both.
+    write(&ROLES.replace("precedence: 5}", "precedence: 60}"), "");
+    room.run_as("joe", &["thread", "resolve", &thread, "--resolution", "reject"]).data();
+    room.run(&["task", "archive", &task]).data();
+    write(ROLES, required);
+    let report = room.run(&["lint", "--base", "HEAD"]).json()["data"].clone();
+    for words in ["resolves thread", "although it awaits review"] {
+        let is_it = |finding: &&Value| finding["message"].as_str().unwrap().contains(words);
+        assert_eq!(report["findings"].as_array().unwrap().iter().filter(is_it).count(), 1, "{words}: {report:#}");
+    }
+}
+
+#[test]
 fn a_thread_gives_way_to_another() {
     let room = Sandbox::new();
     let task = room.task("x", &[]);

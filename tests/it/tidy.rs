@@ -213,6 +213,59 @@ fn inherent_methods_stand_in_the_module_of_their_type() {
     }
 }
 
+/// The enums whose variants are types of events and operations. A match of one has no arm for all others, so that the compiler lists
+/// the places that a new one must reach.
+const MATCHED_WHOLE: &[&str] = &["Payload::", "P::", "Command::", "Query::", "Job::", "Call::"];
+
+/// Whether a pattern fits whatever is matched.
+fn fits_all(pattern: &str) -> bool {
+    let parts = pattern.trim_start_matches('(').trim_end_matches(')').split(", ");
+    parts.into_iter().all(|part| part.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '.')))
+}
+
+/// The lines of formatted code with an arm for all others in a match of such an enum. One that asks the table of the event types is
+/// right.
+fn default_arms(code: &str) -> Vec<usize> {
+    // The indentation of an open match, whether it names such an enum, and the line of its arm for all others.
+    let mut open: Vec<(usize, bool, Option<usize>)> = Vec::new();
+    let mut found = Vec::new();
+    for (number, line) in code.lines().enumerate() {
+        let text = line.trim_start();
+        let indent = line.len() - text.len();
+        while let Some((_, names, default)) = open.pop_if(|(at, ..)| text.starts_with('}') && indent <= *at) {
+            found.extend(default.filter(|_| names));
+        }
+        if let Some((_, names, default)) = open.last_mut().filter(|(at, ..)| indent == *at + 4) {
+            let (pattern, _) = text.split_once(" if ").unwrap_or_else(|| text.split_once(" => ").unwrap_or((text, "")));
+            *names |= MATCHED_WHOLE
+                .iter()
+                .any(|name| pattern.split(|c: char| " (&|".contains(c)).any(|word| word.starts_with(name)));
+            if text.starts_with(&format!("{pattern} => ")) && fits_all(pattern) && !text.contains("EventRules::of(") {
+                *default = Some(number + 1);
+            }
+        }
+        if line.ends_with('{') && format!(" {text}").contains(" match ") {
+            open.push((indent, false, None));
+        }
+    }
+    found
+}
+
+#[test]
+fn no_match_of_events_or_operations_has_an_arm_for_all_others() {
+    let mut wrong = Vec::new();
+    for file in files_below(&root().join("src"), ".rs") {
+        wrong.extend(default_arms(&read(&file)).iter().map(|line| format!("{}:{line}", file.display())));
+    }
+    assert!(wrong.is_empty(), "name the other variants, or ask a table:\n{}", wrong.join("\n"));
+    let planted = "    let x = match (&a.payload, b) {\n        (Payload::TaskCreated(_), Some(_)) => {\n            1\n        }\n        (_, b) => 2,\n    };";
+    assert_eq!(default_arms(planted), [5]);
+    assert_eq!(default_arms("match a {\n    Call::Job(_) => 1,\n    other => 2,\n}"), [3]);
+    assert!(
+        default_arms("match a {\n    Call::Job(_) => 1,\n    _ if b => 2,\n    Call::Query(_) => 3,\n}").is_empty()
+    );
+}
+
 #[test]
 fn one_module_names_the_git_library_and_one_starts_processes() {
     for file in files_below(&root().join("src"), ".rs") {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::cli::changes::Paper;
 use crate::engine::query::review::ReviewReport;
 use crate::model::id::Id;
+use crate::model::plain::first_of;
 use crate::model::relationship::RelationType;
 use crate::reports::change::Change;
 use crate::rules::roles::Verb;
@@ -145,10 +146,5 @@ pub(super) fn strength(word: &str) -> usize {
 }
 
 pub(super) fn few(words: &[String]) -> String {
-    match words {
-        [first @ .., _] if first.len() >= MOST_PARTS => {
-            format!("{} and {} more", words[..MOST_PARTS].join(", "), words.len() - MOST_PARTS)
-        }
-        _ => words.join(", "),
-    }
+    first_of(words, MOST_PARTS, words.len())
 }

@@ -10,7 +10,6 @@ use crate::engine::feed::stream::{git_mark, note_news};
 use crate::error::Result;
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
-use crate::model::payload::Payload;
 use crate::model::subject::Subjects;
 use crate::runtime::journal::Carrier;
 use crate::runtime::journals::{Journals, Position, Spot};
@@ -59,10 +58,7 @@ impl Outbox {
             from,
             |entry, spot| {
                 let subject = subjects.event(&entry.event)?;
-                let redaction = match &entry.event.payload {
-                    Payload::ContextRedacted(p) => Some(p.entry),
-                    _ => None,
-                };
+                let redaction = entry.event.payload.redacts();
                 Some((Outgoing { id: entry.event.id, subject, more: 0, entity: entry.event.entity, spot }, redaction))
             },
             |kept, commit, end| {

@@ -5,12 +5,12 @@
 //! Leaves to others: what a setting means, and committing the file (`sync`).
 
 use std::path::Path;
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::engine::commit::write::take_lock;
 use crate::engine::context::Workspace;
 use crate::engine::context::settings::{SettingView, one};
 use crate::engine::view::read;
@@ -19,7 +19,6 @@ use crate::env::outside;
 use crate::error::{Code, Error, Result};
 use crate::model::job::ConfigSet;
 use crate::rules::roles::Verb;
-use crate::runtime::lock::Lock;
 use crate::store::config::{MAX_CONFIG, SettingsFile};
 use crate::store::layout::{CONFIG, STORE};
 use crate::store::setting::{model_of, path_of, with_setting};
@@ -77,8 +76,7 @@ fn set_own(ws: &Workspace, path: &[String], value: &str) -> Result<(String, bool
     let role = if ws.rights.0.is_some() { read::agent_record(ws, &agent)?.role } else { None };
     ws.rights.require(&agent, role.as_deref(), Verb::Admin)?;
     let runtime = ws.runtime_to_write()?;
-    let wait = Duration::from_millis(ws.settings.lock.wait_ms.into());
-    let _lock = Lock::take(&runtime, wait, &format!("{agent} (config set)"))?;
+    let _lock = take_lock(ws, &runtime, &format!("{agent} (config set)"))?;
     let shown = ws.store.shown(CONFIG);
     let changed = rewrite(&ws.store.dir, CONFIG, &shown, false, path, value)?;
     Ok((shown, changed))

@@ -17,7 +17,7 @@ use super::hand_edits::before_write;
 use super::hand_edits::record::{self, HandEdit};
 use super::idempotency::{Action, Key, Order};
 use super::project::{self, ChangeSet};
-use super::transaction::{OnStage, PreparedIndex, Transaction};
+use super::transaction::{PreparedIndex, Transaction};
 use super::{expiry, sessions};
 use crate::engine::context::Workspace;
 use crate::engine::view::other_branches::OtherBranches;
@@ -28,9 +28,8 @@ use crate::error::{Code, Error, Result};
 use crate::model::agent::LeaseRecord;
 use crate::model::args::Ref;
 use crate::model::command::Command;
-use crate::model::event::{Author, Entity, Entry};
+use crate::model::event::{Author, Entity};
 use crate::model::finding::Rule;
-use crate::model::id::Id;
 use crate::reports::changed::{Changed, TaskAnswer};
 use crate::rules::decide::{Needs, PlanNeed, Subject, decide};
 use crate::rules::fold::fold;
@@ -41,7 +40,6 @@ use crate::runtime::lock::Lock;
 use crate::runtime::records;
 use crate::store::database;
 use crate::store::entity::load_task;
-use crate::store::log::check_growth;
 use crate::store::project::{check_home, project_onto};
 
 /// Executes a command: decides it under the lock, makes it durable, and projects it.
@@ -220,7 +218,9 @@ pub(crate) fn under_lock<T>(
 }
 
 /// Takes the lock of the store, and counts how long that took.
-fn take_lock(ws: &Workspace, runtime: &Dir, holder: &str) -> Result<Lock> {
+///
+/// Errors: `ERR_BUSY` if it was not acquired in time.
+pub(crate) fn take_lock(ws: &Workspace, runtime: &Dir, holder: &str) -> Result<Lock> {
     let start = Instant::now();
     let taken = Lock::take(runtime, Duration::from_millis(ws.settings.lock.wait_ms.into()), holder);
     ws.count_lock_wait(start.elapsed());
@@ -330,7 +330,6 @@ fn write<'a>(
         let before = records::session(runtime, session.id)?;
         written.warnings.extend(before.and_then(|before| session::came_back(&before, session)));
     }
-    check_sizes(&tasks, &entries)?;
     for entity in entries.iter().map(|e| &e.event.entity).collect::<BTreeSet<_>>() {
         check_home(&ws.store, entity)?;
     }
@@ -370,18 +369,4 @@ fn write<'a>(
 pub(crate) fn warnings(ws: &Workspace) -> Vec<String> {
     // Every answer names unreadable lines.
     ws.findings.iter().filter(|f| f.rule != Rule::ConfigInvalid).map(|f| f.message.clone()).collect()
-}
-
-/// Refuses a change that would make a log too large to be read.
-fn check_sizes(tasks: &BTreeMap<Id, OnStage>, entries: &[Entry]) -> Result<()> {
-    let mut new: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
-    for entry in entries {
-        if let Entity::Task(id) = entry.event.entity {
-            new.entry(id).or_default().push(entry);
-        }
-    }
-    let changed = tasks.iter().filter(|(_, slot)| slot.changed);
-    changed
-        .into_iter()
-        .try_for_each(|(id, slot)| check_growth(*id, &slot.log.entries, new.get(id).map_or(&[][..], Vec::as_slice)))
 }

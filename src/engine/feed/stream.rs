@@ -266,10 +266,7 @@ fn arrivals(ws: &Workspace, since: Option<Id>, unnoted: PendingEvents) -> Result
     let mut seen = BTreeSet::new();
     let mut redacted = BTreeSet::new();
     let keep = |entry: Entry, spot| {
-        let redaction = match entry.event.payload {
-            Payload::ContextRedacted(p) => Some((entry.event.entity, p.entry)),
-            _ => None,
-        };
+        let redaction = entry.event.payload.redacts().map(|redacted| (entry.event.entity, redacted));
         Some((entry.event.id, spot, redaction))
     };
     journals.each(keep, |kept, commit| {

@@ -29,6 +29,7 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
+use crate::model::plain::first_of;
 use crate::reports::export::ours;
 use crate::rules::fold::{fold, fold_agent};
 use crate::store::archive;
@@ -256,24 +257,19 @@ impl<'a> Pass<'a> {
             if tasks.is_empty() {
                 continue;
             }
-            let names: Vec<String> = tasks.iter().take(MAX_NAMED).map(Id::to_string).collect();
-            let more = tasks.len() - names.len();
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            self.report.warnings.push(format!("{what}: task {}{more}", names.join(", task ")));
+            let names = tasks.iter().map(|id| format!("task {id}"));
+            self.report.warnings.push(format!("{what}: {}", first_of(names, MAX_NAMED, tasks.len())));
         }
     }
 
     fn count(&mut self, fresh: &Fresh) {
         let added = &mut self.report.added;
-        for entry in fresh.values().flatten() {
+        for payload in fresh.values().flatten().map(|entry| &entry.event.payload) {
             added.events += 1;
-            match entry.event.payload {
-                Payload::TaskCreated(_) => added.tasks += 1,
-                Payload::RelationshipAdded(_) => added.relationships += 1,
-                Payload::ProgressItemAdded(_) => added.progress += 1,
-                Payload::ContextAdded(_) => added.context += 1,
-                _ => {}
-            }
+            added.tasks += usize::from(matches!(payload, Payload::TaskCreated(_)));
+            added.relationships += usize::from(matches!(payload, Payload::RelationshipAdded(_)));
+            added.progress += usize::from(matches!(payload, Payload::ProgressItemAdded(_)));
+            added.context += usize::from(matches!(payload, Payload::ContextAdded(_)));
         }
     }
 }

@@ -17,9 +17,10 @@ use crate::env::files::Dir;
 use crate::error::Result;
 use crate::model::event::{Entity, Entry, Stamp};
 use crate::model::payload::Payload;
-use crate::runtime::inbox::{self, Found, InboxRecord, UnreadCount};
+use crate::runtime::inbox::{self, InboxRecord, UnreadCount};
 use crate::runtime::journals::{Journals, Position};
 use crate::runtime::lock::Lock;
+use crate::runtime::records::Found;
 
 /// The lock for changes of the records.
 const LOCK: &str = "inbox";

@@ -163,22 +163,7 @@ pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, TaskLinks>, rules: Blocke
             Finding::new(rule, message).task(*id).at(path(*id), None).on(Spot::Key("status".into()))
         };
         let is_open = |id: &Id| tasks.get(id).is_some_and(|other| !other.status.is_finished());
-        // A task that was finished before, or before it was named, and is open again does not count: it depends on no order between
-        // the two logs whether this one could see it open.
-        let named_at = |other: Id, links: &TaskLinks| {
-            let names = |edge: &&Edge| match edge.kind {
-                RelationType::Blocks => edge.from == other && edge.to == *id,
-                RelationType::ParentOf => edge.from == *id && edge.to == other,
-                RelationType::RelatesTo | RelationType::Duplicates => false,
-            };
-            task.edges().iter().chain(links.edges()).filter(names).map(|edge| edge.stamp).max()
-        };
-        let was_open = |other: &Id| {
-            tasks.get(other).is_some_and(|links| {
-                let since = task.completed.map(|completed| completed.max(named_at(*other, links).unwrap_or(completed)));
-                links.ended.is_none_or(|end| since.is_some_and(|since| end >= since))
-            })
-        };
+        let was_open = |other: &Id| tasks.get(other).is_some_and(|links| was_open((*id, task), (*other, links)));
         let counting = task.blocking().filter(|edge| !void.contains(&edge.stamp));
         let blockers: BTreeSet<Id> = counting.map(|edge| edge.from).filter(is_open).collect();
         // A blocker that is not here, or whose edge closes a cycle, is reported above.
@@ -212,6 +197,19 @@ pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, TaskLinks>, rules: Blocke
         }
     }
     findings
+}
+
+/// Whether a task was open when another one, which waits for it or has it as a part, was completed. One that was finished before,
+/// or before it was named, and is open again was not: whether the other could see it open depends on no order between the two logs.
+fn was_open((id, task): (Id, &TaskLinks), (other, links): (Id, &TaskLinks)) -> bool {
+    let names = |edge: &&Edge| match edge.kind {
+        RelationType::Blocks => (edge.from, edge.to) == (other, id),
+        RelationType::ParentOf => (edge.from, edge.to) == (id, other),
+        RelationType::RelatesTo | RelationType::Duplicates => false,
+    };
+    let Some(end) = links.ended else { return true };
+    let named = task.edges.iter().chain(&links.edges).filter(names).map(|edge| edge.stamp).max();
+    task.completed.is_some() && Some(end) >= task.completed.max(named)
 }
 
 /// The numbers of unfinished blockers and children; zero is omitted.

@@ -132,13 +132,12 @@ pub(crate) fn suspects(subject: &Subject<'_>) -> Vec<Suspect> {
 }
 
 fn grant(event: &Event) -> Option<Grant> {
-    let Payload::LeaseAcquired(p) = &event.payload else { return None };
+    let p = event.payload.grant()?;
     Some(Grant { fence: p.fence, holder: p.holder.clone(), session: p.session, held: false, elsewhere: false })
 }
 
 fn lease_of(event: &Event) -> Option<(Id, u64)> {
-    let Payload::LeaseAcquired(p) = &event.payload else { return None };
-    Some((p.lease, p.fence))
+    event.payload.grant().map(|p| (p.lease, p.fence))
 }
 
 /// Whether the author of an event overrode the lease before it.

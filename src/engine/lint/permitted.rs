@@ -214,7 +214,7 @@ impl<'a> RolesAt<'a> {
         let before = self.agent(name)?;
         let after = fold_agent(name, &united([log.entries.clone(), self.log_of(name)?.entries])).0;
         let last = |is: &dyn Fn(&AgentRegistered) -> bool| {
-            log.entries.iter().rev().find(|entry| registration(&entry.event).is_some_and(is))
+            log.entries.iter().rev().find(|entry| entry.event.payload.registration().is_some_and(is))
         };
         let roles = self.roles().and_then(|roles| {
             let words = role_taken(roles, name, before.role.as_deref(), after.role.as_deref())?;
@@ -245,97 +245,101 @@ impl<'a> RolesAt<'a> {
         others: &dyn Others,
     ) -> Result<Vec<Finding>> {
         let new = || log.entries.iter().map(|entry| &entry.event).enumerate().filter(|(_, e)| !known.contains(&e.id));
-        let mut breaches = Breaches::default();
-        for (n, event) in new() {
-            if !self.is_precedence_true(event)? {
-                let number =
-                    |given: Option<i64>| given.map_or_else(|| "no precedence".into(), |n| format!("precedence {n}"));
-                let (given, has) = (number(event.precedence), number(self.precedence(&event.author.agent)?));
-                let words = format!(
-                    "{} has {has} by the roles of {}, and {} of {entity} records {given}",
-                    author(event),
-                    self.name,
-                    named(event)
-                );
-                breaches.add((0, None), n, event, words);
-            }
-        }
         if new().next().is_none() {
             return Ok(Vec::new());
         }
         // A task that cannot be read counts as unfinished and not imported.
         let events_of = |id: Id| others.entries(&Entity::Task(id)).unwrap_or_default();
         let asked = RightsCheck::of(entity, &log.entries, known, self.times, &events_of);
+        let mut breaches = Breaches::default();
         for (n, event) in new() {
-            if let Some(why) = refusal(&asked, event, others)? {
-                let words =
-                    format!("{} writes {} of {entity}, which no command does: {why}", author(event), named(event));
-                breaches.add((7, None), n, event, words);
+            let mut found = self.rule_breaches(entity, &log.entries, &asked, event, others)?;
+            if self.any() {
+                found.extend(self.role_breaches(entity, &asked, event, others)?);
             }
-            if let Some(what) = asked.evades_review(event) {
-                let words = format!("{} {what} by {}, which no command does", author(event), named(event));
-                breaches.add((6, None), n, event, words);
-            }
-        }
-        if self.review.required {
-            for (n, event) in new() {
-                for words in self.review_breaches(entity, &log.entries, &asked, event)? {
-                    breaches.add((5, None), n, event, words);
-                }
-            }
-        }
-        if !self.any() {
-            return Ok(breaches.findings(path, log));
-        }
-        for (n, event) in new() {
-            for any in asked.by(event) {
-                let Some(usual) = any.first().copied() else { continue };
-                let may_split = || self.may_split(&asked, event, others);
-                if !(self.may(&event.author.agent, &any)? || (any.contains(&Verb::Claim) && may_split()?)) {
-                    let words = self.words(entity, usual, event)?;
-                    breaches.add((1, Some((event.author.agent.clone(), usual))), n, event, words);
-                }
-            }
-            if let Some((taker, needs)) = asked.taken_by(event)
-                && let Some(missed) = self.missed(taker, needs)?
-            {
-                let words = format!(
-                    "{} takes {entity} by {}, which needs {missed} by the roles of {}",
-                    quoted(taker),
-                    event.id,
-                    self.name
-                );
-                breaches.add((2, None), n, event, words);
-            }
-            if let Some(resolving) = asked.resolving(event)
-                && let Some(why) = self.not_the_decider(&event.author.agent, resolving)?
-            {
-                let words = format!(
-                    "{} resolves thread {} of {entity} by {}, but {why} by the roles of {}",
-                    author(event),
-                    resolving.thread,
-                    event.id,
-                    self.name
-                );
-                breaches.add((5, None), n, event, words);
-            }
-            if let Some(what) = asked.unmade(event) {
-                let words = format!("{} {what} by {}, which no command does", author(event), named(event));
-                breaches.add((3, None), n, event, words);
-            }
-            if let Some(granted) = asked.ungranted(event) {
-                let words = format!(
-                    "{} writes {} of {entity} under fence {}, and its log grants none above {granted}",
-                    author(event),
-                    named(event),
-                    event.fence.unwrap_or(0)
-                );
-                breaches.add((4, None), n, event, words);
-            }
+            found.into_iter().for_each(|(kind, words)| breaches.add(kind, n, event, words));
         }
         let mut found = breaches.findings(path, log);
-        let asks = if self.roles().is_some_and(|roles| roles.require_signatures) { Asks::All } else { Asks::Nothing };
-        found.extend(signed::judge(entity, path, log, known, &self.keys, asks));
+        if self.any() {
+            let asks =
+                if self.roles().is_some_and(|roles| roles.require_signatures) { Asks::All } else { Asks::Nothing };
+            found.extend(signed::judge(entity, path, log, known, &self.keys, asks));
+        }
+        Ok(found)
+    }
+
+    /// What an event does that no command does, whatever the roles.
+    fn rule_breaches(
+        &self,
+        entity: &Entity,
+        log: &[Entry],
+        asked: &RightsCheck<'_>,
+        event: &Event,
+        others: &dyn Others,
+    ) -> Result<Vec<(BreachKind, String)>> {
+        let (by, what, mut found) = (author(event), named(event), Vec::new());
+        if !self.is_precedence_true(event)? {
+            let number =
+                |given: Option<i64>| given.map_or_else(|| "no precedence".into(), |n| format!("precedence {n}"));
+            let (given, has) = (number(event.precedence), number(self.precedence(&event.author.agent)?));
+            let words = format!("{by} has {has} by the roles of {}, and {what} of {entity} records {given}", self.name);
+            found.push((BreachKind::Precedence, words));
+        }
+        if let Some(why) = refusal(asked, event, others)? {
+            let words = format!("{by} writes {what} of {entity}, which no command does: {why}");
+            found.push((BreachKind::Refused, words));
+        }
+        if let Some(deed) = asked.evades_review(event) {
+            found.push((BreachKind::Evades, format!("{by} {deed} by {what}, which no command does")));
+        }
+        if self.review.required {
+            let all = self.review_breaches(entity, log, asked, event)?;
+            found.extend(all.into_iter().map(|words| (BreachKind::Review, words)));
+        }
+        Ok(found)
+    }
+
+    /// What an event does without the right that its command requires, or that the roles permit no agent.
+    fn role_breaches(
+        &self,
+        entity: &Entity,
+        asked: &RightsCheck<'_>,
+        event: &Event,
+        others: &dyn Others,
+    ) -> Result<Vec<(BreachKind, String)>> {
+        let (by, what, agent) = (author(event), named(event), &event.author.agent);
+        let mut found = Vec::new();
+        for any in asked.by(event) {
+            let Some(usual) = any.first().copied() else { continue };
+            let may_split = || self.may_split(asked, event, others);
+            if !(self.may(agent, &any)? || (any.contains(&Verb::Claim) && may_split()?)) {
+                found.push((BreachKind::Right(agent.clone(), usual), self.words(entity, usual, event)?));
+            }
+        }
+        if let Some((taker, needs)) = asked.taken_by(event)
+            && let Some(missed) = self.missed(taker, needs)?
+        {
+            let (taker, id) = (quoted(taker), event.id);
+            let words = format!("{taker} takes {entity} by {id}, which needs {missed} by the roles of {}", self.name);
+            found.push((BreachKind::Taker, words));
+        }
+        if let Some(resolving) = asked.resolving(event)
+            && let Some(why) = self.not_the_decider(agent, resolving)?
+        {
+            let (thread, id) = (resolving.thread, event.id);
+            let words =
+                format!("{by} resolves thread {thread} of {entity} by {id}, but {why} by the roles of {}", self.name);
+            found.push((BreachKind::Resolver, words));
+        }
+        if let Some(deed) = asked.unmade(event) {
+            found.push((BreachKind::Unmade, format!("{by} {deed} by {what}, which no command does")));
+        }
+        if let Some(granted) = asked.ungranted(event) {
+            let fence = event.fence.unwrap_or(0);
+            let words =
+                format!("{by} writes {what} of {entity} under fence {fence}, and its log grants none above {granted}");
+            found.push((BreachKind::Fence, words));
+        }
         Ok(found)
     }
 
@@ -452,8 +456,28 @@ impl<'a> RolesAt<'a> {
 #[derive(Default)]
 struct Breaches(BTreeMap<BreachKind, (usize, Id, String, usize)>);
 
-/// Its place among the findings, and for a right the agent and the right.
-type BreachKind = (u8, Option<(String, Verb)>);
+/// What is not permitted about an event, in the order of the findings.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum BreachKind {
+    /// The precedence that it records.
+    Precedence,
+    /// This right, which the agent lacks.
+    Right(String, Verb),
+    /// The agent that it gives the task to.
+    Taker,
+    /// A move that no command makes.
+    Unmade,
+    /// Its fence.
+    Fence,
+    /// The agent that resolves the thread.
+    Resolver,
+    /// What goes on without the required review.
+    Review,
+    /// A judgement or completion that evades a review.
+    Evades,
+    /// What its command refuses by the plan alone.
+    Refused,
+}
 
 impl Breaches {
     fn add(&mut self, kind: BreachKind, n: usize, event: &Event, words: String) {
@@ -476,12 +500,6 @@ fn refusal(asked: &RightsCheck<'_>, event: &Event, others: &dyn Others) -> Resul
     let refused = asked.refused(event).map(str::to_owned);
     let Some(by) = asked.successor_elsewhere(event).filter(|_| refused.is_none()) else { return Ok(refused) };
     Ok((!others.has_thread(by)?).then(|| format!("there is no thread {by}")))
-}
-
-/// What an event registers an agent with.
-pub(crate) fn registration(event: &Event) -> Option<&AgentRegistered> {
-    let (Payload::AgentRegistered(p) | Payload::AgentUpdated(p)) = &event.payload else { return None };
-    Some(p)
 }
 
 fn author(event: &Event) -> String {

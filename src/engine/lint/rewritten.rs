@@ -11,7 +11,6 @@ use crate::error::Result;
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
-use crate::model::payload::Payload;
 use crate::store::log::Log;
 use crate::store::project::without_text;
 
@@ -104,7 +103,7 @@ pub(crate) fn otherwise(path: &str, before: &[Entry], log: &Log) -> Vec<Finding>
 /// Whether an event lost only its text, and perhaps its signature, to a redaction.
 fn is_redacted(before: &Entry, now: &[Entry]) -> bool {
     let id = before.event.id;
-    let is_named = now.iter().any(|e| matches!(&e.event.payload, Payload::ContextRedacted(p) if p.entry == id));
+    let is_named = now.iter().any(|e| e.event.payload.redacts() == Some(id));
     is_named && now.iter().any(|e| e.event.id == id && is_without_text(before, e))
 }
 

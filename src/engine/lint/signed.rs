@@ -7,14 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::permitted::registration;
 use super::source::{LintSource, Subject};
 use crate::error::Result;
 use crate::model::agent::Agent;
 use crate::model::event::{Entity, Entry, Stamp};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, quoted};
-use crate::model::payload::Payload;
 use crate::model::signature::is_signed_by;
 use crate::rules::fold::{fold, order};
 use crate::store::log::Log;
@@ -89,7 +87,7 @@ impl Keys {
     }
 
     fn learn(&mut self, agent: &str, entry: &Entry) {
-        if let Some(key) = registration(&entry.event).and_then(|p| p.public_key.as_ref()) {
+        if let Some(key) = entry.event.payload.registration().and_then(|p| p.public_key.as_ref()) {
             self.of.entry(agent.to_owned()).or_default().push((entry.event.stamp(), key.clone()));
         }
     }
@@ -169,14 +167,14 @@ pub(crate) fn judge(
 
 /// Whether an agent registers its own key, and signs the event with it.
 fn registers_itself(entry: &Entry) -> bool {
-    let key = registration(&entry.event).and_then(|p| p.public_key.as_deref());
+    let key = entry.event.payload.registration().and_then(|p| p.public_key.as_deref());
     let is_own = entry.event.entity == Entity::Agent(entry.event.author.agent.clone());
     is_own && key.is_some_and(|key| is_signed_by(entry, [(key, entry.event.id)]))
 }
 
 /// The context entries of a task whose text a redaction removed.
 fn redacted(entity: &Entity, log: &Log) -> BTreeSet<Id> {
-    let any = log.entries.iter().any(|entry| matches!(entry.event.payload, Payload::ContextRedacted(_)));
+    let any = log.entries.iter().any(|entry| entry.event.payload.redacts().is_some());
     let Some(id) = entity.task().filter(|_| any) else { return BTreeSet::new() };
     let (task, _) = fold(id, &log.entries);
     task.context.values().filter(|entry| entry.redacted).map(|entry| entry.id).collect()

@@ -15,7 +15,6 @@ use crate::git::Oid;
 use crate::model::event::Entry;
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::{Id, quoted};
-use crate::model::payload::Payload;
 use crate::model::trailer::{KEY, Trailer, trailers};
 
 /// The grants of a task: fence and holder.
@@ -110,9 +109,5 @@ fn is_called(id: Id, handle: &str) -> bool {
 }
 
 fn grants(entries: &[Entry]) -> Grants {
-    let granted = entries.iter().filter_map(|entry| {
-        let Payload::LeaseAcquired(p) = &entry.event.payload else { return None };
-        Some((p.fence, p.holder.clone()))
-    });
-    granted.collect()
+    entries.iter().filter_map(|entry| entry.event.payload.grant()).map(|p| (p.fence, p.holder.clone())).collect()
 }

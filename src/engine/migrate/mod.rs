@@ -10,13 +10,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::engine::commit::write::take_lock;
 use crate::engine::context::Workspace;
 use crate::engine::view::{history, read};
 use crate::env::files::{Dir, Kind};
 use crate::error::{Code, Error, Result};
 use crate::model::job::Migrate;
 use crate::rules::roles::Verb;
-use crate::runtime::lock::Lock;
 use crate::store::layout::{FORMAT, LOCAL};
 use crate::store::log::MAX_LOG;
 use crate::store::migrate::{Changes, Files, STEPS, Step, migrated};
@@ -80,8 +80,7 @@ pub fn migrate_by(ws: &Workspace, q: &Migrate, steps: &[Step]) -> Result<Migrati
         return Ok(report(&taken, &changes));
     }
     let runtime = ws.runtime_of_any_format()?;
-    let wait = Duration::from_millis(ws.settings.lock.wait_ms.into());
-    let lock = Lock::take(&runtime, wait, &format!("{} (migrate)", author.agent))?;
+    let lock = take_lock(ws, &runtime, &format!("{} (migrate)", author.agent))?;
     let git = history::repo_around(ws)?.program(&ws.env, COMMIT_DEADLINE)?;
     let plan = ws.store.name.as_str();
     let status = ["status", "--porcelain", "--untracked-files=all", "--", plan];

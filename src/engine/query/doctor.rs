@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::model::event::Entity;
 use crate::model::finding::Severity;
 use crate::model::id::{HANDLE_MIN, quoted};
-use crate::model::plain::{counted, escape};
+use crate::model::plain::{counted, escape, first_of};
 use crate::model::settings::BUS;
 use crate::reports::view::Done;
 use crate::runtime::bus::refused_name;
@@ -288,13 +288,8 @@ fn damaged(ws: &Workspace) -> Result<Option<Check>> {
     const NAMED: usize = 5;
     let Some(runtime) = ws.runtime() else { return Ok(None) };
     let damaged = records::damaged(runtime, false)?;
-    let named: Vec<String> = damaged
-        .iter()
-        .take(NAMED)
-        .map(|(path, why)| format!("{} ({why})", runtime.path().join(path).display()))
-        .collect();
-    let more = if damaged.len() > NAMED { format!(" and {} more", damaged.len() - NAMED) } else { String::new() };
-    let found = format!("damaged: {}{more}", named.join(", "));
+    let named = damaged.iter().map(|(path, why)| format!("{} ({why})", runtime.path().join(path).display()));
+    let found = format!("damaged: {}", first_of(named, NAMED, damaged.len()));
     Ok((!damaged.is_empty())
         .then(|| check("records", false, found, "agentpm resolve writes them again from the journal")))
 }
@@ -342,12 +337,10 @@ fn unreachable_events(ws: &Workspace) -> Result<Check> {
     if found.events.is_empty() {
         return Ok(check("events", true, format!("every event of the journal is in a log{unsure}"), ""));
     }
-    let more = if places.len() > NAMED { format!(" and {} more", places.len() - NAMED) } else { String::new() };
-    places.truncate(NAMED);
     let words = format!(
-        "no branch or worktree holds {} of {}{more}{unsure}",
+        "no branch or worktree holds {} of {}{unsure}",
         counted(found.events.len(), "acknowledged event"),
-        places.join(", ")
+        first_of(&places, NAMED, places.len())
     );
     Ok(check("events", false, words, "agentpm recover lists them, and brings back those that are wanted"))
 }

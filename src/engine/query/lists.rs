@@ -18,7 +18,8 @@ use crate::model::query::TaskList;
 use crate::model::search::{self, Search};
 use crate::reports::list::Rest;
 use crate::reports::ready::Plan;
-use crate::reports::view::{self, Around, Summary};
+use crate::reports::summary::Summary;
+use crate::reports::view::Around;
 use crate::rules::readiness::Viewer;
 use crate::store::database;
 use crate::store::index::Index;
@@ -66,7 +67,7 @@ fn list_once(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Summary, String)
         let lines = index.lines(some.iter().copied())?;
         let with_edits = edits.among(some)?;
         let items = parallel::map(&lines, |line| {
-            let mut item = view::summary(line, arounds.of(line.id));
+            let mut item = Summary::new(line, arounds.of(line.id));
             item.unrecorded_edit = with_edits.contains(&line.id);
             // A struct of plain values has nothing that JSON cannot say.
             let text = serde_json::to_string(&item).expect("plain data");

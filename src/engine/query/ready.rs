@@ -25,7 +25,7 @@ use crate::reports::changed::TaskAnswer;
 use crate::reports::list::List;
 use crate::reports::next::{Explained, ExplainedTask, NextReasons, NextTask, NotReady, PassedOver};
 use crate::reports::ready::{Place, Plan, RankedTask, Score, gave_back};
-use crate::reports::view::{self, Summary};
+use crate::reports::summary::Summary;
 use crate::rules::held::NamedTask;
 use crate::rules::readiness::{Reason, Viewer, add_notes};
 use crate::store::index::Index;
@@ -324,7 +324,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<FoundNext> {
                 } else {
                     let card = index.lines(std::iter::once(task.id))?.pop();
                     let card = card.ok_or_else(|| Error::not_found(format!("task {} is gone", task.id)))?;
-                    let card = view::summary(&card, read::around(ws, &task, &index, &mut others)?);
+                    let card = Summary::new(&card, read::around(ws, &task, &index, &mut others)?);
                     TaskAnswer::Card(Box::new(Summary { unrecorded_edit: edited, ..card }))
                 },
                 reasons: NextReasons { others: others_why, held, ..NextReasons::new(ranked.score) },

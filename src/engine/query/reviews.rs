@@ -15,7 +15,7 @@ use crate::model::id::Id;
 use crate::reports::changed::TaskAnswer;
 use crate::reports::next::{NextReasons, NextTask, NotReady, ReviewTask};
 use crate::reports::ready::Plan;
-use crate::reports::view;
+use crate::reports::summary::Summary;
 use crate::rules::readiness::Viewer;
 use crate::rules::review::unfit;
 use crate::runtime::lock::Lock;
@@ -66,7 +66,7 @@ pub fn next_review(ws: &Workspace, takes: bool, alone: bool) -> Result<Option<Ne
         true => TaskAnswer::Whole(Box::new(read::show_task_elsewhere(ws, &task, &index, &mut elsewhere)?)),
         false => {
             let card = index.lines(std::iter::once(id))?.pop().ok_or_else(gone)?;
-            TaskAnswer::Card(Box::new(view::summary(&card, read::around(ws, &task, &index, &mut elsewhere)?)))
+            TaskAnswer::Card(Box::new(Summary::new(&card, read::around(ws, &task, &index, &mut elsewhere)?)))
         }
     };
     let terms = read::score_terms(ws, &task, Some(&index))?;

@@ -10,10 +10,9 @@ use crate::engine::view::read;
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Stamp};
 use crate::model::id::{Id, quoted};
-use crate::model::payload::Payload;
 use crate::model::query::Unheld;
 use crate::model::time::Time;
-use crate::reports::event_words::{deed, describe, part_text};
+use crate::reports::event_words::{deed, describe, own_text, part_text};
 use crate::reports::list::List;
 
 /// Events that no branch or worktree holds.
@@ -101,10 +100,8 @@ fn text_of(ws: &Workspace, found: &UnreachableEvents, task: Id, part: Id) -> Opt
     if found.is_redacted(part) {
         return None;
     }
-    match found.events.iter().find(|entry| entry.event.id == part).map(|entry| &entry.event.payload) {
-        Some(Payload::ProgressItemAdded(step)) => Some(step.content.clone()),
-        Some(Payload::ContextAdded(entry)) => Some(entry.content.clone()),
-        // Its task may be lost as a whole.
-        _ => part_text(&read::load_task(ws, task).ok()?.task, part),
-    }
+    let lost = found.events.iter().find(|entry| entry.event.id == part);
+    let own = lost.and_then(|entry| own_text(&entry.event.payload)).map(str::to_owned);
+    // Its task may be lost as a whole.
+    own.or_else(|| part_text(&read::load_task(ws, task).ok()?.task, part))
 }

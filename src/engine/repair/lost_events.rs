@@ -20,6 +20,7 @@ use crate::env::files::Dir;
 use crate::error::{Error, Result};
 use crate::model::event::Entity;
 use crate::model::id::{HANDLE_MIN, Id};
+use crate::model::plain::{counted, first_of};
 use crate::runtime::journal::{self, Record};
 use crate::runtime::records::digest;
 use crate::store::archive;
@@ -166,17 +167,11 @@ fn projected_events(records: &[Record], pending: &BTreeSet<Id>) -> BTreeMap<Enti
 
 fn words(left: &BTreeMap<Entity, BTreeSet<Id>>) -> String {
     let events: usize = left.values().map(BTreeSet::len).sum();
-    let named: Vec<String> = left
-        .keys()
-        .take(NAMED)
-        .map(|entity| entity.task().map_or_else(|| entity.to_string(), |id| id.handle(HANDLE_MIN)))
-        .collect();
-    let more = if left.len() > NAMED { format!(" and {} more", left.len() - NAMED) } else { String::new() };
-    let (plural, verb) = if events == 1 { ("", "is") } else { ("s", "are") };
+    let named = left.keys().map(|entity| entity.task().map_or_else(|| entity.to_string(), |id| id.handle(HANDLE_MIN)));
+    let (verb, object) = if events == 1 { ("is", "it") } else { ("are", "them") };
     format!(
-        "{events} acknowledged event{plural} of {}{more} {verb} in no file, branch or stash any more; agentpm recover lists \
-         {} and brings back what is wanted",
-        named.join(", "),
-        if events == 1 { "it" } else { "them" }
+        "{} of {} {verb} in no file, branch or stash any more; agentpm recover lists {object} and brings back what is wanted",
+        counted(events, "acknowledged event"),
+        first_of(named, NAMED, left.len()),
     )
 }

@@ -46,6 +46,7 @@ use crate::store::compact;
 use crate::store::edited::{Readable, is_conflicted};
 use crate::store::entity::{read_log, read_yaml};
 use crate::store::layout::{LOG, entity_below, home, is_in_archives, task_dir};
+use crate::store::log::Log;
 use crate::store::project::{project_log, project_onto, render};
 
 /// Deadline for a git command that only changes the index.
@@ -377,26 +378,10 @@ fn repair_one(
     } else if log.partial {
         did.push("events that an archive holds restored to the log");
     }
-    let strangers = |e: &Entry| e.event.entity != *entity && is_moved_to_own_log(work, e);
-    if log.entries.iter().any(strangers) {
-        log.entries.retain(|e| !strangers(e));
-        log.rough = true;
-        did.push("events of another entity moved to its own log");
-    } else if !log.redacted_texts().is_empty() {
-        log.rough = true;
-        did.push("redacted text removed");
-    } else if log.rough {
-        did.push("log rewritten in its plain form");
-    } else if log.unsorted {
-        did.push(SORTED);
-    }
+    did.extend(tidy(&mut log, entity, work));
+    let found = work.events.get(entity).map(|entries| order(entity, entries).events).unwrap_or_default();
     let known: BTreeSet<Id> = log.entries.iter().map(|e| e.event.id).collect();
-    let more: Vec<Entry> = work
-        .events
-        .get(entity)
-        .map(|entries| order(entity, entries).events.into_iter().cloned().collect())
-        .unwrap_or_default();
-    let more: Vec<Entry> = more.into_iter().filter(|e: &Entry| !known.contains(&e.event.id)).collect();
+    let more: Vec<Entry> = found.into_iter().filter(|e| !known.contains(&e.event.id)).cloned().collect();
     if !more.is_empty() {
         healed.restored += more.len();
         did.push("events restored to the log");
@@ -458,6 +443,23 @@ fn repair_one(
         did.push("conflict resolved");
     }
     Ok(did)
+}
+
+/// Marks a log that is to be written in its plain form, without the events of other entities; says why.
+fn tidy(log: &mut Log, entity: &Entity, work: &Work) -> Option<&'static str> {
+    let strangers = |e: &Entry| e.event.entity != *entity && is_moved_to_own_log(work, e);
+    if log.entries.iter().any(strangers) {
+        log.entries.retain(|e| !strangers(e));
+        log.rough = true;
+        Some("events of another entity moved to its own log")
+    } else if !log.redacted_texts().is_empty() {
+        log.rough = true;
+        Some("redacted text removed")
+    } else if log.rough {
+        Some("log rewritten in its plain form")
+    } else {
+        log.unsorted.then_some(SORTED)
+    }
 }
 
 /// Whether `task.yaml` contains conflict markers.

@@ -22,7 +22,6 @@ use crate::error::{Error, Result};
 use crate::model::args::Ref;
 use crate::model::event::{Entity, Entry, MAX_CLOCK};
 use crate::model::id::{ABBREVIATION_MIN, Id, quoted};
-use crate::model::payload::Payload;
 use crate::rules::fold;
 use crate::runtime::journals::Journals;
 use crate::runtime::{journal, waiting};
@@ -140,10 +139,7 @@ fn acknowledged(ws: &Workspace) -> Result<Acknowledged> {
     let Some(runtime) = ws.runtime() else { return Ok(all) };
     let keep = |entry: Entry| {
         let event = entry.event;
-        let redaction = match &event.payload {
-            Payload::ContextRedacted(redaction) => Some(redaction.entry),
-            _ => None,
-        };
+        let redaction = event.payload.redacts();
         let counts = !event.payload.journal_only() && home(&event.entity).is_some();
         (counts || redaction.is_some()).then_some((event.id, counts.then_some(event.entity), redaction))
     };

@@ -7,12 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::json;
 
 use super::{Sync, refusal};
 use crate::engine::commit::hand_edits::record;
+use crate::engine::commit::write::take_lock;
 use crate::engine::view::archives::log_in;
 use crate::engine::view::{last_scan, read};
 use crate::env::files::Dir;
@@ -21,7 +21,6 @@ use crate::error::{Code, Error, Result};
 use crate::git::{Change, Item, Mode, Oid, words};
 use crate::model::event::Entity;
 use crate::model::id::Id;
-use crate::runtime::lock::Lock;
 use crate::runtime::rendered::Rendered;
 use crate::store::archive;
 use crate::store::compact;
@@ -107,8 +106,7 @@ impl Sync<'_> {
         }
         let ws = self.ws;
         let runtime = ws.runtime_to_write()?;
-        let wait = Duration::from_millis(ws.settings.lock.wait_ms.into());
-        let _lock = Lock::take(&runtime, wait, "agentpm sync")?;
+        let _lock = take_lock(ws, &runtime, "agentpm sync")?;
         if self.repo.objects()?.reference(&self.branch) != Some(before) {
             return Ok(false);
         }

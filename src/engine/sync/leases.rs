@@ -22,7 +22,6 @@ use crate::model::args::{Duration, OptionalTaskRef};
 use crate::model::command::{Command, LeaseRenew};
 use crate::model::event::{Author, Entry};
 use crate::model::id::Id;
-use crate::model::payload::Payload;
 use crate::reports::changed::Changed;
 use crate::rules::confirm::{self, Answer, Goal, KnownEnds, LeaseRequest, Trouble};
 use crate::rules::decide::confirm_again;
@@ -80,8 +79,7 @@ pub(crate) type AtRemote = BTreeMap<Id, Seen>;
 
 /// The agent that a lease was granted to, if an event did that.
 fn holder_of(entry: &Entry, lease: Id) -> Option<&str> {
-    let Payload::LeaseAcquired(p) = &entry.event.payload else { return None };
-    (p.lease == lease).then_some(p.holder.as_str())
+    entry.event.payload.grant().filter(|p| p.lease == lease).map(|p| p.holder.as_str())
 }
 
 impl Sync<'_> {

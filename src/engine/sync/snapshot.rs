@@ -9,9 +9,9 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::{Sync, SyncReport, is_executable, refusal};
+use crate::engine::commit::write::take_lock;
 use crate::engine::context::check_settings::settings;
 use crate::engine::view::archives::log_in;
 use crate::engine::view::messages::messages_between;
@@ -22,7 +22,6 @@ use crate::error::{Error, Result};
 use crate::git::{CommitInfo, Item, Mode, Oid, words};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
-use crate::runtime::lock::Lock;
 use crate::store::dropped;
 use crate::store::entity::read_log;
 use crate::store::layout::{LOG, SETTINGS, TOP_FILES, entity_below, home, is_in_archives};
@@ -61,9 +60,8 @@ impl Sync<'_> {
     fn tree_of_plan(&self, old: Oid, report: &mut SyncReport) -> Result<Oid> {
         let ws = self.ws;
         let runtime = ws.runtime_to_write()?;
-        let wait = Duration::from_millis(ws.settings.lock.wait_ms.into());
         // Under the lock, since a command writes several files.
-        let lock = Lock::take(&runtime, wait, "agentpm sync")?;
+        let lock = take_lock(ws, &runtime, "agentpm sync")?;
         let mut entities: BTreeSet<Entity> = BTreeSet::new();
         let mut changes: BTreeMap<String, Option<Item>> = BTreeMap::new();
         for path in self.touched()? {

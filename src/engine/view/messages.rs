@@ -40,9 +40,9 @@ pub(crate) fn messages_between(objects: &Objects, old: &[Option<Oid>], new: Opti
         sent.extend(news);
     }
     sent.sort_by_key(|entry| entry.event.stamp());
-    let message = |entry: &Entry| match &entry.event.payload {
-        Payload::Broadcast(p) => Some(SentMessage::new(&entry.event, p)),
-        _ => None,
+    let message = |entry: &Entry| {
+        let Payload::Broadcast(p) = &entry.event.payload else { return None };
+        Some(SentMessage::new(&entry.event, p))
     };
     Ok(sent.iter().filter_map(message).collect())
 }

@@ -71,13 +71,11 @@ fn created_since(ws: &Workspace, index: Option<&Index>) -> Result<Vec<(Id, Strin
     }
     let (records, _) = journal::look(runtime, offset)?;
     let records = records.into_iter().filter(|record| Some(&record.commit.store) == ws.store_key());
-    let created = records.flat_map(|record| record.entries).filter_map(|entry| match entry.event {
-        event if !matches!(event.payload, Payload::TaskCreated(_)) => None,
-        event => {
-            let Entity::Task(id) = event.entity else { return None };
-            let Payload::TaskCreated(created) = event.payload else { return None };
-            Some((id, created.fields.get("title")?.as_str()?.to_owned()))
-        }
+    let created = records.flat_map(|record| record.entries).filter_map(|entry| {
+        let (Entity::Task(id), Payload::TaskCreated(created)) = (entry.event.entity, entry.event.payload) else {
+            return None;
+        };
+        Some((id, created.fields.get("title")?.as_str()?.to_owned()))
     });
     Ok(created.collect())
 }

@@ -11,6 +11,7 @@ use crate::env::outside;
 use crate::error::Result;
 use crate::git::{Mode, Objects, Oid};
 use crate::model::overlap::matches;
+use crate::model::plain::first_of;
 
 /// Most files of a task that are looked at.
 const MAX_FILES: usize = 200;
@@ -21,12 +22,11 @@ const NAMED: usize = 3;
 
 /// The warning about files that are not committed; `None` for none. `store` is the store's name.
 pub(crate) fn warning(paths: &[String], store: &str) -> Option<String> {
-    let named = paths.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    let more = if paths.len() > NAMED { format!(" and {} more", paths.len() - NAMED) } else { String::new() };
+    let named = first_of(paths, NAMED, paths.len());
     match paths.len() {
         0 => None,
         1 => Some(format!("1 file outside {store} is not committed: {named}")),
-        n => Some(format!("{n} files outside {store} are not committed: {named}{more}")),
+        n => Some(format!("{n} files outside {store} are not committed: {named}")),
     }
 }
 

@@ -148,11 +148,9 @@ fn part_of(extent: Extent) -> Extent {
 
 impl Deed {
     fn of(event: &Event) -> Self {
-        let deed = match &event.payload {
-            // What others add is on the page itself.
-            Payload::TaskUpdated(_) => describe(&event.payload, |_| None),
-            payload => deed(payload),
-        };
+        // What other events add is on the page itself.
+        let sets = matches!(event.payload, Payload::TaskUpdated(_));
+        let deed = if sets { describe(&event.payload, |_| None) } else { deed(&event.payload) };
         Deed { at: event.at, agent: event.author.agent.clone(), deed, why: event.why.clone() }
     }
 }

@@ -56,10 +56,8 @@ fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
     for (name, value) in &values {
         stage.require(verb(name, value))?;
     }
-    let edge = match &event.payload {
-        Payload::TaskCreated(_) => revert_creation(stage, &permit)?,
-        _ => false,
-    } || revert_edge(stage, &permit, event, &before)?;
+    let creates = matches!(event.payload, Payload::TaskCreated(_));
+    let edge = (creates && revert_creation(stage, &permit)?) || revert_edge(stage, &permit, event, &before)?;
     put_back(stage, &permit, &values, recorded.as_ref(), how)?;
     if values.is_empty() && !edge {
         if left.is_empty() {
@@ -254,37 +252,31 @@ fn revert_creation(stage: &mut dyn Stage, permit: &Permit) -> Result<bool> {
 /// changed.
 pub(super) fn revert_edge(stage: &mut dyn Stage, permit: &Permit, event: &Event, before: &Task) -> Result<bool> {
     let now = stage.task(permit.id)?;
-    match &event.payload {
-        Payload::RelationshipAdded(p) if p.kind != RelationType::ParentOf => {
-            if !now.relationships.contains_key(&event.id) {
-                return Ok(false);
-            }
-            stage.require(Verb::Relate)?;
-            let removed = RelationshipRemoved { relationship: event.id };
-            permit.emit(stage, Payload::RelationshipRemoved(removed))?;
-            unblock_if_free(stage, permit.id)?;
-            Ok(true)
+    if matches!(&event.payload, Payload::RelationshipAdded(p) if p.kind != RelationType::ParentOf) {
+        if !now.relationships.contains_key(&event.id) {
+            return Ok(false);
         }
-        Payload::RelationshipRemoved(p) => {
-            let Some(old) = before.relationships.get(&p.relationship).filter(|e| e.kind != RelationType::ParentOf)
-            else {
-                return Ok(false);
-            };
-            let same = |e: &Relationship| (e.kind, e.from, e.to) == (old.kind, old.from, old.to);
-            if now.relationships.values().any(same) {
-                return Ok(false);
-            }
-            stage.require(Verb::Relate)?;
-            stage.task(if old.from == permit.id { old.to } else { old.from })?;
-            if old.kind == RelationType::Blocks {
-                check_waits(&now)?;
-            }
-            add_edge(stage, permit, old.kind, old.from, old.to, old.metadata.clone())?;
-            if old.kind == RelationType::Blocks {
-                block_if_bound(stage, permit)?;
-            }
-            Ok(true)
-        }
-        _ => Ok(false),
+        stage.require(Verb::Relate)?;
+        permit.emit(stage, Payload::RelationshipRemoved(RelationshipRemoved { relationship: event.id }))?;
+        unblock_if_free(stage, permit.id)?;
+        return Ok(true);
     }
+    let Payload::RelationshipRemoved(p) = &event.payload else { return Ok(false) };
+    let Some(old) = before.relationships.get(&p.relationship).filter(|e| e.kind != RelationType::ParentOf) else {
+        return Ok(false);
+    };
+    let same = |e: &Relationship| (e.kind, e.from, e.to) == (old.kind, old.from, old.to);
+    if now.relationships.values().any(same) {
+        return Ok(false);
+    }
+    stage.require(Verb::Relate)?;
+    stage.task(if old.from == permit.id { old.to } else { old.from })?;
+    if old.kind == RelationType::Blocks {
+        check_waits(&now)?;
+    }
+    add_edge(stage, permit, old.kind, old.from, old.to, old.metadata.clone())?;
+    if old.kind == RelationType::Blocks {
+        block_if_bound(stage, permit)?;
+    }
+    Ok(true)
 }

@@ -13,6 +13,7 @@ use crate::model::payload::Payload;
 use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::rules::confirm::{self, Goal, KnownEnds, LeaseRequest};
+use crate::rules::event_rules::status_of;
 use crate::rules::lease;
 use crate::rules::stage::Stage as _;
 use crate::runtime::records;
@@ -72,35 +73,36 @@ impl Transaction<'_> {
             }
             let known = self.lease(task)?.remote;
             let seen = known.clone().filter(|seen| seen.ours && event.fence == Some(seen.record.fence));
-            match (&event.payload, seen) {
-                (Payload::LeaseAcquired(p), _) => {
-                    let wish = LeaseRequest {
-                        explicit: ask.explicit,
-                        lamport: self.lamport(),
-                        task,
-                        goal: Goal::Hold,
-                        lease: p.lease,
-                        holder: Author { agent: p.holder.clone(), session: p.session, ..Author::default() },
-                        clone,
-                        fence: p.fence.saturating_add(confirm::STEP - 1),
-                        known: self.known(task, ask)?,
-                        expires_at: p.expires_at,
-                        now: event.at,
-                    };
-                    needs.insert(task, Need::Acquire(Box::new(wish), known));
-                }
-                (Payload::LeaseRenewed(p), Some(seen)) if seen.record.lease == p.lease => {
-                    needs.insert(task, Need::Renew(seen, p.expires_at, event.at, event.lamport));
-                }
-                (Payload::TaskStatusChanged(_) | Payload::TaskArchived(_) | Payload::TaskReopened(_), Some(seen)) => {
+            if let Some(p) = event.payload.grant() {
+                let wish = LeaseRequest {
+                    explicit: ask.explicit,
+                    lamport: self.lamport(),
+                    task,
+                    goal: Goal::Hold,
+                    lease: p.lease,
+                    holder: Author { agent: p.holder.clone(), session: p.session, ..Author::default() },
+                    clone,
+                    fence: p.fence.saturating_add(confirm::STEP - 1),
+                    known: self.known(task, ask)?,
+                    expires_at: p.expires_at,
+                    now: event.at,
+                };
+                needs.insert(task, Need::Acquire(Box::new(wish), known));
+            } else if let Some(seen) = seen {
+                if let Payload::LeaseRenewed(p) = &event.payload {
+                    if seen.record.lease == p.lease {
+                        needs.insert(task, Need::Renew(seen, p.expires_at, event.at, event.lamport));
+                    }
+                } else if status_of(event).is_some() {
                     needs.entry(task).or_insert(Need::Verify(seen));
                 }
-                (Payload::TaskStatusChanged(p), None)
-                    if event.fence.is_none() && p.from != Status::Blocked && !replies.fresh && self.is_old(task) =>
-                {
-                    needs.entry(task).or_insert(Need::Look(task));
-                }
-                _ => {}
+            } else if let Payload::TaskStatusChanged(p) = &event.payload
+                && event.fence.is_none()
+                && p.from != Status::Blocked
+                && !replies.fresh
+                && self.is_old(task)
+            {
+                needs.entry(task).or_insert(Need::Look(task));
             }
         }
         Ok(needs.into_values().collect())
@@ -111,10 +113,10 @@ impl Transaction<'_> {
         let Some(task) = event.entity.task() else { return Err(Error::state("only a task is finished")) };
         // The lease of the event, which the same command releases.
         let mut here = self.entries.iter().filter(|entry| entry.event.entity == event.entity);
-        let mine = here.clone().find_map(|entry| match &entry.event.payload {
-            Payload::LeaseReleased(p) if entry.event.fence == event.fence => Some(p.lease),
-            _ => None,
-        });
+        let mine = here
+            .clone()
+            .filter(|entry| entry.event.fence == event.fence)
+            .find_map(|entry| if let Payload::LeaseReleased(p) = &entry.event.payload { Some(p.lease) } else { None });
         let before = records::lease(self.runtime, task)?.lease.filter(|lease| !lease.elsewhere);
         let holds = before.is_some_and(|lease| Some(lease.fence) == event.fence && lease.is_live(event.at));
         let anyway = here.any(|entry| matches!(entry.event.payload, Payload::LeaseOverride(_)));

@@ -55,20 +55,12 @@ pub(crate) fn decide_over_edits<'a>(
         for id in expired.iter().filter(|id| !passed.contains(id) && !left.contains(id)) {
             expire_threads(&mut tx, *id)?;
         }
-        let failed = edits.iter().position(|edit| match tx.record_edit(edit) {
-            Ok(_) => false,
-            Err(e) => {
-                refused.insert(edit.id, e);
-                true
+        let failed = edits.iter().enumerate().find_map(|(n, edit)| Some((n, tx.record_edit(edit).err()?)));
+        if let Some((n, e)) = failed {
+            if n < asked {
+                return Err(e);
             }
-        });
-        if let Some(n) = failed {
-            let id = edits.remove(n).id;
-            match refused.remove(&id) {
-                Some(e) if n < asked => return Err(e),
-                Some(e) => drop(refused.insert(id, e)),
-                None => {}
-            }
+            refused.insert(edits.remove(n).id, e);
             tx = again(tx, &passed_over, &left_alone);
             continue;
         }
@@ -86,19 +78,7 @@ pub(crate) fn decide_over_edits<'a>(
             Ok(_) => tx.changed().filter(new).collect(),
             Err(_) => tx.tasks.keys().chain(tx.resting.keys()).copied().filter(new).collect(),
         };
-        let (mut more, mut unedited) = (Vec::new(), BTreeMap::new());
-        for id in looked_at {
-            match compared(ws, &lineage, id, &*tx.log(id)?) {
-                Some((judged, _)) if judged.how.holds_words() => {
-                    more.push(HandEdit { id, draft: None, comments: Comments::Refuse });
-                }
-                Some((judged, bytes)) if matches!(judged.how, Readable::Clean) && !tx.resting.contains_key(&id) => {
-                    drop(unedited.insert(id, bytes));
-                }
-                _ => {}
-            }
-        }
-        tx.unedited = unedited;
+        let more = find_edits(ws, &lineage, &mut tx, looked_at)?;
         if !more.is_empty() {
             edits.extend(more);
             tx = again(tx, &passed_over, &left_alone);
@@ -126,22 +106,46 @@ pub(crate) fn decide_over_edits<'a>(
             tx = again(tx, &passed_over, &left_alone);
             continue;
         }
-        let left_out = std::mem::take(&mut tx.left_out);
-        for (id, broken) in &left_out {
-            passed_over.extend(broken.as_ref().or(left_alone.get(id)).map(|e| (*id, e.clone())));
+        for (id, broken) in std::mem::take(&mut tx.left_out) {
+            passed_over.extend(broken.or_else(|| left_alone.remove(&id)).map(|e| (id, e)));
         }
-        for (id, e) in &passed_over {
-            // This holds for its own file in any case.
-            let why = e.message.trim_end_matches("; nothing was written");
-            tx.warnings.push(format!("task {id} was passed over: {why}"));
-        }
-        for (id, (_, what)) in tx.taken_in.iter().filter(|(id, _)| edits[asked..].iter().any(|e| e.id == **id)) {
-            tx.warnings.push(match what.is_empty() {
-                true => format!("the hand edit of task {id} was recorded already"),
-                false => format!("recorded the hand edit of task {id}: {what}"),
-            });
-        }
+        warn(&mut tx, &passed_over, &edits[asked..]);
         return Ok((tx, subject));
+    }
+}
+
+/// The edits of the files of these tasks. Keeps the bytes of the unedited ones.
+fn find_edits(
+    ws: &Workspace,
+    lineage: &Lineage<'_>,
+    tx: &mut Transaction,
+    tasks: BTreeSet<Id>,
+) -> Result<Vec<HandEdit>> {
+    let (mut edits, mut unedited) = (Vec::new(), BTreeMap::new());
+    for id in tasks {
+        let Some((judged, bytes)) = compared(ws, lineage, id, &*tx.log(id)?) else { continue };
+        if judged.how.holds_words() {
+            edits.push(HandEdit { id, draft: None, comments: Comments::Refuse });
+        } else if matches!(judged.how, Readable::Clean) && !tx.resting.contains_key(&id) {
+            unedited.insert(id, bytes);
+        }
+    }
+    tx.unedited = unedited;
+    Ok(edits)
+}
+
+/// Warns of tasks that were passed over, and of edits that were recorded on the way.
+fn warn(tx: &mut Transaction, passed_over: &BTreeMap<Id, Error>, edits: &[HandEdit]) {
+    for (id, e) in passed_over {
+        // This holds for its own file in any case.
+        let why = e.message.trim_end_matches("; nothing was written");
+        tx.warnings.push(format!("task {id} was passed over: {why}"));
+    }
+    for (id, (_, what)) in tx.taken_in.iter().filter(|(id, _)| edits.iter().any(|e| e.id == **id)) {
+        tx.warnings.push(match what.is_empty() {
+            true => format!("the hand edit of task {id} was recorded already"),
+            false => format!("recorded the hand edit of task {id}: {what}"),
+        });
     }
 }
 

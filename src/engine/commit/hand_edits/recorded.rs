@@ -7,36 +7,34 @@ use serde_json::{Value, json};
 use crate::model::event::Entry;
 use crate::model::id::Id;
 use crate::model::payload::Payload;
+use crate::reports::event_words::own_text;
 use crate::rules::decide::edit::{Doc, step, words};
 use crate::store::edited::{Part, new_entry};
 
 /// Whether these events, which record hand edits, added an entry that a person wrote without an id, or replaced the words of one.
 pub(crate) fn is_recorded_entry(by_hand: &[&Entry], doc: &Doc, part: &Part, value: Option<&Value>) -> bool {
     let Some((entry, count)) = new_entry(doc, part) else { return is_replaced(by_hand, part, value) };
-    let same = by_hand.iter().filter(|known| match &known.event.payload {
-        Payload::ProgressItemAdded(p) => {
+    let is_same = |known: &&&Entry| {
+        let payload = &known.event.payload;
+        if let ("progress", Payload::ProgressItemAdded(p)) = (&*part.key, payload) {
             let written = (p.content.clone(), is_ticked(by_hand, known.event.id));
-            part.key == "progress" && step(&entry).is_ok_and(|step| step == written)
-        }
-        Payload::ContextAdded(p) => {
+            step(&entry).is_ok_and(|step| step == written)
+        } else if let ("context", Payload::ContextAdded(p)) = (&*part.key, payload) {
             let kind = if entry["type"].is_null() { json!("note") } else { entry["type"].clone() };
             let content = words(&entry).or_else(|| words(&entry["content"]));
-            part.key == "context"
-                && json!(p.kind) == kind
-                && content.as_ref() == Some(&p.content)
-                && entry["metadata"] == p.metadata
-        }
-        Payload::ThreadReplied(p) => {
+            json!(p.kind) == kind && content.as_ref() == Some(&p.content) && entry["metadata"] == p.metadata
+        } else if let ("threads", Payload::ThreadReplied(p)) = (&*part.key, payload) {
             let thread = words(&entry["thread"]).is_none_or(|name| {
                 let id = p.thread.to_string();
                 id.starts_with(&name) || id.ends_with(&name)
             });
             let body = words(&entry).or_else(|| words(&entry["body"]));
-            part.key == "threads" && thread && body.as_ref() == Some(&p.body) && entry["patch"] == p.patch
+            thread && body.as_ref() == Some(&p.body) && entry["patch"] == p.patch
+        } else {
+            false
         }
-        _ => false,
-    });
-    same.count() >= count
+    };
+    by_hand.iter().filter(is_same).count() >= count
 }
 
 fn is_ticked(by_hand: &[&Entry], item: Id) -> bool {
@@ -49,13 +47,11 @@ fn is_replaced(by_hand: &[&Entry], part: &Part, value: Option<&Value>) -> bool {
         return false;
     };
     let content = |by: Id| {
-        by_hand.iter().find_map(|entry| match &entry.event.payload {
-            Payload::ContextAdded(p) if entry.event.id == by => Some(Value::from(p.content.clone())),
-            _ => None,
-        })
+        let newer = by_hand.iter().find(|entry| entry.event.id == by);
+        newer.and_then(|entry| own_text(&entry.event.payload)).map(Value::from)
     };
-    by_hand.iter().any(|entry| match &entry.event.payload {
-        Payload::ContextSuperseded(p) => p.entry.to_string() == *id && content(p.by).as_ref() == value,
-        _ => false,
+    by_hand.iter().any(|entry| {
+        matches!(&entry.event.payload, Payload::ContextSuperseded(p)
+            if p.entry.to_string() == *id && content(p.by).as_ref() == value)
     })
 }

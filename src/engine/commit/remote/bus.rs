@@ -72,37 +72,31 @@ impl LeaseBus {
 
     /// Notes in the stream how long after this note nothing is confirmed, unless it says as much already.
     fn begin(&self, rest: i64) -> Result<(), Trouble> {
-        let subject = self.subjects.leases_begun();
-        for _ in 0..ROUNDS {
-            let begun = self.stream.last(&subject).map_err(unreachable)?;
-            if begun.as_ref().is_some_and(|begun| rest_of(begun) >= rest) {
-                return Ok(());
-            }
-            let expected = begun.map_or(0, |begun| begun.sequence);
-            match self.stream.replace(&subject, expected, rest.to_string().into_bytes()) {
-                Replaced::Taken(_) => return Ok(()),
-                Replaced::Lost | Replaced::Unknown(_) => {}
-                Replaced::Refused(why) => return Err(Trouble::Refused(why)),
-                Replaced::NotSent(why) => return Err(Trouble::Unreachable(why)),
-            }
-        }
-        Err(Trouble::Refused("other clones keep changing it".into()))
+        self.write_unless(&self.subjects.leases_begun(), rest.to_string().into_bytes(), |begun| rest_of(begun) >= rest)
     }
 
     /// Restores a record that the stream may have lost, unless it has one of the same or a higher fence.
     fn remember(&self, record: &RemoteRecord) -> Result<(), Trouble> {
-        let subject = self.subjects.lease(record.task);
         let Ok(bytes) = serde_json::to_vec(record) else { return Ok(()) };
+        self.write_unless(&self.subjects.lease(record.task), bytes, |there| {
+            serde_json::from_slice::<RemoteRecord>(&there.payload)
+                .is_ok_and(|there| (there.fence, there.ends.len()) >= (record.fence, record.ends.len()))
+        })
+    }
+
+    /// Writes a message to a subject, unless the last one there will do.
+    fn write_unless(
+        &self,
+        subject: &str,
+        bytes: Vec<u8>,
+        will_do: impl Fn(&LeaseMessage) -> bool,
+    ) -> Result<(), Trouble> {
         for _ in 0..ROUNDS {
-            let there = self.stream.last(&subject).map_err(unreachable)?;
-            let newer = |there: &LeaseMessage| {
-                serde_json::from_slice::<RemoteRecord>(&there.payload)
-                    .is_ok_and(|there| (there.fence, there.ends.len()) >= (record.fence, record.ends.len()))
-            };
-            if there.as_ref().is_some_and(newer) {
+            let there = self.stream.last(subject).map_err(unreachable)?;
+            if there.as_ref().is_some_and(&will_do) {
                 return Ok(());
             }
-            match self.stream.replace(&subject, there.map_or(0, |there| there.sequence), bytes.clone()) {
+            match self.stream.replace(subject, there.map_or(0, |there| there.sequence), bytes.clone()) {
                 Replaced::Taken(_) => return Ok(()),
                 Replaced::Lost | Replaced::Unknown(_) => {}
                 Replaced::Refused(why) => return Err(Trouble::Refused(why)),

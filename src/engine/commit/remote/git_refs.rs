@@ -77,12 +77,8 @@ impl<'a> GitRefs<'a> {
             }
             let seconds = self.now.millis() / 1_000;
             let new = self.objects.write_commit(tree, old, "finished tasks\n", seconds).map_err(unreachable)?;
-            match self.refs.swap(FINISHED, old, Some(new)).map_err(unreachable)? {
-                Push::Taken => return Ok(()),
-                Push::Lost => {}
-                Push::Refused(why) => return Err(Trouble::Refused(why)),
-                Push::NotSent(why) => return Err(Trouble::Unreachable(why)),
-                Push::Unknown(why) => return Err(Trouble::Unknown(why)),
+            if self.replace(FINISHED, old, new)? {
+                return Ok(());
             }
         }
         Err(Trouble::Refused("others keep changing the list of finished tasks".into()))
@@ -95,15 +91,22 @@ impl<'a> GitRefs<'a> {
                 return Ok(());
             }
             let new = self.objects.write_blob(format!("{to}\n").as_bytes()).map_err(unreachable)?;
-            match self.refs.swap(FLOOR, oid, Some(new)).map_err(unreachable)? {
-                Push::Taken => return Ok(()),
-                Push::Lost => {}
-                Push::Refused(why) => return Err(Trouble::Refused(why)),
-                Push::NotSent(why) => return Err(Trouble::Unreachable(why)),
-                Push::Unknown(why) => return Err(Trouble::Unknown(why)),
+            if self.replace(FLOOR, oid, new)? {
+                return Ok(());
             }
         }
         Err(Trouble::Refused("others keep changing the floor".into()))
+    }
+
+    /// Moves a reference; `false` if it is another one by now.
+    fn replace(&self, name: &str, old: Option<Oid>, new: Oid) -> Result<bool, Trouble> {
+        match self.refs.swap(name, old, Some(new)).map_err(unreachable)? {
+            Push::Taken => Ok(true),
+            Push::Lost => Ok(false),
+            Push::Refused(why) => Err(Trouble::Refused(why)),
+            Push::NotSent(why) => Err(Trouble::Unreachable(why)),
+            Push::Unknown(why) => Err(Trouble::Unknown(why)),
+        }
     }
 
     fn read_floor(&self) -> Result<(Option<Oid>, u64), Trouble> {

@@ -133,10 +133,7 @@ impl Transaction<'_> {
             return Entry::new(event);
         }
         if self.key()?.is_none() {
-            let next = match &event.payload {
-                Payload::AgentRegistered(p) | Payload::AgentUpdated(p) => p.public_key.as_deref(),
-                _ => None,
-            };
+            let next = event.payload.registration().and_then(|p| p.public_key.as_deref());
             let own = next.filter(|_| event.entity == Entity::Agent(self.me.agent.clone()));
             let next = own.map(|key| keys::kept_key(&self.me.agent, self.runtime, key)).transpose()?.flatten();
             return next.map_or_else(|| Entry::new(event.clone()), |key| key.sign(event.clone(), event.id));
@@ -176,14 +173,13 @@ impl Transaction<'_> {
             return Err(Error::state(finding.message).with(json!({ "task": id })));
         }
         slot.changed = true;
-        match &entry.event.payload {
-            Payload::RelationshipAdded(p) if p.kind == RelationType::ParentOf => {
-                self.children.entry(p.from).or_default().insert(p.to);
-            }
-            Payload::RelationshipAdded(p) if p.kind == RelationType::Blocks => {
-                self.dependents.entry(p.from).or_default().insert(p.to);
-            }
-            _ => {}
+        if let Payload::RelationshipAdded(p) = &entry.event.payload {
+            let others = match p.kind {
+                RelationType::ParentOf => Some(&mut self.children),
+                RelationType::Blocks => Some(&mut self.dependents),
+                RelationType::RelatesTo | RelationType::Duplicates => None,
+            };
+            others.map(|others| others.entry(p.from).or_default().insert(p.to));
         }
         self.entries.push(entry);
         Ok(())

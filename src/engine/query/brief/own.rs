@@ -17,7 +17,7 @@ use crate::model::context::{ContextEntry, ContextType, ProgressItem};
 use crate::model::event::Entry;
 use crate::model::id::HANDLE_MIN;
 use crate::model::payload::Payload;
-use crate::model::plain::{code_block, code_span, escape};
+use crate::model::plain::{code_block, code_span, escape, first_of};
 use crate::model::task::Task;
 use crate::model::thread::{Resolved, Thread};
 use crate::reports::event_words::{deed, shortened};
@@ -104,10 +104,7 @@ pub(super) fn aim(draft: &mut Draft, task: &Task, entries: &[Entry], shown: &Tas
 
 /// The first few of a list, on one line.
 fn few(list: &[String]) -> String {
-    let named: Vec<String> = list.iter().take(MAX_NAMED).map(|word| line_of(word, 100)).collect();
-    let more = list.len() - named.len();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more}", named.join(", "))
+    first_of(list.iter().map(|word| line_of(word, 100)), MAX_NAMED, list.len())
 }
 
 /// The criteria, the unmet ones first where there are too many for the page.
@@ -246,19 +243,15 @@ pub(super) fn history(draft: &mut Draft, entries: &[Entry]) {
 
 /// What an event did. Texts stand elsewhere on the page; what fields were set to does not.
 fn did(payload: &Payload) -> String {
-    match payload {
-        Payload::TaskUpdated(p) => {
-            let values = p.set.iter().map(|(name, value)| match value {
-                Value::Null => format!("cleared {name}"),
-                Value::String(_) | Value::Array(_) | Value::Object(_) if value.to_string().len() > MAX_SET => {
-                    format!("set {name}")
-                }
-                value => format!("set {name} to {value}"),
-            });
-            values.collect::<Vec<_>>().join(", ")
+    let Payload::TaskUpdated(p) = payload else { return deed(payload) };
+    let values = p.set.iter().map(|(name, value)| match value {
+        Value::Null => format!("cleared {name}"),
+        Value::String(_) | Value::Array(_) | Value::Object(_) if value.to_string().len() > MAX_SET => {
+            format!("set {name}")
         }
-        other => deed(other),
-    }
+        value => format!("set {name} to {value}"),
+    });
+    values.collect::<Vec<_>>().join(", ")
 }
 
 /// Values of the caller that lost, the first few, and the number of all: each with the current value and the command that

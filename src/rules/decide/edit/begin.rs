@@ -107,8 +107,8 @@ fn creation(stage: &mut dyn Stage, doc: &Doc) -> EditResult<TaskCreate> {
         blockers.push(json!(blocker));
     }
     args[BLOCKED_BY] = Value::Array(blockers);
-    match Command::from_json("task.create", args).map_err(misfit("title", None))? {
-        Command::TaskCreate(create) => Ok(TaskCreate { why: Some(Text(HAND_EDIT.into())), ..create }),
-        _ => Err(misfit("title", None)(Error::validation("the file is not a task"))),
-    }
+    let Command::TaskCreate(create) = Command::from_json("task.create", args).map_err(misfit("title", None))? else {
+        return Err(misfit("title", None)(Error::validation("the file is not a task")));
+    };
+    Ok(TaskCreate { why: Some(Text(HAND_EDIT.into())), ..create })
 }
