@@ -25,6 +25,7 @@ use crate::engine::commit::idempotency::{self, Key};
 use crate::engine::commit::{keys, plan, saga, sessions, settings as settings_file, tokens, write};
 use crate::engine::context::settings;
 use crate::engine::feed::stream;
+use crate::engine::import::{ImportReport, ReadFile};
 use crate::engine::lint::{self, base, fix};
 use crate::engine::migrate;
 use crate::engine::query::export::{ExportEnd, Take};
@@ -251,15 +252,30 @@ pub fn notices(ws: &Workspace, changed: bool) -> Vec<String> {
     notices
 }
 
-/// Imports an export of agentpm of any size, which is read twice; see [`Job::Import`].
+/// Imports a plan from a file of any size; see [`Job::Import`].
 ///
 /// Errors: those of the import.
-pub fn import_export(ws: &Workspace, source: &mut (impl Read + Seek), dry_run: bool) -> Result<Answered> {
-    with_names(
-        ws,
-        import::import_export(ws, source, dry_run)
-            .map(|report| Answered { changed: !dry_run, ..Answered::of(Answer::Imported(report)) }),
-    )
+pub fn import_file(ws: &Workspace, from: &str, source: &mut (impl Read + Seek), dry_run: bool) -> Result<Answered> {
+    let work = || import::import_file(ws, from, source, dry_run).map(|report| imported(report, dry_run));
+    with_names(ws, logged(ws, "import", work))
+}
+
+/// Imports a plan that is a folder of files; `read` gives the text of one of them.
+///
+/// Errors: those of the import, and of `read`.
+pub fn import_folder(
+    ws: &Workspace,
+    from: &str,
+    paths: &[String],
+    read: ReadFile<'_>,
+    dry_run: bool,
+) -> Result<Answered> {
+    let work = || import::import_folder(ws, from, paths, read, dry_run).map(|report| imported(report, dry_run));
+    with_names(ws, logged(ws, "import", work))
+}
+
+fn imported(report: ImportReport, dry_run: bool) -> Answered {
+    Answered { changed: !dry_run, ..Answered::of(Answer::Imported(report)) }
 }
 
 /// Writes the plan in another format: gives `take` the document piece by piece.

@@ -12,32 +12,36 @@ use super::output::Output;
 use super::words;
 use crate::api::{self, Call};
 use crate::engine::Workspace;
-use crate::engine::import::is_ours;
-use crate::env::outside;
+use crate::env::outside::{self, Folder};
 use crate::error::{Error, Result};
 use crate::model::job::{self, Job};
 
 /// Imports a plan.
 pub fn import(ws: &Workspace, args: Import, global: &Global) -> Result<Output> {
     let Import { from, file, dry_run } = args;
-    // An idempotency key stands for the whole text.
-    if is_ours(&from) && ws.request.idempotency_key.is_none() {
-        let answered = api::import_export(ws, &mut open(&file)?, dry_run)?;
-        return words::output(ws, answered, global);
-    }
-    let (text, files) = match outside::is_folder(file.as_ref()) {
-        true => (String::new(), read_folder(&file)?),
-        false => (read_input(&file)?, BTreeMap::new()),
+    let folder = if outside::is_folder(file.as_ref()) { Some(list_folder(&file)?) } else { None };
+    let answered = match (folder, ws.request.idempotency_key.is_some()) {
+        (None, false) => api::import_file(ws, &from, &mut open(&file)?, dry_run)?,
+        (Some(folder), false) => {
+            let mut read = |path: &str| folder.text(path).map_err(failure("read", &file));
+            api::import_folder(ws, &from, &folder.paths(), &mut read, dry_run)?
+        }
+        // An idempotency key stands for the whole text.
+        (folder, true) => {
+            let text = if folder.is_none() { read_input(&file)? } else { String::new() };
+            let files =
+                folder.map_or_else(|| Ok(BTreeMap::new()), |folder| folder.texts()).map_err(failure("read", &file))?;
+            api::call(ws, &Call::Job(Job::Import(job::Import { from, text, files, dry_run })))?
+        }
     };
-    let call = Call::Job(Job::Import(job::Import { from, text, files, dry_run }));
-    words::output(ws, api::call(ws, &call)?, global)
+    words::output(ws, answered, global)
 }
 
 /// Opens a file that is read twice; standard input is kept in a temporary file.
 fn open(path: &str) -> Result<File> {
     let fail = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => Error::not_found(format!("there is no file {path}")),
-        _ => Error::io("read", Path::new(path), &e),
+        _ => failure("read", path)(e),
     };
     if path != "-" {
         return outside::open(path.as_ref()).map_err(fail);
@@ -49,7 +53,12 @@ fn open(path: &str) -> Result<File> {
 }
 
 /// The Markdown files of a folder, and its settings.
-fn read_folder(path: &str) -> Result<BTreeMap<String, String>> {
+fn list_folder(path: &str) -> Result<Folder> {
     let is_wanted = |name: &str| name.ends_with(".md") || name.ends_with("config.yml");
-    outside::read_folder(path.as_ref(), is_wanted).map_err(|e| Error::io("read", Path::new(path), &e))
+    Folder::list(path.as_ref(), is_wanted).map_err(failure("list", path))
+}
+
+/// What could not be done to a path.
+fn failure(verb: &'static str, path: &str) -> impl Fn(std::io::Error) -> Error {
+    move |e| Error::io(verb, Path::new(path), &e)
 }

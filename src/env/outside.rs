@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -111,6 +112,8 @@ pub struct Replacement {
     file: io::BufWriter<File>,
     /// The temporary file and the path that it gets; `None` for a device or a pipe, which is written as it is.
     names: Option<(PathBuf, PathBuf)>,
+    /// Whether the temporary file has no name before it is whole, so that an interrupted process leaves none behind.
+    is_nameless: bool,
 }
 
 impl Replacement {
@@ -120,25 +123,44 @@ impl Replacement {
             Ok(known) if known.is_file() => known,
             Ok(known) => {
                 let file = File::options().write(true).open(known)?;
-                return Ok(Replacement { file: io::BufWriter::new(file), names: None });
+                return Ok(Replacement { file: io::BufWriter::new(file), names: None, is_nameless: false });
             }
             Err(_) => path.to_owned(),
         };
         let name = path.file_name().and_then(|n| n.to_str()).ok_or(ErrorKind::InvalidInput)?;
         let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-        let file = io::BufWriter::new(File::create(&temporary)?);
-        Ok(Replacement { file, names: Some((temporary, path)) })
+        let nameless = nameless(temporary.parent().unwrap_or(&path));
+        let is_nameless = nameless.is_some();
+        let file = io::BufWriter::new(nameless.map_or_else(|| File::create(&temporary), Ok)?);
+        Ok(Replacement { file, names: Some((temporary, path)), is_nameless })
     }
 
     /// Puts the new content in place.
     pub fn finish(mut self) -> io::Result<()> {
         self.file.flush()?;
         if let Some((temporary, path)) = &self.names {
+            if self.is_nameless {
+                let own = own_path(self.file.get_ref());
+                sys::linkat(sys::CWD, own, sys::CWD, temporary, AtFlags::SYMLINK_FOLLOW)?;
+            }
             std::fs::rename(temporary, path)?;
         }
         self.names = None;
         Ok(())
     }
+}
+
+/// A new file in a folder without a name there; `None` where the system has none such.
+fn nameless(folder: &Path) -> Option<File> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let flags = sys::OFlags::TMPFILE | sys::OFlags::WRONLY | sys::OFlags::CLOEXEC;
+    let file = File::from(sys::open(folder, flags, sys::Mode::from_raw_mode(0o666)).ok()?);
+    own_path(&file).exists().then_some(file)
+}
+
+/// The path of a file that has no other.
+fn own_path(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
 impl io::Write for Replacement {
@@ -165,24 +187,40 @@ pub fn is_folder(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
-/// The largest file of a folder that is read, and the most bytes of all, in bytes.
+/// The largest file of a folder that is read, in bytes.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
-const MAX_FOLDER: u64 = 256 * 1024 * 1024;
 
-/// The texts of the regular files below a folder whose names are wanted, by their paths within it. Links are not followed.
-/// Bytes that are not UTF-8 are replaced.
-pub fn read_folder(path: &Path, is_wanted: impl Fn(&str) -> bool) -> io::Result<BTreeMap<String, String>> {
-    let mut texts = BTreeMap::new();
-    let mut left = MAX_FOLDER;
-    for entry in walkdir::WalkDir::new(path).max_depth(8).sort_by_file_name() {
-        let entry = entry?;
-        if !entry.file_type().is_file() || !is_wanted(&entry.file_name().to_string_lossy()) {
-            continue;
+/// Regular files below a folder, by their paths within it.
+#[derive(Debug, Default)]
+pub struct Folder(BTreeMap<String, PathBuf>);
+
+impl Folder {
+    /// Lists the files whose names are wanted. Links are not followed.
+    pub fn list(path: &Path, is_wanted: impl Fn(&str) -> bool) -> io::Result<Self> {
+        let mut files = BTreeMap::new();
+        for entry in walkdir::WalkDir::new(path).max_depth(8) {
+            let entry = entry?;
+            if entry.file_type().is_file() && is_wanted(&entry.file_name().to_string_lossy()) {
+                let within = entry.path().strip_prefix(path).unwrap_or(entry.path()).to_string_lossy().into_owned();
+                files.insert(within, entry.into_path());
+            }
         }
-        let bytes = read(entry.path(), MAX_FILE.min(left))?;
-        left -= bytes.len() as u64;
-        let within = entry.path().strip_prefix(path).unwrap_or(entry.path());
-        texts.insert(within.to_string_lossy().into_owned(), String::from_utf8_lossy(&bytes).into_owned());
+        Ok(Folder(files))
     }
-    Ok(texts)
+
+    /// The paths of the files.
+    pub fn paths(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// The texts of all files, by their paths.
+    pub fn texts(&self) -> io::Result<BTreeMap<String, String>> {
+        self.0.keys().map(|path| Ok((path.clone(), self.text(path)?))).collect()
+    }
+
+    /// The text of a file. Bytes that are not UTF-8 are replaced.
+    pub fn text(&self, path: &str) -> io::Result<String> {
+        let bytes = read(self.0.get(path).ok_or(ErrorKind::NotFound)?, MAX_FILE)?;
+        Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    }
 }

@@ -30,20 +30,34 @@ pub fn map_with<T: Sync, R: Send, O>(
     own: impl Fn() -> Result<O> + Sync,
     work: impl Fn(&O, &T) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
+    let mut parts = fold_with(items, own, |own, results: &mut Vec<R>, item| {
+        results.push(work(own, item)?);
+        Ok(())
+    })?;
+    if parts.len() == 1 {
+        return Ok(parts.remove(0));
+    }
+    Ok(parts.into_iter().flatten().collect())
+}
+
+/// As [`map_with`], for results that are added to what is known so far. Returns that of each thread, in the order of the items.
+///
+/// Errors: the first in that order.
+pub fn fold_with<T: Sync, R: Send + Default, O>(
+    items: &[T],
+    own: impl Fn() -> Result<O> + Sync,
+    add: impl Fn(&O, &mut R, &T) -> Result<()> + Sync,
+) -> Result<Vec<R>> {
     let part = |items: &[T]| {
-        let own = own()?;
-        items.iter().map(|item| work(&own, item)).collect::<Result<Vec<R>>>()
+        let (own, mut known) = (own()?, R::default());
+        items.iter().try_for_each(|item| add(&own, &mut known, item)).map(|()| known)
     };
     let threads = threads_for(items.len());
     if threads == 1 {
-        return part(items);
+        return Ok(vec![part(items)?]);
     }
-    let parts: Vec<Result<Vec<R>>> = items.par_chunks(items.len().div_ceil(threads)).map(part).collect();
-    let mut results = Vec::with_capacity(items.len());
-    for part in parts {
-        results.extend(part?);
-    }
-    Ok(results)
+    let parts: Vec<Result<R>> = items.par_chunks(items.len().div_ceil(threads)).map(part).collect();
+    parts.into_iter().collect()
 }
 
 /// Does `work` with each item, in no order.

@@ -117,15 +117,18 @@ pub fn exact_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<St
     let mut open: Vec<&Value> = map.values().collect();
     while let Some(value) = open.pop() {
         match value {
-            Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|n| n.abs() >= EXACT) => {
-                return Err(D::Error::custom(too_large(&number.to_string())));
-            }
+            Value::Number(number) if number.is_f64() => exact(number.as_f64().unwrap_or_default()).map(drop)?,
             Value::Array(items) => open.extend(items),
             Value::Object(entries) => open.extend(entries.values()),
             _ => {}
         }
     }
     Ok(map)
+}
+
+/// A floating-point number as a value; one that may have been rounded is refused.
+pub fn exact<E: serde::de::Error>(number: f64) -> Result<Value, E> {
+    if number.abs() >= EXACT { Err(E::custom(too_large(&number.to_string()))) } else { Ok(number.into()) }
 }
 
 /// The members of an object in order, with duplicates.

@@ -120,7 +120,7 @@ fn standard(tasks: usize) -> Sandbox {
 }
 
 /// A command before a terminal of its own.
-fn before_a_terminal(room: &Sandbox, args: &str) -> String {
+pub fn before_a_terminal(room: &Sandbox, args: &str) -> String {
     let mut command = room.agentpm_like("script");
     let line = format!("{} {args}", env!("CARGO_BIN_EXE_agentpm"));
     // Without the kind of terminal nothing is drawn.

@@ -75,6 +75,7 @@ mod lint_forms;
 mod lint_preview;
 mod lint_rules;
 mod lint_settings;
+mod long_work;
 mod lost;
 mod memory;
 mod merging;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::compaction::commit;
 use crate::hostile::bounded;
-use crate::sandbox::{Sandbox, shard};
+use crate::sandbox::{Sandbox, cases, shard};
 
 /// The address space that a command gets, in megabytes. The program itself takes half of it.
 const ENOUGH: u64 = 288;
@@ -16,7 +16,7 @@ const CLOCK: &str = "2026-11-20T10:00:00Z";
 
 /// Writes the logs of so many tasks, with texts of this length, as git brings them: completed, and archived if so wanted. Returns
 /// their ids.
-fn bring(room: &Sandbox, tasks: usize, length: usize, is_archived: bool) -> Vec<String> {
+pub fn bring(room: &Sandbox, tasks: usize, length: usize, is_archived: bool) -> Vec<String> {
     let text = "x".repeat(length);
     let ids = (0..tasks).map(|n| {
         let id = format!("01K5R4XJ7Z00000000000{n:05}");
@@ -91,4 +91,58 @@ fn an_archive_is_written_and_read_a_task_at_a_time() {
     assert_eq!(bounded(&room, ENOUGH, &["lint"]).data()["checked"], 1_501);
     assert_eq!(bounded(&room, ENOUGH, &["resolve"]).data()["items"], json!([]));
     assert_eq!(bounded(&room, ENOUGH, &["diff", "HEAD"]).data()["total"], 1);
+}
+
+/// A plan of another tool with so many tasks, each of which has a text of this length.
+fn plan_of(format: &str, tasks: usize, length: usize) -> String {
+    let text = "word ".repeat(length / 5);
+    let all = 1..=tasks;
+    match format {
+        "beads" => all
+            .map(|n| {
+                json!({ "id": format!("b-{n}"), "title": "t", "priority": 2, "description": text }).to_string() + "\n"
+            })
+            .collect(),
+        "github" => {
+            let url = |n| format!("https://github.com/lib/desk/issues/{n}");
+            Value::from_iter(all.map(|n| json!({ "url": url(n), "title": "t", "body": text }))).to_string()
+        }
+        "arbeit" => {
+            let task = |n| json!({ "id": format!("a-{n}"), "title": "t", "intent": text });
+            json!({ "tasks": Value::from_iter(all.map(task)) }).to_string()
+        }
+        _ => {
+            let task = |n| json!({ "id": n, "title": "t", "details": text });
+            json!({ "master": { "tasks": Value::from_iter(all.map(task)) } }).to_string()
+        }
+    }
+}
+
+cases!(an_import by holds_its_source_once {
+    of_beads: "beads",
+    of_github: "github",
+    of_arbeit: "arbeit",
+    of_taskmaster: "taskmaster",
+    of_backlog: "backlog",
+});
+
+fn holds_its_source_once(name: &str, format: &str) {
+    crate::machine::needs!("prlimit");
+    let (tasks, length) = (1_500, 40_000);
+    let room = Sandbox::new();
+    room.at(CLOCK);
+    let source = room.beside(name);
+    if format == "backlog" {
+        let text = "word ".repeat(length / 5);
+        fs::create_dir_all(source.join("tasks")).unwrap();
+        for n in 1..=tasks {
+            let front = format!("---\nid: task-{n}\ntitle: t\n---\n\n{text}\n");
+            fs::write(source.join(format!("tasks/task-{n}.md")), front).unwrap();
+        }
+    } else {
+        fs::write(&source, plan_of(format, tasks, length)).unwrap();
+    }
+    let source = source.display().to_string();
+    let report = bounded(&room, ENOUGH, &["import", "--from", format, &source, "--dry-run"]).data();
+    assert_eq!(report["added"]["tasks"], tasks, "{}", report["added"]);
 }

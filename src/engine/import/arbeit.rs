@@ -5,22 +5,25 @@
 //! Leaves to others: files and the store.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 
 use serde_json::{Map, Value};
 
 use super::collector::{Collector, Link};
+use super::document::Documents;
 use super::source::{
-    ImportedEdge, ImportedItem, ImportedNote, ImportedTask, PackedImport, Record, joined, shortened, without_bom, word,
+    ImportedEdge, ImportedItem, ImportedNote, ImportedTask, PackedImport, Record, joined, shortened, word,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::context::ContextType;
 use crate::model::id::quoted;
-use crate::model::json;
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::model::time::Time;
 
 const FORMAT: &str = "arbeit";
+/// What a refusal calls the file.
+const WHAT: &str = "the arbeit export";
 /// What the file calls itself.
 const NAME: &str = "arbeit-export";
 
@@ -28,11 +31,14 @@ const NAME: &str = "arbeit-export";
 ///
 /// Errors: `ERR_VALIDATION` for text that is not JSON (with line and column), another format, a task without id or
 /// title, a step or note without text, or an id that two tasks have.
-pub(crate) fn parse(text: &str) -> Result<PackedImport> {
-    let root = json::parse(without_bom(text)).map_err(|e| {
-        Error::validation(format!("the arbeit export is not readable JSON: {e}")).hint("export it from arbeit again")
+pub(crate) fn parse(source: &mut dyn Read) -> Result<PackedImport> {
+    let mut found = Collector::default();
+    let file = Documents::open(source, WHAT, "export it from arbeit again")?;
+    let rest = file.only(&[&["tasks"], &["relationships"]], &mut |path, index, value| match path[0].as_str() {
+        "tasks" => read_task(&mut found, format!("tasks[{index}]"), value),
+        _ => read_relationship(&mut found, format!("relationships[{index}]"), value),
     })?;
-    let mut file = Record::open("the arbeit export", root)?;
+    let mut file = Record::open(WHAT, rest)?;
     let name = file.take("format");
     if !name.is_null() && name != NAME {
         return Err(file.refuse(&format!("says that its format is {name}, not {NAME}")));
@@ -40,13 +46,9 @@ pub(crate) fn parse(text: &str) -> Result<PackedImport> {
     if !file.peek("tasks").is_array() {
         return Err(file.refuse("has no list of tasks"));
     }
-    let mut found = Collector::default();
-    for (index, value) in file.list("tasks").into_iter().enumerate() {
-        read_task(&mut found, format!("tasks[{index}]"), value)?;
-    }
-    for (index, value) in file.list("relationships").into_iter().enumerate() {
-        read_relationship(&mut found, format!("relationships[{index}]"), value)?;
-    }
+    // Their items have arrived.
+    file.list("tasks");
+    file.list("relationships");
     found.left_out(file);
     let mut imported = found.finish(FORMAT);
     resolve_superseded(&mut imported);
@@ -160,7 +162,7 @@ fn read_relationship(found: &mut Collector, place: String, value: Value) -> Resu
     let created_at = record.time("created_at");
     let metadata = record.take("metadata");
     let metadata = joined(metadata, record.close(&mut found.warnings));
-    let home = if found.knows(&to) { to.clone() } else { from.clone() };
+    let home = to.clone();
     let edge = ImportedEdge { origin, kind, from, to, metadata, created_at };
     found.add_link(Link { edge, home, key: "relationships", said });
     Ok(())
@@ -192,7 +194,7 @@ mod tests {
     use serde_json::json;
 
     fn parse(text: &str) -> Result<Import> {
-        super::parse(text).map(PackedImport::open)
+        super::parse(&mut text.as_bytes()).map(PackedImport::open)
     }
 
     fn export() -> Value {

@@ -4,16 +4,16 @@
 //! sections that are not known stay in the intent.
 //! Leaves to others: walking the folder.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::PUT_OFF;
 use super::collector::{Collector, Link};
 use super::sections::{Section, Sections};
 use super::source::{
     Criteria, ImportedEdge, ImportedNote, ImportedTask, PackedImport, Record, shortened, without_bom, word,
 };
+use super::{PUT_OFF, ReadFile};
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
 use crate::model::id::quoted;
@@ -22,7 +22,7 @@ use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::store::yaml;
 
-const FORMAT: &str = "backlog";
+pub(super) const FORMAT: &str = "backlog";
 /// The settings of the folder, which name the statuses in their order.
 const SETTINGS: [&str; 2] = ["config.yml", "backlog.config.yml"];
 
@@ -37,20 +37,20 @@ enum Shelf {
 
 /// Reads the files of a folder, by their paths within it.
 ///
-/// Errors: `ERR_VALIDATION` if none of them is a task, or a task has no title.
-pub(crate) fn parse(files: &BTreeMap<String, String>) -> Result<PackedImport> {
-    let mut reader = Reader { statuses: statuses(files), ..Reader::default() };
-    let mut sorted: Vec<(Shelf, &String, &String)> = Vec::new();
-    for (path, text) in files.iter().filter(|(path, _)| path.ends_with(".md")) {
+/// Errors: those of `read`; `ERR_VALIDATION` if none of them is a task, or a task has no title.
+pub(crate) fn parse(paths: &[String], read: ReadFile<'_>) -> Result<PackedImport> {
+    let mut reader = Reader { statuses: statuses(paths, read)?, ..Reader::default() };
+    let mut sorted: Vec<(Shelf, &String)> = Vec::new();
+    for path in paths.iter().filter(|path| path.ends_with(".md")) {
         match shelf_of(path) {
-            Some(shelf) => sorted.push((shelf, path, text)),
+            Some(shelf) => sorted.push((shelf, path)),
             None => reader.left_out.push(path.clone()),
         }
     }
     // An id may be in use again after its task was archived: the task on the board has it.
     sorted.sort();
-    for (shelf, path, text) in sorted {
-        reader.file(shelf, path, text)?;
+    for (shelf, path) in sorted {
+        reader.file(shelf, path, &read(path)?)?;
     }
     if reader.found.is_empty() {
         return Err(Error::validation("the folder holds no task of Backlog.md")
@@ -74,12 +74,12 @@ fn shelf_of(path: &str) -> Option<Shelf> {
 }
 
 /// The statuses that the settings of the folder name, in lower case.
-fn statuses(files: &BTreeMap<String, String>) -> Vec<String> {
+fn statuses(paths: &[String], read: ReadFile<'_>) -> Result<Vec<String>> {
     let is_settings = |path: &&String| SETTINGS.iter().any(|name| path.rsplit('/').next() == Some(name));
-    let text = files.keys().find(is_settings).and_then(|path| files.get(path));
-    let settings = text.and_then(|text| yaml::read_value(text).ok()).unwrap_or_default();
+    let text = paths.iter().find(is_settings).map(|path| read(path)).transpose()?;
+    let settings = text.and_then(|text| yaml::read_value(&text).ok()).unwrap_or_default();
     let names = settings.get("statuses").and_then(Value::as_array).cloned().unwrap_or_default();
-    names.iter().filter_map(word).map(|name| name.to_lowercase()).collect()
+    Ok(names.iter().filter_map(word).map(|name| name.to_lowercase()).collect())
 }
 
 #[derive(Default)]
@@ -371,11 +371,14 @@ fn day(record: &mut Record, key: &str) -> Option<Time> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::engine::import::source::Import;
 
     fn parse(files: &BTreeMap<String, String>) -> Result<Import> {
-        super::parse(files).map(PackedImport::open)
+        let paths: Vec<String> = files.keys().cloned().collect();
+        super::parse(&paths, &mut |path| Ok(files[path].clone())).map(PackedImport::open)
     }
 
     fn folder() -> BTreeMap<String, String> {

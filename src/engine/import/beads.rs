@@ -4,10 +4,14 @@
 //! task or is named in the warnings; whatever has no field of ours is kept as metadata.
 //! Leaves to others: files and the store.
 
+use std::collections::HashSet;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read};
+
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use super::collector::{Collector, Link};
-use super::source::{ImportedEdge, ImportedNote, ImportedTask, PackedImport, Record, without_bom, word};
+use super::source::{ImportedEdge, ImportedNote, ImportedTask, PackedImport, Record, skip_bom, word};
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
 use crate::model::id::quoted;
@@ -16,24 +20,33 @@ use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 
 const FORMAT: &str = "beads";
+/// What a failure calls the file.
+const WHAT: &str = "the issues";
 
 /// Reads the text of an `issues.jsonl`.
 ///
 /// Errors: `ERR_VALIDATION` for a line that is not a JSON object (with line and column), an issue without id or title,
 /// or an id that two different lines have.
-pub(crate) fn parse(text: &str) -> Result<PackedImport> {
+pub(crate) fn parse(source: &mut dyn Read) -> Result<PackedImport> {
     let mut reader = Reader::default();
-    let mut seen = std::collections::BTreeSet::new();
-    for (index, line) in without_bom(text).lines().enumerate() {
+    // The digests of the lines.
+    let mut seen = HashSet::new();
+    let mut source = BufReader::new(source);
+    skip_bom(&mut source).map_err(|e| Error::io("read", WHAT.as_ref(), &e))?;
+    for (index, line) in source.lines().enumerate() {
         let place = format!("line {}", index + 1);
+        let line = line.map_err(|e| match e.kind() {
+            ErrorKind::InvalidData => Error::validation(format!("{place} is not valid UTF-8")),
+            _ => Error::io("read", WHAT.as_ref(), &e),
+        })?;
         if line.trim().is_empty() {
             continue;
         }
-        if !seen.insert(line) {
+        if !seen.insert(Sha256::digest(&line)) {
             reader.found.warnings.push(format!("{place} occurs twice; one copy is left out"));
             continue;
         }
-        let value = json::parse(line).map_err(|e| unreadable(&place, &e))?;
+        let value = json::parse(&line).map_err(|e| unreadable(&place, &e))?;
         reader.line(Record::open(place, value)?)?;
     }
     Ok(reader.finish())
@@ -271,7 +284,7 @@ mod tests {
     use serde_json::json;
 
     fn parse(text: &str) -> Result<Import> {
-        super::parse(text).map(PackedImport::open)
+        super::parse(&mut text.as_bytes()).map(PackedImport::open)
     }
 
     const ISSUES: &str = include_str!("../../../fixtures/import/beads/issues.jsonl");

@@ -22,7 +22,7 @@ const MAX_CHAIN: usize = 6;
 pub(crate) struct Link {
     /// The edge.
     pub(crate) edge: ImportedEdge,
-    /// The task that names it.
+    /// The task that names it; where that is not in the file, the task that the edge starts from.
     pub(crate) home: String,
     /// The key under which that task names it.
     pub(crate) key: &'static str,
@@ -126,11 +126,12 @@ impl Collector {
         let said: Value = serde_json::from_str(&link.said).unwrap_or_default();
         let (kind, from, to) = (link.edge.kind.as_str(), quoted(&link.edge.from), quoted(&link.edge.to));
         let what = format!("{from} {kind} {to} is left out: {reason}");
-        let Some((_, index)) = self.places.get(&link.home) else {
+        let home = [&link.home, &link.edge.from].into_iter().find_map(|home| self.places.get_key_value(home));
+        let Some((home, (_, index))) = home else {
             self.warnings.push(format!("{what}: {}", shortened(&said)));
             return;
         };
-        self.warnings.push(format!("{what}; it is kept in the metadata of {}", quoted(&link.home)));
+        self.warnings.push(format!("{what}; it is kept in the metadata of {}", quoted(home)));
         self.tasks[*index].change(|task| match task.metadata.entry(link.key).or_insert_with(|| json!([])) {
             Value::Array(all) => all.push(said),
             other => *other = json!([other.take(), said]),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::parts::home_of;
 use super::source::{Import, ImportedEdge, ImportedTask};
 use super::{Count, PUT_OFF};
 use crate::engine::commit::transaction::Transaction;
@@ -41,19 +42,20 @@ pub(super) fn create_tasks(
     let mut warnings = Vec::new();
     for task in &plan.tasks {
         if !known.contains_key(&task.origin) {
-            ids.insert(task.origin.clone(), create(tx, plan.format, task)?);
+            let id = create(tx, plan.format, task).map_err(|e| name_origin(task, e))?;
+            ids.insert(task.origin.clone(), id);
             count.tasks += 1;
         }
     }
     for task in &plan.tasks {
         // Every task of the plan is known or was made just above.
-        add_parts(tx, ids[&task.origin], task, count)?;
+        add_parts(tx, ids[&task.origin], task, count).map_err(|e| name_origin(task, e))?;
     }
     for edge in &plan.edges {
         let (Some(from), Some(to)) = (ids.get(&edge.from), ids.get(&edge.to)) else { continue };
         let home = edge.kind.home(*from, *to);
         // An edge in the log of a known task may have been removed here: what the source said before is not added again.
-        let is_old = known.values().any(|id| *id == home) && !is_new(tx, plan.format, edge, home)?;
+        let is_old = known.contains_key(home_of(edge)) && !is_new(tx, plan.format, edge, home)?;
         if is_old {
             continue;
         }
@@ -95,6 +97,15 @@ pub(super) fn related(plan: &Import, origin: &str) -> Vec<(&'static str, Vec<Str
     kinds.into_iter().map(|kind| (kind.as_str(), to(kind))).filter(|(_, others)| !others.is_empty()).collect()
 }
 
+/// Names the task of the source whose values cannot be recorded.
+pub(super) fn name_origin(task: &ImportedTask, e: Error) -> Error {
+    if e.code != Code::Validation {
+        return e;
+    }
+    let message = format!("{} in the source: {}", quoted(&task.origin), e.message);
+    Error { message, ..e }.hint("correct it in the file and import again")
+}
+
 fn emit(tx: &mut Transaction, task: Id, payload: Payload) -> Result<Id> {
     tx.emit(Draft { entity: Entity::Task(task), payload, why: None, fence: None })
 }
@@ -128,10 +139,7 @@ fn create(tx: &mut Transaction, format: &str, task: &ImportedTask) -> Result<Id>
     let mut set = plain_fields(task);
     let metadata = set.entry("metadata").or_insert_with(|| json!({}));
     metadata["origin"] = json!({ "format": format, "id": task.origin });
-    fields::check(&set).map_err(|e| {
-        let message = format!("{} in the source: {}", quoted(&task.origin), e.message);
-        Error { message, ..e }.hint("correct it in the file and import again")
-    })?;
+    fields::check(&set)?;
     if let Some(created_at) = task.created_at {
         set.insert("created_at".into(), json!(created_at));
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::create::{plain_fields, related};
+use super::create::{name_origin, plain_fields, related};
 use super::source::{Import, ImportedTask};
 use crate::engine::commit::application::Application;
 use crate::engine::commit::plan::{FieldChange, KeptBecause, PlanChange};
@@ -52,7 +52,7 @@ pub(super) fn follow(
             follow_status(tx, application, &one, task.status, &base, &mut said)?;
         }
         if !is_known || !before.status.is_finished() {
-            application.remember(tx, id, &one, &base, said)?;
+            application.remember(tx, id, &one, &base, said).map_err(|e| name_origin(task, e))?;
         }
     }
     Ok(())

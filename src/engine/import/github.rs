@@ -5,20 +5,22 @@
 //! Leaves to others: asking GitHub.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::collector::{Collector, Link};
-use super::source::{ImportedEdge, ImportedNote, ImportedTask, PackedImport, Record, without_bom, word};
-use crate::error::{Error, Result};
+use super::document::Documents;
+use super::source::{ImportedEdge, ImportedNote, ImportedTask, PackedImport, Record, word};
+use crate::error::Result;
 use crate::model::context::ContextType;
 use crate::model::id::quoted;
-use crate::model::json;
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 
 const FORMAT: &str = "github";
+/// What to do about a file that cannot be read.
+const HINT: &str = "write it with gh issue list --state all --limit 100000 --json number,title,url,body,state,…";
 /// What says nothing of the work: ids within GitHub, counts, and when anything last changed.
 const LEFT_OUT: [&str; 7] =
     ["id", "updatedAt", "closed", "reactionGroups", "subIssuesSummary", "projectCards", "isPinned"];
@@ -27,29 +29,17 @@ const LEFT_OUT: [&str; 7] =
 ///
 /// Errors: `ERR_VALIDATION` for a text that is not JSON, an issue without `url`, `number` or `title`, or an issue that is
 /// there twice.
-pub(crate) fn parse(text: &str) -> Result<PackedImport> {
-    let text = without_bom(text);
-    let unreadable = |place: &str, e: serde_json::Error| {
-        Error::validation(format!("{place} is not readable JSON: {e}"))
-            .hint("write it with gh issue list --state all --limit 100000 --json number,title,url,body,state,…")
-    };
+pub(crate) fn parse(source: &mut dyn Read) -> Result<PackedImport> {
     let mut reader = Reader::default();
-    if text.trim_start().starts_with('[') {
-        let whole = || json::parse(text).map_err(|e| unreadable("the list of issues", e));
-        // Each issue is read by itself; a failure is reported with its place in the whole text.
-        let issues: Vec<&RawValue> = match serde_json::from_str(text) {
-            Ok(issues) => issues,
-            Err(e) => return Err(whole().err().unwrap_or_else(|| unreadable("the list of issues", e))),
-        };
-        for (index, issue) in issues.into_iter().enumerate() {
-            let issue =
-                json::parse(issue.get()).map_err(|e| whole().err().unwrap_or_else(|| unreadable("an issue", e)))?;
-            reader.issue(format!("issues[{index}]"), issue)?;
-        }
-    } else {
-        for (index, (n, line)) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).enumerate() {
-            let issue = json::parse(line).map_err(|e| unreadable(&format!("line {}", n + 1), e))?;
-            reader.issue(format!("issues[{index}]"), issue)?;
+    let mut file = Documents::open(source, "the list of issues", HINT)?;
+    let mut place = 0;
+    let mut take = |issue: Value| {
+        place += 1;
+        reader.issue(format!("issues[{}]", place - 1), issue)
+    };
+    while let Some(rest) = file.next(&[&[]], &mut |_, _, issue| take(issue))? {
+        if !rest.is_array() {
+            take(rest)?;
         }
     }
     Ok(reader.found.finish(FORMAT))
@@ -287,7 +277,7 @@ mod tests {
     use crate::engine::import::source::Import;
 
     fn parse(text: &str) -> Result<Import> {
-        super::parse(text).map(PackedImport::open)
+        super::parse(&mut text.as_bytes()).map(PackedImport::open)
     }
 
     const ISSUES: &str = include_str!("../../../fixtures/import/github/issues.json");

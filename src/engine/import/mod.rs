@@ -10,6 +10,7 @@ pub(crate) mod beads;
 mod broken_rules;
 mod collector;
 mod create;
+mod document;
 mod follow;
 pub(crate) mod github;
 mod ours;
@@ -46,39 +47,73 @@ use crate::store::dropped;
 /// The formats that can be imported.
 pub const FORMATS: [&str; 6] = ["arbeit", "taskmaster", "beads", "backlog", "github", ours::FORMAT];
 
+/// The largest file of another tool that is read, in bytes. Its tasks are held while their edges are not known.
+const MAX_SOURCE: u64 = 1 << 30;
+
 /// Reads a plan of another tool.
 ///
 /// Errors: `ERR_USAGE` for an unknown format, `ERR_VALIDATION` for a text that is not of it.
-fn parse(job: &job::Import) -> Result<PackedImport> {
-    let is_folder = job.from == "backlog";
-    if is_folder == job.files.is_empty() {
-        return Err(Error::usage(match is_folder {
-            true => "a plan of Backlog.md is a folder, not a file",
-            false => "only a plan of Backlog.md is a folder",
-        })
-        .hint("agentpm import --from backlog backlog, or --from another format with a file"));
+fn parse(from: &str, source: &mut dyn Read) -> Result<PackedImport> {
+    let read = match from {
+        "arbeit" => arbeit::parse,
+        "taskmaster" => taskmaster::parse,
+        "beads" => beads::parse,
+        "github" => github::parse,
+        backlog::FORMAT => return Err(is_no_source("a plan of Backlog.md is a folder, not a file")),
+        other => {
+            return Err(Error::usage(format!("{} is no format that can be imported", quoted(other)))
+                .hint(format!("use one of {}", FORMATS.join(", "))));
+        }
+    };
+    let mut bounded = source.take(MAX_SOURCE);
+    let plan = read(&mut bounded);
+    if bounded.limit() == 0 {
+        return Err(is_too_large());
     }
-    match job.from.as_str() {
-        "arbeit" => arbeit::parse(&job.text),
-        "taskmaster" => taskmaster::parse(&job.text),
-        "beads" => beads::parse(&job.text),
-        "github" => github::parse(&job.text),
-        "backlog" => backlog::parse(&job.files),
-        other => Err(Error::usage(format!("{} is no format that can be imported", quoted(other)))
-            .hint(format!("use one of {}", FORMATS.join(", ")))),
-    }
+    plan
 }
 
-/// Whether a format is that of our own exports, which are also one JSON document.
-pub fn is_ours(format: &str) -> bool {
-    matches!(format, ours::FORMAT | "json")
+fn is_too_large() -> Error {
+    Error::validation(format!("the source is larger than {} MB", MAX_SOURCE >> 20))
 }
 
-/// As [`import`], for an export of agentpm of any size, which is read twice.
+fn is_no_source(why: &str) -> Error {
+    Error::usage(why).hint("agentpm import --from backlog backlog, or --from another format with a file")
+}
+
+/// As [`import`], for a file of any size, which may be read twice.
 ///
 /// Errors: as [`import`].
-pub fn import_export(ws: &Workspace, source: &mut (impl Read + Seek), dry_run: bool) -> Result<ImportReport> {
-    ours::import(ws, source, dry_run)
+pub fn import_file(ws: &Workspace, from: &str, source: &mut (impl Read + Seek), dry_run: bool) -> Result<ImportReport> {
+    match from {
+        ours::FORMAT | "json" => ours::import(ws, source, dry_run),
+        _ => import_plan(ws, parse(from, source)?, dry_run),
+    }
+}
+
+/// Gives the text of a file of a folder, by its path there.
+pub type ReadFile<'r> = &'r mut dyn FnMut(&str) -> Result<String>;
+
+/// As [`import`], for a folder of any size.
+///
+/// Errors: as [`import`], and those of `read`.
+pub fn import_folder(
+    ws: &Workspace,
+    from: &str,
+    paths: &[String],
+    read: ReadFile<'_>,
+    dry_run: bool,
+) -> Result<ImportReport> {
+    if from != backlog::FORMAT {
+        return Err(is_no_source("only a plan of Backlog.md is a folder"));
+    }
+    let mut left = MAX_SOURCE;
+    let mut bounded = |path: &str| {
+        let text = read(path)?;
+        left = left.checked_sub(text.len() as u64).ok_or_else(is_too_large)?;
+        Ok(text)
+    };
+    import_plan(ws, backlog::parse(paths, &mut bounded)?, dry_run)
 }
 
 /// When a task comes back that its source put off without a date: 2100-01-01.
@@ -135,10 +170,14 @@ pub struct Count {
 ///
 /// Errors: `ERR_USAGE` for an unknown format, `ERR_VALIDATION` for a text that is not of it, and those of any change.
 pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
-    if is_ours(&job.from) {
-        return import_export(ws, &mut Cursor::new(job.text.as_bytes()), job.dry_run);
+    if job.files.is_empty() {
+        return import_file(ws, &job.from, &mut Cursor::new(job.text.as_bytes()), job.dry_run);
     }
-    let mut plan = parse(job)?;
+    let (paths, mut read) = (job.files.keys().cloned().collect::<Vec<_>>(), |path: &str| Ok(job.files[path].clone()));
+    import_folder(ws, &job.from, &paths, &mut read, job.dry_run)
+}
+
+fn import_plan(ws: &Workspace, mut plan: PackedImport, dry_run: bool) -> Result<ImportReport> {
     let index = read::index(ws)?;
     let mut ids =
         KnownIds { dropped: dropped::origins(&ws.store, &format!("{}/", plan.format))?, ..KnownIds::default() };
@@ -152,7 +191,7 @@ pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
     leave_out_dropped(&mut plan, &ids.dropped);
     let mut report = ImportReport {
         format: plan.format,
-        dry_run: job.dry_run,
+        dry_run,
         added: Count::default(),
         items: Vec::new(),
         total: plan.tasks.len(),
@@ -161,7 +200,7 @@ pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
         warnings: std::mem::take(&mut plan.warnings),
     };
     let is_known = |origin: &str| ids.known.contains_key(origin) || ids.dropped.contains_key(origin);
-    let Parts { tasks, late } = if job.dry_run {
+    let Parts { tasks, late } = if dry_run {
         let (parts, uncounted) = parts::cut_for_dry_run(plan, is_known);
         report.added.relationships += uncounted;
         report.added.events += uncounted;
@@ -172,7 +211,7 @@ pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
     let progress = Progress::of("importing tasks", report.total);
     for part in tasks {
         let part = part.open();
-        let done = import_part(ws, &part, &mut ids, job.dry_run).map_err(|e| after_others(e, &report))?;
+        let done = import_part(ws, &part, &mut ids, dry_run).map_err(|e| after_others(e, &report))?;
         part.tasks.iter().for_each(|_| progress.step());
         report.items.extend(done.items);
         report.changes.extend(done.changes);
@@ -180,7 +219,7 @@ pub fn import(ws: &Workspace, job: &job::Import) -> Result<ImportReport> {
     }
     let new: HashSet<String> = report.items.iter().filter(|item| item.new).map(|item| item.origin.clone()).collect();
     for part in late {
-        let mut done = import_part(ws, &part.open(), &mut ids, job.dry_run).map_err(|e| after_others(e, &report))?;
+        let mut done = import_part(ws, &part.open(), &mut ids, dry_run).map_err(|e| after_others(e, &report))?;
         // The edges of new tasks are new, and no changes.
         let (edges, changes): (Vec<PlanChange>, Vec<PlanChange>) =
             done.changes.into_iter().partition(|change| new.contains(change.key()));

@@ -9,8 +9,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::source::{ImportedEdge, PackedImport, PackedTask};
 use crate::model::relationship::RelationType;
 
-/// The most tasks of one part.
+/// The most tasks of one part, and the most bytes of their texts where there are several.
 const AT_ONCE: usize = 1_000;
+const BYTES_AT_ONCE: usize = 4 * 1024 * 1024;
 
 /// A plan in parts.
 pub(super) struct Parts {
@@ -57,27 +58,42 @@ fn cut_at(plan: PackedImport, most: usize, is_known: impl Fn(&str) -> bool) -> P
     let order = in_order(&tasks, &edges);
     let part = |tasks: Vec<PackedTask>| PackedImport { format, tasks, edges: Vec::new(), warnings: Vec::new() };
     let mut tasks: Vec<Option<PackedTask>> = tasks.into_iter().map(Some).collect();
-    let mut parts: Vec<PackedImport> =
-        order.chunks(most).map(|some| part(some.iter().filter_map(|n| tasks[*n].take()).collect())).collect();
+    let ordered = order.iter().filter_map(|n| tasks[*n].take()).collect();
+    let mut parts: Vec<PackedImport> = chunks(ordered, most).into_iter().map(part).collect();
     let places =
         parts.iter().enumerate().flat_map(|(n, part)| part.tasks.iter().map(move |t| (t.origin.to_string(), n)));
     let places: HashMap<String, usize> = places.collect();
     // A task that was dropped here is in no part.
     let is_late = |edge: &&ImportedEdge| places.get(other_of(edge)).is_some_and(|other| *other > places[home_of(edge)]);
-    let homes: HashSet<&str> = edges.iter().filter(is_late).map(home_of).collect();
+    let homes: HashSet<String> = edges.iter().filter(is_late).map(|edge| home_of(edge).to_owned()).collect();
     let again = parts.iter().flat_map(|part| &part.tasks).filter(|task| homes.contains(&*task.origin));
-    let again: Vec<PackedTask> = again.cloned().collect();
-    let mut late: Vec<PackedImport> = again.chunks(most).map(|some| part(some.to_vec())).collect();
+    let mut late: Vec<PackedImport> = chunks(again.cloned().collect(), most).into_iter().map(part).collect();
     for one in &mut late {
         let own: HashSet<&str> = one.tasks.iter().map(|task| &*task.origin).collect();
         one.edges = edges.iter().filter(|edge| own.contains(home_of(edge))).cloned().collect();
     }
     let is_put_off = |origin: &str| homes.contains(origin) && is_known(origin);
-    for edge in edges.iter().filter(|edge| !is_late(edge) && !is_put_off(home_of(edge))) {
-        parts[places[home_of(edge)]].edges.push(edge.clone());
+    for edge in edges.into_iter().filter(|edge| !is_late(&edge) && !is_put_off(home_of(edge))) {
+        parts[places[home_of(&edge)]].edges.push(edge);
     }
     parts.iter_mut().for_each(|part| part.tasks.retain(|task| !is_put_off(&task.origin)));
     Parts { tasks: parts, late }
+}
+
+/// Tasks in their order, in groups of at most so many and at most [`BYTES_AT_ONCE`].
+fn chunks(tasks: Vec<PackedTask>, most: usize) -> Vec<Vec<PackedTask>> {
+    let (mut chunks, mut bytes): (Vec<Vec<PackedTask>>, usize) = (Vec::new(), 0);
+    for task in tasks {
+        bytes += task.size();
+        match chunks.last_mut().filter(|last| last.len() < most && bytes <= BYTES_AT_ONCE) {
+            Some(last) => last.push(task),
+            None => {
+                bytes = task.size();
+                chunks.push(vec![task]);
+            }
+        }
+    }
+    chunks
 }
 
 /// The task whose log holds an edge.

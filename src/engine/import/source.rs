@@ -3,6 +3,8 @@
 //! Guarantees: what a parser does not take from an object of the source stays under its own name for the metadata.
 //! Leaves to others: files, ULIDs, events, what one format means by its words, and which edges hold (`collector`).
 
+use std::io::{self, BufRead};
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -63,6 +65,11 @@ impl PackedTask {
         PackedTask { origin, status: task.status, owner, text }
     }
 
+    /// The length of its text, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.text.len()
+    }
+
     pub(crate) fn open(&self) -> ImportedTask {
         // It was written as JSON just before.
         let task: ImportedTask = serde_json::from_str(&self.text).unwrap_or_default();
@@ -78,44 +85,66 @@ impl PackedTask {
 
 /// One task of another tool, in our words.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ImportedTask {
     /// Its id in the source, unique in the file.
     pub origin: String,
     /// One line that says what it is, of at most 200 characters.
     pub title: String,
     /// What is to be reached and why, in prose.
+    #[serde(skip_serializing_if = "is_default")]
     pub intent: Option<String>,
     /// Kind of work: `feature`, `bugfix`, `refactor`, `docs` or `ops`.
+    #[serde(skip_serializing_if = "is_default")]
     pub kind: Option<String>,
     /// Where it stands. Never `archived`; `blocked` only where an unfinished blocker is in the file.
+    #[serde(skip_serializing_if = "is_default")]
     pub status: Status,
     /// Who works on it, as an agent name; while the file is read, as the source spells it. May be absent even where it is in
     /// progress.
+    #[serde(skip_serializing_if = "is_default")]
     pub owner: Option<String>,
     /// −5 to +5; higher is sooner.
+    #[serde(skip_serializing_if = "is_default")]
     pub priority: i64,
     /// Words to find it by.
+    #[serde(skip_serializing_if = "is_default")]
     pub labels: Vec<String>,
     /// What must hold before it is done.
+    #[serde(skip_serializing_if = "is_default")]
     pub acceptance: Vec<String>,
     /// Those of the criteria that are met.
+    #[serde(skip_serializing_if = "is_default")]
     pub met: Vec<String>,
     /// Expected effort.
+    #[serde(skip_serializing_if = "is_default")]
     pub estimate: Option<String>,
     /// When it should be done.
+    #[serde(skip_serializing_if = "is_default")]
     pub due: Option<Time>,
     /// Not before this.
+    #[serde(skip_serializing_if = "is_default")]
     pub defer_until: Option<Time>,
     /// When it began.
+    #[serde(skip_serializing_if = "is_default")]
     pub created_at: Option<Time>,
     /// When it was completed or cancelled, or last changed where the source does not say; absent while unfinished.
+    #[serde(skip_serializing_if = "is_default")]
     pub closed_at: Option<Time>,
     /// Everything of the source that has no field of ours, under its own names.
+    #[serde(skip_serializing_if = "is_default")]
     pub metadata: Map<String, Value>,
     /// Its steps.
+    #[serde(skip_serializing_if = "is_default")]
     pub progress: Vec<ImportedItem>,
     /// What is worth knowing about it.
+    #[serde(skip_serializing_if = "is_default")]
     pub context: Vec<ImportedNote>,
+}
+
+/// Whether a value needs no room in a packed task.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// One step of a task.
@@ -173,9 +202,22 @@ impl ImportedNote {
     }
 }
 
-/// Removes the byte order mark that some editors put before a text.
+/// The byte order mark that some editors put before a text.
+const BOM: char = '\u{feff}';
+
+/// Removes the byte order mark.
 pub(crate) fn without_bom(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
+    text.strip_prefix(BOM).unwrap_or(text)
+}
+
+/// As [`without_bom`], for a text that is read piece by piece.
+pub(crate) fn skip_bom(source: &mut impl BufRead) -> io::Result<()> {
+    let mut mark = [0; 4];
+    let mark = BOM.encode_utf8(&mut mark).as_bytes();
+    if source.fill_buf()?.starts_with(mark) {
+        source.consume(mark.len());
+    }
+    Ok(())
 }
 
 /// Reads an id: a text that is not blank, or a number.

@@ -4,21 +4,23 @@
 //! `master` begin with `tag/`; whatever has no field of ours is kept as metadata.
 //! Leaves to others: files and the store.
 
+use std::io::Read;
+
 use serde_json::{Map, Value};
 
 use super::collector::{Collector, Link};
-use super::source::{
-    Criteria, ImportedEdge, ImportedNote, ImportedTask, PackedImport, Record, shortened, without_bom, word,
-};
-use crate::error::{Error, Result};
+use super::document::Documents;
+use super::source::{Criteria, ImportedEdge, ImportedNote, ImportedTask, PackedImport, Record, shortened, word};
+use crate::error::Result;
 use crate::model::context::ContextType;
 use crate::model::id::quoted;
-use crate::model::json;
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::rules::fields::{MAX_LIST, MAX_WORD};
 
 const FORMAT: &str = "taskmaster";
+/// What a refusal calls the file.
+const WHAT: &str = "the tasks.json";
 /// The tag that a list without tags belongs to.
 const MASTER: &str = "master";
 
@@ -26,27 +28,25 @@ const MASTER: &str = "master";
 ///
 /// Errors: `ERR_VALIDATION` for text that is not JSON (with line and column), a file without any list of tasks, a task
 /// without id or title, or an id that two tasks have.
-pub(crate) fn parse(text: &str) -> Result<PackedImport> {
-    let root = json::parse(without_bom(text)).map_err(|e| {
-        Error::validation(format!("the tasks.json is not readable JSON: {e}"))
-            .hint("correct it in the file and import again")
+pub(crate) fn parse(source: &mut dyn Read) -> Result<PackedImport> {
+    let mut reader = Reader::default();
+    let file = Documents::open(source, WHAT, "correct it in the file and import again")?;
+    let rest = file.only(&[&["tasks"], &["*", "tasks"]], &mut |path, index, value| match path {
+        [tag, _] => reader.read_task(tag, format!("{tag}.tasks[{index}]"), value, None),
+        _ => reader.read_task(MASTER, format!("tasks[{index}]"), value, None),
     })?;
-    let mut file = Record::open("the tasks.json", root)?;
+    let mut file = Record::open(WHAT, rest)?;
     let tags: Vec<String> = file.keys().into_iter().filter(|key| file.peek(key)["tasks"].is_array()).collect();
     if tags.is_empty() && !file.peek("tasks").is_array() {
         return Err(file.refuse("has no list of tasks"));
     }
-    let mut reader = Reader::default();
-    for (index, value) in file.list("tasks").into_iter().enumerate() {
-        reader.read_task(MASTER, format!("tasks[{index}]"), value, None)?;
-    }
+    // The tasks have arrived.
     for tag in tags {
         let mut list = Record::open(&tag, file.take(&tag))?;
-        for (index, value) in list.list("tasks").into_iter().enumerate() {
-            reader.read_task(&tag, format!("{tag}.tasks[{index}]"), value, None)?;
-        }
+        list.list("tasks");
         reader.found.left_out(list);
     }
+    file.list("tasks");
     reader.found.left_out(file);
     Ok(reader.finish())
 }
@@ -234,7 +234,7 @@ mod tests {
     use serde_json::json;
 
     fn parse(text: &str) -> Result<Import> {
-        super::parse(text).map(PackedImport::open)
+        super::parse(&mut text.as_bytes()).map(PackedImport::open)
     }
 
     const PLAIN: &str = include_str!("../../../fixtures/import/taskmaster/tasks.json");

@@ -194,20 +194,21 @@ impl Found {
 /// Errors: those of reading the source.
 pub(crate) fn run(source: LintSource<'_>) -> Result<Found> {
     let (entities, mut found) = (source.entities(), Found::default());
-    let of_entities = match source {
+    match source {
         LintSource::WorkTree(tree, _) => {
             let progress = Progress::of("judging tasks", entities.len());
             let own_lineage = || Ok(record::lineage(tree.ws));
-            parallel::map_with(&entities, own_lineage, |lineage, entity| {
+            let parts = parallel::fold_with(&entities, own_lineage, |lineage, found: &mut Found, entity| {
                 progress.step();
-                check_entity(LintSource::WorkTree(tree, lineage), entity)
-            })?
+                found.merge(check_entity(LintSource::WorkTree(tree, lineage), entity)?);
+                Ok(())
+            })?;
+            parts.into_iter().for_each(|part| found.merge(part));
         }
         LintSource::Index(..) | LintSource::Branch(..) | LintSource::Text(_) => {
-            entities.iter().map(|entity| check_entity(source, entity)).collect::<Result<_>>()?
+            entities.iter().try_for_each(|entity| check_entity(source, entity).map(|one| found.merge(one)))?;
         }
-    };
-    of_entities.into_iter().for_each(|of_entity| found.merge(of_entity));
+    }
     if let LintSource::WorkTree(tree, _) = source {
         // A removed task is reported itself; relationships with it are not dangling.
         found.links.extend(tree.committed.iter().map(|(id, task)| (*id, TaskLinks::from(task))));
