@@ -4,11 +4,12 @@
 //! Few items start no thread, and where the system gives none the caller does all of the work.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use rayon::prelude::*;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The fewest items that are worth a thread.
 const WORTH: usize = 256;
@@ -60,6 +61,40 @@ pub fn fold_with<T: Sync, R: Send + Default, O>(
     parts.into_iter().collect()
 }
 
+/// Gives `take` the result of `work` for each item, in their order. At most `most` results are held at once, and besides the next one no
+/// more than `bytes`; `work` returns the bytes of each.
+///
+/// Errors: those of `work` and of `take`.
+pub fn in_order<T: Sync, R: Send, E: From<Error>>(
+    items: &[T],
+    (most, bytes): (usize, usize),
+    work: impl Fn(&T) -> Result<(R, usize)> + Sync,
+    mut take: impl FnMut(R) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    for some in items.chunks(most) {
+        let mut results: Vec<Option<(R, usize)>> = some.iter().map(|_| None).collect();
+        let mut next = 0;
+        while next < some.len() {
+            let missing: Vec<usize> = (next..some.len()).filter(|n| results[*n].is_none()).collect();
+            let held = AtomicUsize::new(results.iter().flatten().map(|(_, size)| size).sum());
+            let found = map(&missing, |n| {
+                if *n != next && held.load(Ordering::Relaxed) >= bytes {
+                    return Ok(None);
+                }
+                let (result, size) = work(&some[*n])?;
+                held.fetch_add(size, Ordering::Relaxed);
+                Ok(Some((result, size)))
+            })?;
+            missing.into_iter().zip(found).for_each(|(n, found)| results[n] = found);
+            while let Some((result, _)) = results.get_mut(next).and_then(Option::take) {
+                take(result)?;
+                next += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Does `work` with each item, in no order.
 ///
 /// Errors: any one of them.
@@ -89,7 +124,6 @@ fn threads_for(items: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
 
     #[test]
     fn results_come_in_order_and_the_first_error_is_returned() {
@@ -97,6 +131,29 @@ mod tests {
         assert_eq!(map(&all, |n| Ok(n * 2)).unwrap(), all.iter().map(|n| n * 2).collect::<Vec<_>>());
         let bad = |n: &usize| if *n > 10 && n % 2 == 1 { Err(Error::usage(n.to_string())) } else { Ok(()) };
         assert_eq!(map(&all, bad).unwrap_err().message, "11");
+    }
+
+    #[test]
+    fn large_results_are_taken_in_order_and_few_are_held() {
+        let items: Vec<usize> = (0..WORTH * 5).collect();
+        let (held, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = |n: &usize| {
+            most.fetch_max(held.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            Ok((*n, 10))
+        };
+        let mut taken = Vec::new();
+        let take = |n| {
+            held.fetch_sub(1, Ordering::Relaxed);
+            taken.push(n);
+            Ok::<(), Error>(())
+        };
+        in_order(&items, (WORTH * 3, 100), work, take).unwrap();
+        assert_eq!(taken, items);
+        // Each thread may begin another one before it sees that enough are held.
+        assert!(most.into_inner() <= 11 + MAX_THREADS);
+        let refused =
+            in_order(&items, (100, 100), |n| Ok((*n, 1)), |n| if n == 7 { Err(Error::usage("7")) } else { Ok(()) });
+        assert_eq!(refused.unwrap_err().message, "7");
     }
 
     #[test]

@@ -93,6 +93,19 @@ fn an_archive_is_written_and_read_a_task_at_a_time() {
     assert_eq!(bounded(&room, ENOUGH, &["diff", "HEAD"]).data()["total"], 1);
 }
 
+#[test]
+fn a_sync_reads_the_archive_of_the_work_tree_a_task_at_a_time() {
+    crate::machine::needs!("prlimit");
+    let room = Sandbox::new();
+    room.at(CLOCK);
+    bring(&room, 300, 150_000, true);
+    room.run(&["compact"]).data();
+    commit(&room, "plan: compact");
+    room.task("one", &[]);
+    let synced = bounded(&room, ENOUGH, &["sync", "--no-push"]).data();
+    assert_eq!(synced["outgoing"][0]["title"], "one", "{synced}");
+}
+
 /// A plan of another tool with so many tasks, each of which has a text of this length.
 fn plan_of(format: &str, tasks: usize, length: usize) -> String {
     let text = "word ".repeat(length / 5);
@@ -145,4 +158,15 @@ fn holds_its_source_once(name: &str, format: &str) {
     let source = source.display().to_string();
     let report = bounded(&room, ENOUGH, &["import", "--from", format, &source, "--dry-run"]).data();
     assert_eq!(report["added"]["tasks"], tasks, "{}", report["added"]);
+}
+
+#[test]
+fn large_tasks_are_read_a_few_at_a_time() {
+    crate::machine::needs!("prlimit");
+    let room = Sandbox::new();
+    room.at(CLOCK);
+    bring(&room, 400, 200_000, false);
+    bounded(&room, ENOUGH, &["add", "--title", "the first change"]).data();
+    let exported = bounded(&room, ENOUGH, &["export", "--format", "jsonl", "--output", "../plan.jsonl", "--json"]);
+    assert_eq!(exported.data()["total"], 401);
 }

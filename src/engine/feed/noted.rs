@@ -17,18 +17,18 @@ use crate::store::entity::read_log;
 use crate::store::index::{Index, NotedChange, NotedLog};
 use crate::store::layout::{AGENTS, LOG};
 
-/// Logs that are held in memory at once.
+/// Logs of which is held at once what the caller keeps.
 const AT_ONCE: usize = 512;
 
 /// What `keep` makes of the events that the logs hold and that no journal of this clone has, in their order. In a new clone these
 /// are all events of the plan: a caller keeps little of each.
 ///
 /// Errors: `ERR_IO` where the journal, the index or a log cannot be read.
-pub(crate) fn unnoted<T>(
+pub(crate) fn unnoted<T: Send>(
     ws: &Workspace,
     index: &Index,
     journals: &Journals,
-    keep: impl Fn(Entry) -> Option<T>,
+    keep: impl Fn(Entry) -> Option<T> + Sync,
 ) -> Result<Vec<(Stamp, T)>> {
     let from = index.noted_to()?;
     let begin = from.as_deref().and_then(|text| text.parse().ok()).filter(|at: &Position| journals.rank(*at).is_some());
@@ -49,17 +49,16 @@ pub(crate) fn unnoted<T>(
     let mut fresh: Vec<(Stamp, T)> = Vec::new();
     for some in candidates.chunks(AT_ONCE) {
         let looked = parallel::map(some, |one| {
-            let entries = read_log(&ws.store, &one.entity)?.entries;
-            Ok(entries.into_iter().filter(|entry| entry.event.entity == one.entity).collect::<Vec<_>>())
+            let own = read_log(&ws.store, &one.entity)?.entries.into_iter().filter(|e| e.event.entity == one.entity);
+            Ok(own.map(|entry| (entry.event.id, entry.event.stamp(), keep(entry))).collect::<Vec<_>>())
         })?;
         for (one, entries) in some.iter().zip(looked) {
             let mut log = if begin.is_some() { index.noted(&one.entity.to_string())? } else { NotedLog::default() };
             log.ids.extend(known.remove(&one.entity).unwrap_or_default());
             let mut is_clean = true;
-            for entry in entries.into_iter().filter(|entry| !log.ids.contains(&entry.event.id)) {
+            for (_, stamp, kept) in entries.into_iter().filter(|(id, ..)| !log.ids.contains(id)) {
                 is_clean = false;
-                let stamp = entry.event.stamp();
-                fresh.extend(keep(entry).map(|kept| (stamp, kept)));
+                fresh.extend(kept.map(|kept| (stamp, kept)));
             }
             change.clean.extend(one.entity.task().zip(one.read_at).filter(|_| is_clean));
             // An agent's log that holds news is looked through again.

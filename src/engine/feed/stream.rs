@@ -42,6 +42,10 @@ use crate::store::project::{check_home, without_text};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Most events that came by git and are noted in one record: as many are held in memory.
 const NOTED_AT_ONCE: usize = 20_000;
+/// How many at first, while nothing is known of their length.
+const NOTED_FIRST: usize = 256;
+/// About how many bytes of their lines.
+const NOTED_BYTES: usize = 8 * 1024 * 1024;
 /// Events that `sync pull` gives unless asked for more, and their bytes.
 const DEFAULT_LIMIT: usize = 500;
 const DEFAULT_BYTES: usize = 64 * 1024;
@@ -329,10 +333,16 @@ fn note_arrivals(ws: &Workspace) -> Result<PendingEvents> {
 
 /// Notes the events with these stamps, each in the log of its entity, in the journal.
 fn note_stamps(ws: &Workspace, journal: &mut Journal<'_>, stamps: &[(Stamp, Entity)]) -> Result<()> {
-    for some in stamps.chunks(NOTED_AT_ONCE) {
+    let (mut left, mut most) = (stamps, NOTED_FIRST);
+    while !left.is_empty() {
+        let (some, rest) = left.split_at(left.len().min(most));
         let entries = entries_at_stamps(ws, some)?;
         journal.append(&entries, &commit_line(ws, entries.len(), journal.lamport(), true)?)?;
         journal.mark_projected(&ws.store.dir)?;
+        // The next ones are about as long.
+        let bytes: usize = entries.iter().map(|entry| entry.line.len()).sum();
+        most = (NOTED_BYTES / (bytes / some.len()).max(1)).clamp(1, NOTED_AT_ONCE);
+        left = rest;
     }
     Ok(())
 }

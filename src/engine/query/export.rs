@@ -30,6 +30,8 @@ use crate::store::project::render;
 
 /// How many tasks are held at once.
 const AT_ONCE: usize = 1_000;
+/// How many bytes of their records, besides those of one.
+const BYTES_AT_ONCE: usize = 16 * 1024 * 1024;
 
 /// The plan in another format.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -118,25 +120,26 @@ fn records(ws: &Workspace, is_document: bool, take: Take<'_>) -> Result<ExportEn
             take(kind)?;
         }
         let mut is_first = true;
-        for some in entities.chunks(AT_ONCE) {
-            let records = parallel::map(some, |entity| {
-                progress.step();
-                let log = read_log_with(&ws.store, entity, pending(entity))?;
-                let unrecorded = if pending(entity).is_empty() { unrecorded(ws, entity, &log) } else { None };
-                Ok((record(entity, &log), left_out(entity, &log).into_iter().chain(unrecorded).collect::<Vec<_>>()))
+        let read = |entity: &Entity| {
+            progress.step();
+            let log = read_log_with(&ws.store, entity, pending(entity))?;
+            let unrecorded = if pending(entity).is_empty() { unrecorded(ws, entity, &log) } else { None };
+            let warnings: Vec<String> = left_out(entity, &log).into_iter().chain(unrecorded).collect();
+            let record = record(entity, &log);
+            let size = record.len();
+            Ok(((record, warnings), size))
+        };
+        parallel::in_order(&entities, (AT_ONCE, BYTES_AT_ONCE), read, |(record, warnings)| {
+            take(match (is_document, is_first) {
+                (true, true) => "\n",
+                (true, false) => ",\n",
+                (false, _) => "",
             })?;
-            for (record, warnings) in records {
-                take(match (is_document, is_first) {
-                    (true, true) => "\n",
-                    (true, false) => ",\n",
-                    (false, _) => "",
-                })?;
-                is_first = false;
-                take(&record)?;
-                take(if is_document { "" } else { "\n" })?;
-                end.warnings.extend(warnings);
-            }
-        }
+            is_first = false;
+            take(&record)?;
+            end.warnings.extend(warnings);
+            take(if is_document { "" } else { "\n" })
+        })?;
     }
     if is_document {
         take("]}\n")?;

@@ -13,7 +13,6 @@ use serde_json::json;
 use super::{Sync, refusal};
 use crate::engine::commit::hand_edits::record;
 use crate::engine::commit::write::take_lock;
-use crate::engine::view::archives::log_in;
 use crate::engine::view::{last_scan, read};
 use crate::env::files::Dir;
 use crate::env::outside;
@@ -311,7 +310,7 @@ impl Sync<'_> {
         if archived.holds(id) || !archived.dropped.contains(&id) {
             return compact::remove_folder(store, id);
         }
-        let known = log_in(&self.objects, own, &Entity::Task(id))?.unwrap_or_default();
+        let known = self.log_in(own, &Entity::Task(id))?;
         compact::remove_folder_of(store, id, &known.entries)
     }
 

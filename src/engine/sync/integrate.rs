@@ -155,11 +155,7 @@ impl Sync<'_> {
         let other = by_path(self.objects.changes(base, theirs)?);
         let sides = Sides {
             plans: [base, ours, theirs],
-            archives: [
-                TreeArchives::at(&self.objects, base)?,
-                TreeArchives::at(&self.objects, ours)?,
-                TreeArchives::at(&self.objects, theirs)?,
-            ],
+            archives: [self.archives(base)?, self.archives(ours)?, self.archives(theirs)?],
             dropped: [self.dropped_in(ours)?, self.dropped_in(theirs)?],
         };
         let touched = |changes: &BTreeMap<String, Change>, archives: &TreeArchives| -> Result<BTreeSet<Entity>> {
@@ -204,7 +200,7 @@ impl Sync<'_> {
             leaving.extend(entity.task().filter(|_| merged.leaves_archives));
         }
         let plan = self.objects.write_tree(ours, &changes)?;
-        let archives = TreeArchives::at(&self.objects, Some(plan))?.without(&self.objects, &leaving)?;
+        let archives = self.archives(Some(plan))?.without(&self.objects, &leaving)?;
         let rewritten: Vec<(String, Option<Item>)> =
             archives.into_iter().map(|(path, bytes)| Ok((path, self.archive_item(&bytes)?))).collect::<Result<_>>()?;
         self.objects.write_tree(Some(plan), &rewritten).map(Some)

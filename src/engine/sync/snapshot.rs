@@ -13,7 +13,6 @@ use std::path::PathBuf;
 use super::{Sync, SyncReport, is_executable, refusal};
 use crate::engine::commit::write::take_lock;
 use crate::engine::context::check_settings::settings;
-use crate::engine::view::archives::log_in;
 use crate::engine::view::messages::messages_between;
 use crate::engine::view::sparse;
 use crate::env::files::{Dir, Kind};
@@ -117,7 +116,7 @@ impl Sync<'_> {
         for (entity, entries) in more {
             let Some((folder, _)) = home(entity) else { continue };
             let log = self.objects.file(tree, &self.ws.store.shown(folder.join(LOG)))?.unwrap_or_default();
-            let archived = log_in(&self.objects, plan_in(self, tree)?, entity)?.unwrap_or_default().entries;
+            let archived = self.log_in(plan_in(self, tree)?, entity)?.entries;
             let lines: String = archived.iter().chain(entries).map(|entry| format!("{}\n", entry.line)).collect();
             let bytes = union(&log, lines.as_bytes());
             let yaml = render(entity, &Log::of(&bytes).entries);

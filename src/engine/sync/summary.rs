@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::LosingEdit;
 use super::Sync;
-use crate::engine::view::archives::{TreeArchives, log_in};
+use crate::engine::view::archives::TreeArchives;
 use crate::error::Result;
 use crate::git::Oid;
 use crate::model::event::{Entity, Entry};
@@ -20,6 +20,7 @@ use crate::reports::view::ConflictEnd;
 use crate::rules::fold::fold;
 use crate::rules::lost::{Counts, lost};
 use crate::store::layout::{entity_below, is_in_archives};
+use crate::store::log::Log;
 
 /// Maximum number of tasks that a commit message names.
 const MAX_LINES: usize = 20;
@@ -112,11 +113,17 @@ impl Sync<'_> {
     }
 
     pub(crate) fn entries(&self, id: Id, plan: Option<Oid>) -> Result<Vec<Entry>> {
-        Ok(log_in(&self.objects, plan, &Entity::Task(id))?.unwrap_or_default().entries)
+        Ok(self.log_in(plan, &Entity::Task(id))?.entries)
     }
 
-    fn archives(&self, plan: Option<Oid>) -> Result<TreeArchives> {
-        TreeArchives::at(&self.objects, plan)
+    /// The archives of a plan. Those that the work tree has too are read there.
+    pub(crate) fn archives(&self, plan: Option<Oid>) -> Result<TreeArchives> {
+        TreeArchives::at(&self.objects, plan)?.with_files_of(&self.objects, &self.ws.store)
+    }
+
+    /// The log of a task or an agent in a plan, which is empty where there is none; for a caller that asks once.
+    pub(crate) fn log_in(&self, plan: Option<Oid>, entity: &Entity) -> Result<Log> {
+        Ok(self.archives(plan)?.log(&self.objects, plan, entity)?.unwrap_or_default())
     }
 
     fn state(&self, id: Id, plan: Option<Oid>, archives: &TreeArchives) -> Result<(Option<Task>, u64)> {

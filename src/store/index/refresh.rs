@@ -26,6 +26,8 @@ use crate::store::layout::{LOG, Store, task_dir};
 
 /// Tasks that are held in memory before they are written into the index.
 const AT_ONCE: usize = 512;
+/// How many bytes of their texts, besides those of one.
+const BYTES_AT_ONCE: usize = 16 * 1024 * 1024;
 /// The coarsest resolution of a file system's clock that is allowed for, in nanoseconds.
 const GRAIN: i64 = 20_000_000;
 
@@ -191,18 +193,18 @@ impl Index {
         let is_empty = !tx.prepare_cached("SELECT 1 FROM task LIMIT 1")?.exists([])?;
         archives.write(&tx)?;
         let progress = Progress::of("reading the plan", stale.len());
-        for some in stale.chunks(AT_ONCE) {
-            let read = parallel::map(some, |id| {
-                progress.step();
-                Reading::of(store, *id, pending.get(id).map_or(&[], Vec::as_slice))
-            })?;
-            for one in &read {
-                if !is_empty {
-                    forget(&tx, one.task.id)?;
-                }
-                remember(&tx, one, now_ns)?;
+        let read = |id: &Id| {
+            progress.step();
+            let one = Reading::of(store, *id, pending.get(id).map_or(&[], Vec::as_slice))?;
+            let size = one.size();
+            Ok((one, size))
+        };
+        parallel::in_order(stale, (AT_ONCE, BYTES_AT_ONCE), read, |one| {
+            if !is_empty {
+                forget(&tx, one.task.id)?;
             }
-        }
+            remember(&tx, &one, now_ns).map_err(Failure::from)
+        })?;
         tx.commit()?;
         Ok(())
     }

@@ -48,6 +48,12 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// The memory that its texts take, in bytes.
+    pub(super) fn size(&self) -> usize {
+        // The task holds them besides the document.
+        2 * self.doc.len()
+    }
+
     pub(super) fn of(store: &Store, id: Id, pending: &[Entry]) -> Result<Self> {
         // The mark is taken before the bytes, so that a change in between is seen the next time. Events that are in no file
         // yet may be lost if the disk fails, so their task is always read again.
