@@ -114,14 +114,14 @@ impl Output {
 }
 
 /// Writes to standard error. A full disk there takes nothing from the answer: what cannot be written is lost.
-fn say_beside(text: &str) {
+fn say_on_stderr(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Prints warnings to standard error.
 pub fn warn(warnings: &[String]) {
     for warning in warnings {
-        say_beside(&format!("agentpm: warning: {}\n", escape(warning)));
+        say_on_stderr(&format!("agentpm: warning: {}\n", escape(warning)));
     }
 }
 
@@ -182,11 +182,11 @@ pub fn print(answer: &Output, global: &Global, form: Form, out: Out) -> ExitCode
         // The reader closed the pipe and has read enough.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(answer.exit),
         Err(e) if answer.changed => {
-            say_beside(&format!("agentpm: the change was made, but the answer could not be written: {e}\n"));
+            say_on_stderr(&format!("agentpm: the change was made, but the answer could not be written: {e}\n"));
             ExitCode::from(answer.exit)
         }
         Err(e) => {
-            say_beside(&format!("agentpm: could not write the answer: {e}\n"));
+            say_on_stderr(&format!("agentpm: could not write the answer: {e}\n"));
             ExitCode::from(10)
         }
     }
@@ -273,7 +273,7 @@ pub fn print_error(error: &Error, form: Form, out: Out) -> ExitCode {
     match form {
         Form::Human => {
             let hint = error.hint.as_ref().map(|hint| format!("  hint: {}\n", escape(hint))).unwrap_or_default();
-            say_beside(&format!("agentpm: {}: {}\n{hint}", error.code.as_str(), escape(&error.message)));
+            say_on_stderr(&format!("agentpm: {}: {}\n{hint}", error.code.as_str(), escape(&error.message)));
         }
         Form::Json | Form::Lines => {
             let text = format!("{}\n", json!({ "ok": false, "data": Value::Null, "error": error }));

@@ -538,11 +538,11 @@ fn a_command_about_one_task_says_how_to_change_several() {
 #[test]
 fn a_receipt_names_the_blockers_that_came_or_went() {
     let (room, held, open) = plan();
-    let blocked = room.run(&["task", "block", &open, "--by", &held]).data();
+    let blocked = room.run_short(&["task", "block", &open, "--by", &held]).data();
     assert_eq!(blocked["changed"]["blocked_by"], json!({ "from": [], "to": [held] }), "{blocked}");
-    let again = room.run(&["task", "block", &open, "--by", &held]).data();
+    let again = room.run_short(&["task", "block", &open, "--by", &held]).data();
     assert_eq!(again.get("changed"), None, "{again}");
-    let freed = room.run(&["task", "unblock", &open]).data();
+    let freed = room.run_short(&["task", "unblock", &open]).data();
     assert_eq!(freed["changed"]["blocked_by"], json!({ "from": [held], "to": [] }), "{freed}");
 }
 
