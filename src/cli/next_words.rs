@@ -21,6 +21,8 @@ const READY: &[&str] = &["handle", "score", "priority", "title", "blocking_count
 
 pub fn ready(ws: &Workspace, ready: &ReadyList, md: bool) -> String {
     let mut out = table(&ready.list, READY, md);
+    let given_back = ready.list.items.iter().filter(|item| item.given_back);
+    out.push_str(&given_back_lines(given_back.map(|item| (&*item.handle, &*item.title))));
     let words = counts(&ready.not_ready);
     if !words.is_empty() {
         out.push_str(&format!("not ready: {words}\n"));
@@ -28,6 +30,13 @@ pub fn ready(ws: &Workspace, ready: &ReadyList, md: bool) -> String {
     out.push_str(&elsewhere_lines(ws, &ready.elsewhere));
     out.push_str(&ready.explained.as_ref().map(explained_lines).unwrap_or_default());
     out
+}
+
+/// A line for each ready task that the caller gave back, by handle and title.
+fn given_back_lines<'a>(tasks: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let line =
+        |(handle, title)| format!("{handle}  {}: you gave it back, so it comes after the others\n", escape(title));
+    tasks.map(line).collect()
 }
 
 fn counts(reasons: &NotReady) -> String {
@@ -57,6 +66,8 @@ fn explained_lines(explained: &Explained) -> String {
 
 pub fn next_words(next: &NextTask) -> String {
     let mut out = task_words(&next.task);
+    let given_back = next.reasons.given_back.iter().map(|task| (&*task.handle, &*task.title));
+    out.push_str(&given_back_lines(given_back));
     out.push_str(&other_session_lines(&next.reasons.other_sessions));
     if let Some(review) = &next.review {
         let by = review.completed_by.as_deref().unwrap_or("an agent");

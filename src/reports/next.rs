@@ -56,6 +56,9 @@ pub struct NextReasons {
     /// Tasks that the caller holds already.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<NamedTask>,
+    /// Ready tasks that the caller gave back, which come after all others; the first few of many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub given_back: Vec<NamedTask>,
     /// Tasks that the caller has in progress in other sessions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub other_sessions: Vec<OtherSessionTask>,
@@ -67,7 +70,14 @@ pub struct NextReasons {
 impl NextReasons {
     /// The terms of the score alone.
     pub fn new(terms: Score) -> Self {
-        NextReasons { terms, others: None, held: Vec::new(), other_sessions: Vec::new(), warnings: Vec::new() }
+        NextReasons {
+            terms,
+            others: None,
+            held: Vec::new(),
+            given_back: Vec::new(),
+            other_sessions: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::model::settings::{ClaimSettings, Overlap, ScoreSettings};
 use crate::model::task::{Brief, Status};
 use crate::model::time::{DAY_MS, HOUR_MS, Time};
 use crate::reports::next::{LeasedTask, NotReady};
-use crate::rules::graph::{Edge, void_edges, void_pairs};
+use crate::rules::graph::{Edge, longest_chain, void_edges, void_pairs};
 use crate::rules::readiness::{Blocker, Facts, Missing, OpenChildren, Reason, Viewer, counting_status, reasons};
 use crate::rules::surroundings::{Surroundings, awaited_by_blockers, holding_parent};
 
@@ -154,22 +154,12 @@ impl Plan {
         plan
     }
 
-    /// The length of the longest chain that waits for each task. Counting edges have no circles, so this ends.
+    /// The length of the longest chain that waits for each task. Counting edges have no circles.
     fn all_depths(&self) -> BTreeMap<Id, u64> {
         let mut depths: BTreeMap<Id, u64> = BTreeMap::new();
         for start in self.waiting.keys() {
-            let mut path = vec![*start];
-            while let Some(task) = path.last().copied() {
-                let next = self.waiting.get(&task).map_or(&[][..], Vec::as_slice);
-                match next.iter().find(|id| !depths.contains_key(id)) {
-                    Some(unknown) => path.push(*unknown),
-                    None => {
-                        let depth = next.iter().filter_map(|id| depths.get(id)).max().map_or(0, |deepest| deepest + 1);
-                        depths.insert(task, depth);
-                        path.pop();
-                    }
-                }
-            }
+            // Nothing in memory can fail.
+            let _ = longest_chain(*start, &mut depths, |id| Ok(self.waiting(id)));
         }
         depths
     }

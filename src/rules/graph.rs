@@ -37,6 +37,39 @@ pub fn path(from: Id, to: Id, mut next: impl FnMut(Id) -> Result<Vec<Id>>) -> Re
     Ok(None)
 }
 
+/// The length of the longest chain from a task; `None` if a chain leads in a circle. `depths` are those known, and take in those
+/// of all tasks on the way.
+///
+/// `next` returns the tasks that follow one. Errors are those of `next`.
+pub fn longest_chain<L: AsRef<[Id]>>(
+    start: Id,
+    depths: &mut BTreeMap<Id, u64>,
+    mut next: impl FnMut(Id) -> Result<L>,
+) -> Result<Option<u64>> {
+    if let Some(known) = depths.get(&start) {
+        return Ok(Some(*known));
+    }
+    let mut on_path = BTreeSet::from([start]);
+    let mut path = vec![(start, next(start)?, 0, 0)];
+    while let Some((task, following, place, deepest)) = path.last_mut() {
+        let Some(follower) = following.as_ref().get(*place).copied() else {
+            depths.insert(*task, *deepest);
+            on_path.remove(task);
+            path.pop();
+            continue;
+        };
+        if let Some(depth) = depths.get(&follower) {
+            *deepest = (*deepest).max(depth + 1);
+            *place += 1;
+        } else if on_path.insert(follower) {
+            path.push((follower, next(follower)?, 0, 0));
+        } else {
+            return Ok(None);
+        }
+    }
+    Ok(depths.get(&start).copied())
+}
+
 /// One edge of the plan as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Edge {

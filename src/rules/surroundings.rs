@@ -3,7 +3,7 @@
 //! Guarantees one definition for the read model, for the stage of a command and for the files.
 //! Leaves to others: what follows for a task (`readiness`), and where tasks are read ([`Records`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::error::{Code, Result};
@@ -11,6 +11,7 @@ use crate::model::id::Id;
 use crate::model::relationship::RelationType;
 use crate::model::task::Task;
 use crate::model::time::Time;
+use crate::rules::graph::longest_chain;
 use crate::rules::readiness::{Blocker, BlockerRules, BlockerState, HoldingParent, Missing, is_open_child, missing};
 
 /// The most tasks above one that are looked at: a stage that knows a part of the plan may not know which edge of a circle is void.
@@ -112,6 +113,31 @@ pub fn waits<R: Records + ?Sized>(around: &mut R, task: &Task) -> Result<Vec<Blo
         left.retain(|blocker| !void.contains(&(RelationType::Blocks, blocker.id, task.id)));
     }
     Ok(left)
+}
+
+/// The length of the longest chain of unfinished tasks that wait for a task.
+pub fn depth<R: Records + ?Sized>(around: &mut R, id: Id) -> Result<u64> {
+    if let Some(depth) = longest_chain(id, &mut BTreeMap::new(), |task| waiting(around, task))? {
+        return Ok(depth);
+    }
+    let void = around.void()?;
+    let depth = longest_chain(id, &mut BTreeMap::new(), |task| {
+        let mut counting = waiting(around, task)?;
+        counting.retain(|other| !void.contains(&(RelationType::Blocks, task, *other)));
+        Ok(counting)
+    })?;
+    Ok(depth.unwrap_or_default())
+}
+
+/// The unfinished tasks that wait for a task, by all edges.
+fn waiting<R: Records + ?Sized>(around: &mut R, id: Id) -> Result<Vec<Id>> {
+    let mut waiting = Vec::new();
+    for task in around.dependents(id)? {
+        if !around.state(task)?.is_some_and(|state| state.status.is_finished()) {
+            waiting.push(task);
+        }
+    }
+    Ok(waiting)
 }
 
 /// Those of these children of a task that are by edges that count.

@@ -11,6 +11,7 @@ use agentpm::reports::changed::{Changed, TaskAnswer};
 use agentpm::rules::held::NamedTask;
 use serde_json::{Value, json};
 
+use crate::lost::Twins;
 use crate::sandbox::{Sandbox, sealed_vars};
 
 fn titles(page: &Value) -> Vec<&str> {
@@ -262,6 +263,14 @@ fn a_task_that_was_given_back_comes_after_others_for_the_agent_that_gave_it_back
     let ready = room.run(&["ready"]).data();
     assert_eq!((&ready["items"][1]["id"], &ready["items"][1]["given_back"]), (&json!(first), &json!(true)), "{ready}");
     assert!(ready["items"][0].get("given_back").is_none());
+    let named = json!([{ "id": first, "handle": first[20..], "title": "first" }]);
+    assert_eq!(room.run(&["next"]).data()["reasons"]["given_back"], named);
+    let line = format!("{}  first: you gave it back, so it comes after the others\n", &first[20..]);
+    for command in ["next", "ready"] {
+        let words = room.run(&[command, "--format", "table"]).stdout;
+        assert!(words.contains(&line), "{command}: {words}");
+        assert!(!room.run_as("bob", &[command, "--format", "table"]).stdout.contains("gave it back"), "{command}");
+    }
     room.run(&["next", "--claim"]).data();
     room.run(&["done", &second]).data();
     assert_eq!(next("ada"), first, "unless it is the only one");
@@ -299,4 +308,36 @@ fn status_and_ready_count_alike() {
         let words = room.run_as(who, &["status", "--format", "table"]);
         assert!(words.text().contains("1 blocked, 1 blocked by review, 1 deferred"), "{words:?}");
     }
+}
+
+#[test]
+fn every_answer_counts_the_longest_chain_that_waits() {
+    let room = Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let first = room.task("first", &[]);
+    let second = room.task("second", &["--blocked-by", &first]);
+    let third = room.task("third", &["--blocked-by", &second, "--blocked-by", &first]);
+    room.task("fourth", &["--blocked-by", &third, "--blocked-by", &first]);
+    assert_eq!(score(&room, &first)["depth"], 1.5);
+    let list = room.run(&["ls", "--query", "first"]).data();
+    assert_eq!((&list["items"][0]["score"], &room.get(&first)["score"]), (&json!(1.5), &json!(1.5)));
+    let next = room.run(&["next"]).data();
+    assert_eq!((&next["task"]["score"], &next["reasons"]["terms"]["score"]), (&json!(1.5), &json!(1.5)), "{next}");
+    let claimed = room.run(&["claim", &first]).data();
+    assert_eq!(claimed["reasons"]["terms"]["depth"], 1.5, "{claimed}");
+}
+
+#[test]
+fn a_circle_counts_by_the_edges_that_do() {
+    let (mut first, mut one, mut two) = (String::new(), String::new(), String::new());
+    let twins = Twins::new(|room| {
+        first = room.task("first", &[]);
+        one = room.task("one", &["--blocked-by", &first]);
+        two = room.task("two", &[]);
+    });
+    twins.ada(&["task", "block", &two, "--by", &one]).data();
+    twins.bob(&["task", "block", &one, "--by", &two]).data();
+    twins.merge();
+    let depth = score(&twins.room, &first)["depth"].clone();
+    assert_eq!(twins.room.run(&["claim", &first]).data()["reasons"]["terms"]["depth"], depth);
 }

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
 use crate::model::overlap::FileClaim;
 use crate::model::query::{Next, Ready};
+use crate::model::task::Brief;
 use crate::model::time::Time;
 use crate::reports::changed::TaskAnswer;
 use crate::reports::list::List;
@@ -254,6 +255,13 @@ impl Question<'_> {
         Ok(reasons)
     }
 
+    /// The first of these ready tasks that the caller gave back.
+    fn given_back(&self, ranked: &[RankedTask]) -> Result<Vec<NamedTask>> {
+        let of = |one: &RankedTask| self.plan.tasks.get(&one.id).filter(|task| gave_back(task, self.viewer));
+        let name = |task: &Brief| Ok(NamedTask::new(task.id, read::handle(self.ws, task.id)?, &task.title));
+        ranked.iter().filter_map(of).take(NAMED).map(name).collect()
+    }
+
     /// The first tasks that the caller holds.
     fn held(&self) -> Result<Vec<NamedTask>> {
         let title = |id| Ok(self.index.task(id)?.map(|task| task.fields.title).unwrap_or_default());
@@ -296,11 +304,12 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<FoundNext> {
     let mut best = None;
     let mut others = if q.here { OtherBranches::ignored(ws) } else { OtherBranches::new(ws) };
     let mut elsewhere = BTreeMap::new();
-    for ranked in plan.rank(&viewer, &ws.settings.score, now) {
+    let order = plan.rank(&viewer, &ws.settings.score, now);
+    for ranked in &order {
         match others.taken(ranked.id)? {
             None => {
                 let Some(task) = index.task(ranked.id)? else { continue };
-                best = Some((task, ranked));
+                best = Some((task, ranked.clone()));
                 break;
             }
             Some(reason) => drop(elsewhere.insert(ranked.id, reason)),
@@ -313,6 +322,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<FoundNext> {
     warnings.extend(best.as_ref().filter(|_| edited).and_then(|(task, _)| unrecorded(ws, task.id)));
     let asking = Question { ws, index: &index, plan: &plan, viewer: &viewer };
     let held = if viewer.me.is_some() { asking.held()? } else { Vec::new() };
+    let given_back = asking.given_back(&order)?;
     let mut answer = match best {
         None => Err(asking.why_nothing(&elsewhere, q.explain)?),
         Some((task, ranked)) => {
@@ -327,7 +337,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<FoundNext> {
                     let card = Summary::new(&card, read::around(ws, &task, &index, &mut others)?);
                     TaskAnswer::Card(Box::new(Summary { unrecorded_edit: edited, ..card }))
                 },
-                reasons: NextReasons { others: others_why, held, ..NextReasons::new(ranked.score) },
+                reasons: NextReasons { others: others_why, held, given_back, ..NextReasons::new(ranked.score) },
                 taken_over: None,
                 review: None,
             })

@@ -24,7 +24,7 @@ use crate::reports::ready::{Score, Scored};
 use crate::reports::view::{Around, TaskView};
 use crate::rules::graph::{void_edges, void_pairs};
 use crate::rules::readiness::{self, Blocker, BlockerRules, BlockerState, Facts, OpenChildren, Reason};
-use crate::rules::surroundings::{Records, Surroundings, counting, holding_parent, waits};
+use crate::rules::surroundings::{Records, Surroundings, counting, depth, holding_parent, waits};
 use crate::store::index::Index;
 
 /// A task as JSON with bounded lists and texts.
@@ -94,7 +94,7 @@ pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut
         around.overlaps = claimed_files::overlaps(ws, index, task.id, &task.fields.files)?;
     }
     if !task.status.is_finished() {
-        let depth = depth(task.id, index)?;
+        let depth = depth(&mut Indexed::new(ws, index), task.id)?;
         around.score = Some(scored(task, depth).score(&ws.settings.score, now).score);
         around.ready =
             reasons(ws, task, &around, lease.as_ref(), Some(index))?.is_empty() && elsewhere.taken(task.id)?.is_none();
@@ -106,7 +106,7 @@ pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut
 ///
 /// Errors: `ERR_IO` where the index cannot be read.
 pub(crate) fn score_terms(ws: &Workspace, task: &Task, index: Option<&Index>) -> Result<Score> {
-    let depth = index.map_or(Ok(0), |index| depth(task.id, index))?;
+    let depth = index.map_or(Ok(0), |index| depth(&mut Indexed::new(ws, index), task.id))?;
     Ok(scored(task, depth).score(&ws.settings.score, ws.env.now()))
 }
 
@@ -268,25 +268,5 @@ impl Records for AroundNew<'_> {
 
     fn void(&mut self) -> Result<Rc<BTreeSet<(RelationType, Id, Id)>>> {
         Ok(Rc::default())
-    }
-}
-
-/// The longest chain of unfinished tasks that wait for a task.
-fn depth(id: Id, index: &Index) -> Result<u64> {
-    let (mut level, mut depth, mut seen) = (vec![id], 0, BTreeSet::from([id]));
-    loop {
-        let mut next = Vec::new();
-        for task in &level {
-            for waiting in index.dependents(*task)? {
-                if !index.status(waiting)?.is_some_and(Status::is_finished) && seen.insert(waiting) {
-                    next.push(waiting);
-                }
-            }
-        }
-        if next.is_empty() {
-            return Ok(depth);
-        }
-        depth += 1;
-        level = next;
     }
 }
