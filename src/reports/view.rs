@@ -427,8 +427,8 @@ pub struct LostView {
 }
 
 impl LostView {
-    /// Shows a lost value of a task. `alone` if its event lost nothing else.
-    pub fn new(task: &Task, handle: String, title: String, lost: &Lost, alone: bool) -> Self {
+    /// Shows a lost value of a task, and what ends the conflict.
+    pub fn new(task: &Task, handle: String, title: String, lost: &Lost, end: ConflictEnd) -> Self {
         LostView {
             task: task.id,
             field: lost.field.clone(),
@@ -437,15 +437,15 @@ impl LostView {
             won: (*lost.won).clone(),
             rule: lost.rule,
             words: lost.rule.words().to_owned(),
-            end: ConflictEnd::of(task, lost, alone),
+            end,
             handle,
             title,
         }
     }
 }
 
-/// The command that ends a conflict.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+/// The command that ends a conflict, or the agent that has to.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct ConflictEnd {
     /// The command that restores the value that lost.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -453,26 +453,33 @@ pub struct ConflictEnd {
     /// The command that confirms the value that counts, where the other one cannot be restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<String>,
+    /// The other agent that has the task, where neither command is the caller's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<String>,
 }
 
 impl ConflictEnd {
-    /// The command for a lost value of a task. `alone` if its event lost nothing else.
-    pub fn of(task: &Task, lost: &Lost, alone: bool) -> Self {
+    /// The command for a lost value of a task, which another agent may have. `alone` if its event lost nothing else.
+    pub fn of(task: &Task, lost: &Lost, alone: bool, holder: Option<&str>) -> Self {
+        if let Some(holder) = holder {
+            return ConflictEnd { held_by: Some(holder.to_owned()), ..ConflictEnd::default() };
+        }
         let command = |verb: &str| {
             let field = if alone { String::new() } else { format!(" --field {}", shell_word(&lost.field)) };
             Some(format!("agentpm conflicts {verb} {}{field}", lost.lost.event))
         };
         match lost.is_restorable(task) {
-            true => ConflictEnd { restore: command("restore"), keep: None },
-            false => ConflictEnd { restore: None, keep: command("keep") },
+            true => ConflictEnd { restore: command("restore"), ..ConflictEnd::default() },
+            false => ConflictEnd { keep: command("keep"), ..ConflictEnd::default() },
         }
     }
 
     /// The command with what it does, as text.
     pub fn words(&self) -> String {
-        match (&self.restore, &self.keep) {
-            (Some(restore), _) => format!("restore it: {restore}"),
-            (None, keep) => format!("confirm what counts: {}", keep.as_deref().unwrap_or_default()),
+        match (&self.held_by, &self.restore, &self.keep) {
+            (Some(holder), ..) => format!("{holder} has the task, and restores it or confirms what counts"),
+            (None, Some(restore), _) => format!("restore it: {restore}"),
+            (None, None, keep) => format!("confirm what counts: {}", keep.as_deref().unwrap_or_default()),
         }
     }
 }

@@ -86,6 +86,14 @@ pub fn lost_and_gone(task: Id, record: &LeaseRecord) -> Error {
     lost(task, to, false).with(json!({ "task": task, "holder": null, "taken_by": to, "fence": record.fence }))
 }
 
+/// The refusal for a lease that the actor lost; `None` if it lost none, or was informed.
+pub fn lost_refusal(task: Id, record: &LeaseRecord, me: &Author) -> Option<Error> {
+    is_lost(record, me).then(|| match &record.lease {
+        Some(holder) => refusal(task, record, holder, me),
+        None => lost_and_gone(task, record),
+    })
+}
+
 /// The remote's record of an end of a task by an event that is not here. `knows` checks whether the task's log contains an
 /// event.
 pub fn finished_elsewhere(record: &LeaseRecord, knows: impl Fn(Id) -> bool) -> Option<&RemoteRecord> {

@@ -211,3 +211,22 @@ fn resolved_threads_stay_on_the_page_after_the_open_ones() {
     room.run(&["thread", "resolve", &second, "--reject"]).data();
     assert!(!page(&room, &[&id]).contains("## Open threads"));
 }
+
+#[test]
+fn a_question_about_a_lost_task_names_it_and_its_holder() {
+    let room = Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let id = room.task("mine", &[]);
+    room.run(&["claim", &id, "--ttl", "1m"]).data();
+    room.at("2026-11-20T11:00:00Z");
+    room.run_as("bob", &["claim", &id]).data();
+    for question in [&["brief"][..], &["task", "get"], &["blame"]] {
+        let refused = room.run(question).error("ERR_LEASE_LOST", 5);
+        let message = format!("your lease of task {} (mine) is lost: bob took it over", &id[20..]);
+        assert_eq!(refused["message"], json!(message), "{question:?}");
+        assert!(!refused["hint"].as_str().unwrap().contains("this change"), "{refused}");
+    }
+    room.run(&["done"]).error("ERR_LEASE_LOST", 5);
+    let refused = room.run(&["brief"]).error("ERR_NOT_FOUND", 3);
+    assert_eq!(refused["message"], "ada holds no task", "a lost lease is reported until a change was refused for it");
+}

@@ -215,8 +215,17 @@ fn a_restored_value_asks_for_the_lease_like_every_change() {
     twins.bob(&["task", "update", &id, "--priority", "4"]).data();
     twins.merge();
     let event = last_event(&twins.room, &twins.room.repo(), &id, "ada");
+    let end = |page: Value| page["items"][0].clone();
+    assert!(end(twins.ada(&["conflicts"]).data())["restore"].as_str().unwrap().contains(&event));
     twins.room.run_as("eve", &["claim", &id]).data();
     twins.ada(&["conflicts", "restore", &event]).error("ERR_LEASE_HELD", 5);
+    let offered = end(twins.ada(&["conflicts"]).data());
+    let commands = (offered.get("restore"), offered.get("keep"));
+    assert_eq!((&offered["held_by"], commands), (&json!("eve"), (None, None)), "{offered:#}");
+    let brief = twins.ada(&["brief", &id]).data();
+    assert!(brief["text"].as_str().unwrap().contains("eve has the task, and restores it"), "{brief:#}");
+    let hers = end(twins.room.run_as("eve", &["conflicts"]).data());
+    assert!(hers["restore"].is_string(), "its holder is offered the command: {hers:#}");
     twins.ada(&["conflicts", "restore", &event, "--override", "eve is away"]).data();
     let log = fs::read_to_string(twins.room.log_of(&id)).unwrap();
     assert!(log.contains("LeaseOverride") && log.contains(&format!("restored from {event}")), "{log}");

@@ -13,7 +13,7 @@ use crate::model::id::{Id, quoted};
 use crate::model::query::Conflicts;
 use crate::reports::extent::beginning;
 use crate::reports::list::List;
-use crate::reports::view::LostView;
+use crate::reports::view::{ConflictEnd, LostView};
 use crate::rules::lost::{Counts, Lost, lost};
 use crate::store::index::Index;
 
@@ -35,6 +35,7 @@ pub fn conflicts(ws: &Workspace, q: &Conflicts) -> Result<List<LostView>> {
         let handle = read::handle(ws, task)?;
         let all = lost(task, &loaded.log.entries);
         let counts = Counts::of(&all);
+        let holder = read::other_holder(ws, &loaded.task, &loaded.log.entries)?;
         for edit in &all {
             if q.by.as_ref().is_some_and(|agent| *agent != edit.lost.agent) {
                 continue;
@@ -44,7 +45,8 @@ pub fn conflicts(ws: &Workspace, q: &Conflicts) -> Result<List<LostView>> {
                 continue;
             }
             let title = beginning(&loaded.task.fields.title, MAX_TITLE).to_owned();
-            full = !page.push(LostView::new(&loaded.task, handle.clone(), title, edit, counts.is_alone(edit)));
+            let end = ConflictEnd::of(&loaded.task, edit, counts.is_alone(edit), holder.as_deref());
+            full = !page.push(LostView::new(&loaded.task, handle.clone(), title, edit, end));
             if full {
                 next = Some(last.clone());
             } else {

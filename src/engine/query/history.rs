@@ -109,6 +109,7 @@ pub fn blame(ws: &Workspace, q: &Blame) -> Result<BlameList> {
     names.extend(others.filter(|name| !["status", "owner", "parent"].contains(&name.as_str())));
     let lost = lost(task.id, &loaded.log.entries);
     let counts = Counts::of(&lost);
+    let holder = if lost.is_empty() { None } else { read::other_holder(ws, task, &loaded.log.entries)? };
     let mut known: HashSet<&str> = names.iter().map(String::as_str).collect();
     let more: Vec<String> = lost.iter().filter(|edit| known.insert(&edit.field)).map(|e| e.field.clone()).collect();
     names.extend(more);
@@ -150,7 +151,7 @@ pub fn blame(ws: &Workspace, q: &Blame) -> Result<BlameList> {
                 agent: event.author.agent.clone(),
                 at: event.at,
                 why: event.why.clone(),
-                beat: newest.map(|edit| beaten(task, &counts, edit)).collect(),
+                beat: newest.map(|edit| beaten(task, &counts, edit, holder.as_deref())).collect(),
                 beat_total: (beat.len() > MAX_BEAT).then_some(beat.len()),
             };
             if !page.push(item) {
@@ -166,9 +167,10 @@ pub fn blame(ws: &Workspace, q: &Blame) -> Result<BlameList> {
 }
 
 /// A value that a field's present one beat, in few words.
-fn beaten(task: &Task, counts: &Counts, edit: &Lost) -> BeatenValue {
+fn beaten(task: &Task, counts: &Counts, edit: &Lost, holder: Option<&str>) -> BeatenValue {
     let AuthoredValue { value, event, agent, at, .. } = edit.lost.clone();
-    BeatenValue { value, agent, at, event, rule: edit.rule, end: ConflictEnd::of(task, edit, counts.is_alone(edit)) }
+    let end = ConflictEnd::of(task, edit, counts.is_alone(edit), holder);
+    BeatenValue { value, agent, at, event, rule: edit.rule, end }
 }
 
 fn is_default(value: &Value) -> bool {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::LosingEdit;
 use super::Sync;
 use crate::engine::view::archives::TreeArchives;
+use crate::engine::view::read;
 use crate::error::Result;
 use crate::git::Oid;
 use crate::model::event::{Entity, Entry};
@@ -94,6 +95,7 @@ impl Sync<'_> {
             let after = self.entries(change.task, new)?;
             let (all, task) = (lost(change.task, &after), fold(change.task, &after).0);
             let counts = Counts::of(&all);
+            let holder = read::other_holder(self.ws, &task, &after)?;
             for edit in all.iter().filter(|edit| local.contains(&edit.lost.event) && !known.contains(&edit.lost.event))
             {
                 losers.push(LosingEdit {
@@ -105,7 +107,7 @@ impl Sync<'_> {
                     now: edit.won.value.clone(),
                     by: edit.won.agent.clone(),
                     event: edit.lost.event,
-                    end: ConflictEnd::of(&task, edit, counts.is_alone(edit)),
+                    end: ConflictEnd::of(&task, edit, counts.is_alone(edit), holder.as_deref()),
                 });
             }
         }

@@ -11,7 +11,8 @@ use crate::rules::held::{NamedTask, only_one};
 
 /// The task named, or the one held.
 ///
-/// Errors: those of a reference; `ERR_NOT_FOUND` where the caller holds none, `ERR_AMBIGUOUS_ID` where it holds several.
+/// Errors: those of a reference; `ERR_AMBIGUOUS_ID` where the caller holds several; where it holds none, `ERR_LEASE_LOST` if it
+/// lost one and was not informed, else `ERR_NOT_FOUND`.
 pub fn named_or_held(ws: &Workspace, named: &OptionalTaskRef) -> Result<Id> {
     if let Some(reference) = &named.0 {
         return read::resolve(ws, &Ref(reference.clone()));
@@ -20,5 +21,11 @@ pub fn named_or_held(ws: &Workspace, named: &OptionalTaskRef) -> Result<Id> {
     let index = read::index_for_write(ws)?;
     let title = |id| Ok(index.task(id)?.map(|task| task.fields.title).unwrap_or_default());
     let name = |id| Ok(NamedTask::new(id, read::handle(ws, id)?, &title(id)?));
-    only_one(&ws.author()?.agent, &read::held(ws, &index)?, name)
+    let held = read::held(ws, &index)?;
+    if held.is_empty()
+        && let Some(lost) = read::lost(ws, &index)?
+    {
+        return Err(lost.hint_other_work("what you recorded before is kept; "));
+    }
+    only_one(&ws.author()?.agent, &held, name)
 }

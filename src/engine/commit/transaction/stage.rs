@@ -329,12 +329,9 @@ impl Stage for Transaction<'_> {
             }
             self.load(task)?;
             let record = self.lease(task)?;
-            if lease::is_lost(&record, &me) && self.tasks.get(&task).is_none_or(|slot| !slot.task.status.is_finished())
-            {
-                return Ok(Some(match &record.lease {
-                    Some(holder) => lease::refusal(task, &record, holder, &me),
-                    None => lease::lost_and_gone(task, &record),
-                }));
+            let refusal = lease::lost_refusal(task, &record, &me);
+            if refusal.is_some() && self.tasks.get(&task).is_none_or(|slot| !slot.task.status.is_finished()) {
+                return Ok(refusal);
             }
         }
         Ok(None)

@@ -88,7 +88,7 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<BriefPage> {
     let reasons = if waits { read::why_not_ready(ws, task, &index, &mut elsewhere)? } else { Vec::new() };
     elsewhere.warn();
     let hold = Hold::of(ws, &loaded)?;
-    let (lost_edits, lost_total) = own::lost_edits(ws, task, entries);
+    let (lost_edits, lost_total) = own::lost_edits(ws, task, entries)?;
 
     let mut draft = Draft::new((q.max_tokens.unwrap_or(DEFAULT_TOKENS) as f64 * BYTES_PER_TOKEN) as usize);
     own::aim(&mut draft, task, entries, &shown);

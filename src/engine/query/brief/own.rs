@@ -13,6 +13,8 @@ use serde_json::Value;
 use super::page::{Draft, Kind, Section, line, line_of, one_line, short};
 use super::{Hold, MAX_NAMED};
 use crate::engine::context::Workspace;
+use crate::engine::view::read;
+use crate::error::Result;
 use crate::model::context::{ContextEntry, ContextType, ProgressItem};
 use crate::model::event::Entry;
 use crate::model::id::HANDLE_MIN;
@@ -256,19 +258,23 @@ fn did(payload: &Payload) -> String {
 
 /// Values of the caller that lost, the first few, and the number of all: each with the current value and the command that
 /// restores it.
-pub(super) fn lost_edits(ws: &Workspace, task: &Task, entries: &[Entry]) -> (Vec<LostEdit>, usize) {
+pub(super) fn lost_edits(ws: &Workspace, task: &Task, entries: &[Entry]) -> Result<(Vec<LostEdit>, usize)> {
     let all = lost(task.id, entries);
     let counts = Counts::of(&all);
     let me = ws.agent_name();
     let mine: Vec<&Lost> = all.iter().filter(|edit| me.as_ref() == Some(&edit.lost.agent)).collect();
+    if mine.is_empty() {
+        return Ok((Vec::new(), 0));
+    }
+    let holder = read::other_holder(ws, task, entries)?;
     let view = |edit: &&Lost| LostEdit {
         field: edit.field.clone(),
         yours: cut_value(&edit.lost.value),
         now: cut_value(&edit.won.value),
         by: edit.won.agent.clone(),
-        end: ConflictEnd::of(task, edit, counts.is_alone(edit)),
+        end: ConflictEnd::of(task, edit, counts.is_alone(edit), holder.as_deref()),
     };
-    (mine.iter().take(MAX_LOST).map(view).collect(), mine.len())
+    Ok((mine.iter().take(MAX_LOST).map(view).collect(), mine.len()))
 }
 
 /// A value; of a long one the beginning of its text.

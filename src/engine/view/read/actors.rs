@@ -8,9 +8,11 @@ use crate::engine::context::Workspace;
 use crate::env::files::Kind;
 use crate::error::{Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord, Session};
+use crate::model::event::Entry;
 use crate::model::id::Id;
+use crate::model::task::{Status, Task};
 use crate::rules::held::is_held;
-use crate::rules::lease::{self, LoggedGrant};
+use crate::rules::lease::{self, LoggedGrant, Standing};
 use crate::rules::readiness::Viewer;
 use crate::runtime::records;
 use crate::store::entity::{LoadedTask, is_odd, load_agent};
@@ -100,6 +102,37 @@ pub(crate) fn held(ws: &Workspace, index: &Index) -> Result<Vec<Id>> {
         }
     }
     Ok(held)
+}
+
+/// The refusal for the first task that the caller lost to another agent and was not informed of.
+///
+/// Errors: as [`held`].
+pub(crate) fn lost(ws: &Workspace, index: &Index) -> Result<Option<Error>> {
+    let me = ws.author()?;
+    for id in ws.runtime().map(records::leased_tasks).transpose()?.unwrap_or_default() {
+        let refusal = lease::lost_refusal(id, &lease_record(ws, id, index)?, &me);
+        if refusal.is_some() && index.status(id)?.is_some_and(|status| !status.is_finished()) {
+            return Ok(refusal);
+        }
+    }
+    Ok(None)
+}
+
+/// The other agent for which an unfinished task is withheld from changes by the caller: its holder, even if the lease expired, or its
+/// owner at work without a lease.
+///
+/// Errors: as [`lease_record`].
+pub(crate) fn other_holder(ws: &Workspace, task: &Task, entries: &[Entry]) -> Result<Option<String>> {
+    if task.status.is_finished() {
+        return Ok(None);
+    }
+    let record = lease_record_with(ws, task.id, lease::find_logged_grant(task, entries.iter()))?;
+    let owner = || task.owner.clone().filter(|_| task.status == Status::InProgress);
+    Ok(match standing(ws, &record) {
+        Some(Standing::Others(lease) | Standing::OthersExpired(lease)) => Some(lease.agent),
+        Some(Standing::Free) => owner().filter(|owner| ws.agent_name().as_ref() != Some(owner)),
+        Some(Standing::Mine(_) | Standing::MineExpired(_)) | None => None,
+    })
 }
 
 /// All live leases, by task.

@@ -11,7 +11,7 @@ mod plan;
 mod reference;
 mod task;
 
-pub(crate) use actors::{agent_names, held};
+pub(crate) use actors::{agent_names, held, lost, other_holder};
 pub use actors::{
     agent_record, agents, lease_record, lease_record_by_log, live_leases, recorded_lease, session_record, standing,
     viewer_with_rights,
