@@ -25,6 +25,7 @@ use super::usage::usage;
 use super::verbs::{PlanVerb, TaskVerb};
 use super::{diagnostics, exchange, export, help, import, lint, reserved, words, work};
 use crate::api::{self, Call};
+use crate::engine::query::names::name_tasks;
 use crate::engine::{self, Options, Request, Workspace};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
@@ -33,6 +34,7 @@ use crate::model::command::{Command, TaskTransition, Undo};
 use crate::model::job::{self, Job};
 use crate::model::query::{Query, TaskGet, TaskList};
 use crate::model::task::Status;
+use crate::reports::event_words::deed;
 
 /// Runs the program.
 pub fn run(argv: Vec<OsString>) -> ExitCode {
@@ -171,7 +173,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
     let call = match verb {
         Verb::Task(Deferred(TaskVerb::Edit(Deferred(args)))) => return edit(ws, &args, global),
         Verb::Next(Deferred(args)) => return next(ws, &args, global),
-        Verb::Work(Deferred(args)) => return work::work(ws, args),
+        Verb::Work(Deferred(args)) => return work::work(ws, args).map_err(|e| name_tasks(ws, e)),
         Verb::Review(Deferred(args)) => return reviewed(ws, args, global),
         Verb::Prime(Deferred(args)) => return api::prime(ws, args.role).map(document),
         Verb::Watch(Deferred(args)) => return exchange::watch(ws, &args),
@@ -237,7 +239,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Blame(Deferred(args)) => Call::Query(Query::Blame(args)),
         Verb::Conflicts(Deferred(args)) => args.call(),
         Verb::Diff(Deferred(args)) => Call::Query(Query::Diff(args)),
-        Verb::Undo(Deferred(args)) => undo_call(args, global)?,
+        Verb::Undo(Deferred(args)) => undo_call(ws, args, global)?,
         Verb::Lint(Deferred(args)) => lint::call(args),
         Verb::Check(Deferred(args)) => Call::Query(Query::Check(args)),
         Verb::Config(Deferred(verb)) => verb.call(),
@@ -269,7 +271,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
 }
 
 /// Undoes one event, or all events of the request or the plan that the global options name then.
-fn undo_call(args: UndoArgs, global: &Global) -> Result<Call> {
+fn undo_call(ws: &Workspace, args: UndoArgs, global: &Global) -> Result<Call> {
     let UndoArgs { event, partial, dry_run, force, guard } = args;
     if let Some(event) = event.0 {
         if partial || dry_run {
@@ -288,10 +290,24 @@ fn undo_call(args: UndoArgs, global: &Global) -> Result<Call> {
     }
     let (correlation_id, plan_id) = (global.correlation_id.clone(), global.plan_id.clone());
     if correlation_id.is_none() && plan_id.is_none() {
-        return Err(Error::usage("name what is to be undone")
-            .hint("agentpm undo EVENT, agentpm undo --correlation-id ID, or agentpm undo --plan-id ID"));
+        return Err(nothing_to_undo(ws));
     }
     Ok(Call::Job(Job::UndoRequest(job::UndoRequest { correlation_id, plan_id, partial, dry_run, why: guard.why })))
+}
+
+/// The refusal of an undo that names nothing, with the caller's newest change that can be undone.
+fn nothing_to_undo(ws: &Workspace) -> Error {
+    let refusal = Error::usage("name what is to be undone");
+    // What cannot be read is not proposed.
+    match engine::query::newest_undoable(ws).unwrap_or_default() {
+        Some((event, task)) => refusal.hint_command(format!(
+            "your newest change: agentpm undo {} ({}, {})",
+            event.id,
+            deed(&event.payload),
+            task.words()
+        )),
+        None => refusal.hint("agentpm undo EVENT, agentpm undo --correlation-id ID, or agentpm undo --plan-id ID"),
+    }
 }
 
 fn init(env: &Env, options: &Options, args: &Init) -> Result<Output> {

@@ -152,6 +152,28 @@ pub enum UndoRule {
     Record(&'static str),
 }
 
+/// How the reason of an event that undoes another one begins.
+const UNDO_OF: &str = "undo of ";
+
+/// The reason of an event that undoes another one.
+pub fn undo_reason(event: Id, why: Option<&str>) -> String {
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{UNDO_OF}{event}{why}")
+}
+
+/// Whether an event undoes another one, by its reason.
+pub fn is_undo_of(undo: &Event, event: Id) -> bool {
+    undo.why
+        .as_deref()
+        .and_then(|why| why.strip_prefix(UNDO_OF))
+        .is_some_and(|rest| rest.starts_with(&event.to_string()))
+}
+
+/// Whether an event undoes some other one, by its reason.
+pub fn is_undo(event: &Event) -> bool {
+    event.why.as_deref().is_some_and(|why| why.starts_with(UNDO_OF))
+}
+
 /// Name prefixes of the registers of a task's parts. A field of a newer version with such a name is not a register.
 const PARTS: [&str; 3] = ["progress.", "context.", "met."];
 

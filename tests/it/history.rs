@@ -382,3 +382,40 @@ fn a_review_names_what_the_branch_breaks_and_not_what_was_broken_before() {
     let text = twins.ada(&["review", "main..feature", "--format", "table"]);
     assert!(text.text().contains("priority: 2 by ada lost to 3 by bob"), "{text:?}");
 }
+
+#[test]
+fn an_undo_without_an_event_names_the_newest_change_of_the_caller() {
+    let room = Sandbox::new();
+    let refused = room.run(&["undo"]).error("ERR_USAGE", 2);
+    assert!(refused["hint"].as_str().unwrap().starts_with("agentpm undo EVENT"), "{refused}");
+    let id = room.task("x", &[]);
+    room.run(&["task", "update", &id, "--priority", "1"]).data();
+    let mine = event(&room, &id, "TaskUpdated");
+    room.run(&["note", &id, "a note cannot be undone"]).data();
+    room.run_as("bob", &["task", "update", &id, "--estimate", "2h"]).data();
+    let hint = || room.run(&["undo"]).error("ERR_USAGE", 2)["hint"].as_str().unwrap().to_owned();
+    assert_eq!(hint(), format!("your newest change: agentpm undo {mine} (set priority, {} (x))", &id[20..]));
+    room.run(&["undo", &mine]).data();
+    let created = event(&room, &id, "TaskCreated");
+    assert!(hint().contains(&created), "what was undone, and the undo, are not proposed: {}", hint());
+}
+
+#[test]
+fn a_second_undo_names_the_first() {
+    let room = Sandbox::new();
+    let (id, other) = (room.task("x", &[]), room.task("y", &[]));
+    room.run(&["task", "update", &id, "--priority", "1"]).data();
+    let update = event(&room, &id, "TaskUpdated");
+    room.run_as("bob", &["undo", &update]).data();
+    let undo = event(&room, &id, "TaskUpdated");
+    let refused = room.run(&["undo", &update]).error("ERR_CONFLICT", 5);
+    let words = format!("priority was undone already by bob (event {undo})");
+    assert!(refused["message"].as_str().unwrap().contains(&words), "{refused}");
+    room.run(&["task", "relate", &id, "--to", &other, "--type", "relates_to"]).data();
+    let edge = event(&room, &id, "RelationshipAdded");
+    room.run(&["undo", &edge]).data();
+    let undo = event(&room, &id, "RelationshipRemoved");
+    let refused = room.run(&["undo", &edge]).error("ERR_CONFLICT", 5);
+    let words = format!("ada undid it already (event {undo})");
+    assert!(refused["message"].as_str().unwrap().contains(&words), "{refused}");
+}

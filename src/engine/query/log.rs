@@ -12,13 +12,15 @@ use crate::env::parallel;
 use crate::env::progress::Progress;
 use crate::error::{Error, Result};
 use crate::model::args::Ref;
-use crate::model::event::{Entity, Entry, Stamp};
+use crate::model::event::{Entity, Entry, Event, Stamp};
 use crate::model::id::quoted;
 use crate::model::payload::KINDS;
 use crate::model::query::Log;
 use crate::model::suggest::nearest;
 use crate::model::time::Time;
 use crate::reports::list::Rest;
+use crate::rules::event_rules::{EventRules, UndoRule, is_undo, is_undo_of};
+use crate::rules::held::NamedTask;
 use crate::store::archive;
 use crate::store::entity::read_log_with;
 
@@ -86,6 +88,30 @@ pub fn log(ws: &Workspace, q: &Log, show: &mut dyn FnMut(Entry)) -> Result<Rest>
     let more = shown.len() < places.len();
     let next = shown.first().filter(|_| more).map(|place| place.stamp.to_string());
     Ok(Rest { total: total as u64, truncated: more, next_cursor: next, ..Rest::default() })
+}
+
+/// The newest events of an agent among which one to undo is looked for.
+const RECENT: u64 = 20;
+
+/// The newest change of the caller that can be undone and was not: the event in words, and its task.
+///
+/// Errors: as [`log`]; `ERR_USAGE` where no agent asks.
+pub fn newest_undoable(ws: &Workspace) -> Result<Option<(Event, NamedTask)>> {
+    let q = Log { by: Some(ws.author()?.agent), limit: Some(RECENT), ..Log::default() };
+    let mut recent = Vec::new();
+    log(ws, &q, &mut |entry| recent.push(entry.event))?;
+    for event in recent.into_iter().rev() {
+        let Entity::Task(id) = event.entity else { continue };
+        if is_undo(&event) || !matches!(EventRules::of(&event.payload).undo, UndoRule::With(_)) {
+            continue;
+        }
+        let loaded = read::load_task(ws, id)?;
+        if !loaded.log.entries.iter().any(|entry| is_undo_of(&entry.event, event.id)) {
+            let task = NamedTask::new(id, read::handle(ws, id)?, &loaded.task.fields.title);
+            return Ok(Some((event, task)));
+        }
+    }
+    Ok(None)
 }
 
 impl Logs<'_> {

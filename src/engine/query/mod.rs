@@ -32,6 +32,7 @@ pub(crate) mod unreachable_events;
 
 pub use export::Exported;
 pub use graph::Drawing;
+pub use log::newest_undoable;
 pub use review::review_dropped;
 
 use schemars::JsonSchema;

@@ -21,7 +21,7 @@ use crate::model::id::{Id, quoted};
 use crate::model::payload::{Payload, RelationshipRemoved};
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
-use crate::rules::event_rules::{EventRules, UndoRule, writes};
+use crate::rules::event_rules::{EventRules, UndoRule, is_undo_of, undo_reason, writes};
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
 use crate::rules::writers::{Contest, Effect, Registers, contests};
@@ -38,10 +38,7 @@ fn undo_needs(c: &Undo) -> Needs<'_> {
 /// `undo`
 fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
     let (task, id) = stage.event(&Ref(c.event.0.clone()))?;
-    let why = match &c.guard.why {
-        Some(why) => format!("undo of {id}: {}", why.0),
-        None => format!("undo of {id}"),
-    };
+    let why = undo_reason(id, c.guard.why.as_ref().map(|why| why.0.as_str()));
     let right = stage.history(task)?.iter().find(|e| e.event.id == id).map_or(Verb::Update, |e| right(&e.event));
     let permit = permit_id(stage, task, &c.guard, right)?.because(Some(why));
     let history = stage.history(task)?;
@@ -61,7 +58,11 @@ fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
     put_back(stage, &permit, &values, recorded.as_ref(), how)?;
     if values.is_empty() && !edge {
         if left.is_empty() {
-            left.push("everything already has its value from before".into());
+            let undo = history.iter().rev().map(|entry| &entry.event).find(|other| is_undo_of(other, id));
+            left.push(match undo {
+                Some(undo) => format!("{} undid it already (event {})", undo.author.agent, undo.id),
+                None => "everything already has its value from before".into(),
+            });
         }
         return Err(Error::new(
             Code::Conflict,
@@ -166,7 +167,8 @@ impl<'a> EffectiveEvents<'a> {
             let again = self.counting_writer(&name).filter(|last| last.id != event.id);
             if let Some(last) = again {
                 let (agent, id) = (&last.author.agent, last.id);
-                left.push(format!("{name} was written again by {agent} (event {id}) and is skipped"));
+                let what = if is_undo_of(last, event.id) { "undone already" } else { "written again" };
+                left.push(format!("{name} was {what} by {agent} (event {id}) and is skipped"));
             } else if prior != register::value(now, &name) && prior != written {
                 values.push((name, prior));
             }
