@@ -172,6 +172,12 @@ impl clap::FromArgMatches for Title {
     }
 }
 
+/// The numbers of a list like `1,2`; any other text is one word, whatever it holds.
+pub fn listed_numbers(text: &str) -> Vec<&str> {
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    if parts.iter().all(|part| part.parse::<usize>().is_ok()) { parts } else { vec![text] }
+}
+
 /// Several entities a command is about: positional arguments, or `--id` for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(transparent)]

@@ -214,7 +214,7 @@ pub struct TaskVerify {
     /// Task (default: the one you hold)
     #[command(flatten)]
     pub id: OptionalTaskRef,
-    /// Criterion that is met: its number from 1, or its text (repeatable)
+    /// Criteria that are met: numbers from 1, such as 1,2, or a text (repeatable)
     #[arg(long, value_name = "N|TEXT", allow_hyphen_values = true)]
     pub criterion: Vec<String>,
     /// Mark all criteria

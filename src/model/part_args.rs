@@ -34,9 +34,11 @@ pub struct ProgressAdd {
 
 /// Complete progress items
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[command(after_help = "Examples:\n  agentpm progress complete 9Q0R4S\n  agentpm progress complete 9Q0R4S 3MZ8TT")]
+#[command(
+    after_help = "Examples:\n  agentpm progress complete 9Q0R4S\n  agentpm progress complete 9Q0R4S 3MZ8TT\n  agentpm progress complete 7XK2Q1 1,2"
+)]
 pub struct ProgressComplete {
-    /// Progress items of one task
+    /// Progress items of one task: ids, numbers from 1 or texts, after the id of the task if you do not hold it
     #[command(flatten)]
     pub id: Refs,
     #[command(flatten)]
@@ -45,13 +47,13 @@ pub struct ProgressComplete {
     pub guard: Guard,
 }
 
-/// Reopen a progress item
+/// Reopen progress items
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[command(after_help = "Example:\n  agentpm progress reopen 9Q0R4S")]
 pub struct ProgressReopen {
-    /// Progress item
+    /// Progress items of one task: ids, numbers from 1 or texts, after the id of the task if you do not hold it
     #[command(flatten)]
-    pub id: TaskRef,
+    pub id: Refs,
     #[command(flatten)]
     #[serde(flatten)]
     #[expect(missing_docs, reason = "flattened; its own fields are documented")]

@@ -50,7 +50,7 @@ pub struct Done {
     /// Outcome; recorded as a context entry
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub outcome: Option<Text>,
-    /// Criterion that is met: its number from 1, or its text (repeatable)
+    /// Criteria that are met: numbers from 1, such as 1,2, or a text (repeatable)
     #[arg(long, value_name = "N|TEXT", allow_hyphen_values = true)]
     pub met: Vec<String>,
     /// Mark all acceptance criteria as met

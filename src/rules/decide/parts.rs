@@ -10,7 +10,7 @@ use super::guard::{held_task, permit_id};
 use super::notes::note;
 use super::{Subject, decides, index, nothing};
 use crate::error::{Code, Error, Result};
-use crate::model::args::{OptionalTaskRef, Ref};
+use crate::model::args::{OptionalTaskRef, Ref, Refs, listed_numbers};
 use crate::model::command::{
     ContextAdd, ContextRedact, ContextSupersede, Guard, ProgressAdd, ProgressComplete, ProgressReopen,
 };
@@ -52,19 +52,8 @@ pub fn progress_add(stage: &mut dyn Stage, c: &ProgressAdd) -> Result<Subject> {
 
 /// `progress complete`
 fn progress_complete(stage: &mut dyn Stage, c: &ProgressComplete) -> Result<Subject> {
-    let mut parts = Vec::new();
-    for reference in &c.id.0 {
-        parts.push(step(stage, reference)?);
-    }
-    let Some((task, _)) = parts.first().copied() else {
-        return Err(Error::usage("no progress item is named").hint("agentpm brief shows the items with their ids"));
-    };
-    if let Some((other, item)) = parts.iter().find(|(other, _)| *other != task) {
-        return Err(Error::usage(format!("item {item} belongs to task {other}, and others to task {task}"))
-            .hint("complete the items of one task at a time"));
-    }
+    let (task, items) = steps(stage, &c.id)?;
     let permit = permit_id(stage, task, &c.guard, Verb::Comment)?;
-    let items: Vec<Id> = parts.into_iter().map(|(_, item)| item).collect();
     for item in &items {
         if stage.task(task)?.progress.get(item).is_some_and(|i| !i.completed) {
             permit.emit(stage, Payload::ProgressItemCompleted(ProgressItemCompleted { item: *item }))?;
@@ -73,27 +62,69 @@ fn progress_complete(stage: &mut dyn Stage, c: &ProgressComplete) -> Result<Subj
     Ok(Subject::Progress(task, items))
 }
 
-/// A progress item by its id; or, of the one task that the actor holds, by its number from 1 or by its whole text.
-fn step(stage: &mut dyn Stage, reference: &Ref) -> Result<(Id, Id)> {
-    let unknown = match stage.part(reference, Part::Progress) {
-        Err(e) if e.code == Code::NotFound => e,
-        found => return found,
-    };
-    let Ok(task) = held_task(stage, &OptionalTaskRef(None)) else { return Err(unknown) };
-    let held = stage.task(task)?;
-    let by_number = reference.0.parse::<usize>().ok().and_then(|n| held.progress.keys().nth(n.checked_sub(1)?));
-    let by_text = || held.progress.values().find(|item| item.content == reference.0).map(|item| &item.id);
-    by_number.or_else(by_text).map(|item| (task, *item)).ok_or(unknown)
-}
-
 /// `progress reopen`
 fn progress_reopen(stage: &mut dyn Stage, c: &ProgressReopen) -> Result<Subject> {
-    let (task, item) = step(stage, &Ref(c.id.0.clone()))?;
+    let (task, items) = steps(stage, &c.id)?;
     let permit = permit_id(stage, task, &c.guard, Verb::Comment)?;
-    if stage.task(task)?.progress.get(&item).is_some_and(|i| i.completed) {
-        permit.emit(stage, Payload::ProgressItemReopened(ProgressItemReopened { item }))?;
+    for item in &items {
+        if stage.task(task)?.progress.get(item).is_some_and(|i| i.completed) {
+            permit.emit(stage, Payload::ProgressItemReopened(ProgressItemReopened { item: *item }))?;
+        }
     }
-    Ok(Subject::Progress(task, vec![item]))
+    Ok(Subject::Progress(task, items))
+}
+
+/// The named progress items of one task. A first reference that names a task, and no item, is that task.
+fn steps(stage: &mut dyn Stage, references: &Refs) -> Result<(Id, Vec<Id>)> {
+    let Some(first) = references.0.first() else {
+        return Err(Error::usage("no progress item is named").hint("agentpm brief shows the items with their ids"));
+    };
+    let mut parts = Vec::new();
+    let (task, rest) = match steps_of(stage, first, None) {
+        Ok(found) => {
+            parts.extend(found);
+            (None, &references.0[1..])
+        }
+        Err(unknown) if unknown.code == Code::NotFound => match (stage.task_id(first), &references.0[1..]) {
+            (Ok(task), []) => {
+                return Err(
+                    unknown.hint(format!("it is a task; name its item too: agentpm progress complete {task} N"))
+                );
+            }
+            (Ok(task), rest) => (Some(task), rest),
+            (Err(_), _) => return Err(unknown),
+        },
+        Err(refused) => return Err(refused),
+    };
+    for reference in rest {
+        parts.extend(steps_of(stage, reference, task)?);
+    }
+    let Some(task) = task.or_else(|| parts.first().map(|(task, _)| *task)) else {
+        return Err(Error::usage("no progress item is named"));
+    };
+    if let Some((other, item)) = parts.iter().find(|(other, _)| *other != task) {
+        return Err(Error::usage(format!("item {item} belongs to task {other}, and others to task {task}"))
+            .hint("name the items of one task at a time"));
+    }
+    Ok((task, parts.into_iter().map(|(_, item)| item).collect()))
+}
+
+/// Progress items with their task: one by its id; or, of a task, by its number from 1 or its whole text, or several by a list of
+/// numbers. Without a task it is the only one that the actor holds.
+fn steps_of(stage: &mut dyn Stage, reference: &Ref, task: Option<Id>) -> Result<Vec<(Id, Id)>> {
+    let unknown = match stage.part(reference, Part::Progress) {
+        Err(e) if e.code == Code::NotFound => e,
+        found => return Ok(vec![found?]),
+    };
+    let Some(task) = task.or_else(|| held_task(stage, &OptionalTaskRef(None)).ok()) else { return Err(unknown) };
+    let whole = stage.task(task)?;
+    if let Some(item) = whole.progress.values().find(|item| item.content == reference.0) {
+        return Ok(vec![(task, item.id)]);
+    }
+    let by_number = |n: &str| whole.progress.keys().nth(n.parse::<usize>().ok()?.checked_sub(1)?);
+    let items: Option<Vec<(Id, Id)>> =
+        listed_numbers(&reference.0).into_iter().map(|n| Some((task, *by_number(n)?))).collect();
+    items.ok_or(unknown)
 }
 
 /// `context add`

@@ -13,7 +13,7 @@ use super::guard::{
 use super::refusals::{refuse_elsewhere, refuse_finished, refuse_owned, refuse_unmarking, refuse_unready, still_waits};
 use super::{Needs, PlanNeed, Subject, decides, index};
 use crate::error::{Code, Error, Result};
-use crate::model::args::{Ref, Text};
+use crate::model::args::{Ref, Text, listed_numbers};
 use crate::model::command::{ChildrenOfCancelled, Guard, TaskArchive, TaskReopen, TaskTransition, TaskVerify};
 use crate::model::event::Entry;
 use crate::model::id::{HANDLE_MIN, Id, quoted};
@@ -80,6 +80,7 @@ pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> 
             cancel(stage, &permit, None)?;
         }
         (Status::Completed | Status::Cancelled, Status::Archived) => archive_closed(stage, &permit)?,
+        (Status::Open | Status::Blocked, Status::Completed) => refuse_unclaimed(stage, &task)?,
         (from, to) => return Err(no_way(&task, from, to)),
     }
     Ok(Subject::Task(permit.id))
@@ -192,8 +193,15 @@ pub fn complete(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>) ->
         Status::InProgress => finish(stage, permit, force, None),
         // The actor wrote the status into the file before, and the command repeats it.
         Status::Completed if is_typed(stage, task.id)? => Ok(()),
+        Status::Open | Status::Blocked => refuse_unclaimed(stage, &task),
         from => Err(no_way(&task, from, Status::Completed)),
     }
+}
+
+/// Refuses to complete a task that no agent has begun: as a claim would, where it is not ready.
+fn refuse_unclaimed(stage: &mut dyn Stage, task: &Task) -> Result<()> {
+    refuse_unready(stage, task, None)?;
+    Err(no_way(task, task.status, Status::Completed))
 }
 
 /// Whether the actor's hand edit gave the task its status, with no event of others since.
@@ -416,9 +424,10 @@ pub fn open_again(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     let bound = !open_blockers(stage, &task)?.is_empty();
     let to = if bound { Status::Blocked } else { Status::Open };
     permit.emit(stage, Payload::TaskReopened(TaskReopened { from: task.status, to }))?;
+    let blocker = NamedTask::new(task.id, stage.handle(task.id)?, &task.fields.title).words();
     for waiting in stage.dependents(task.id)? {
         if stage.may_follow(waiting) {
-            block_if_waiting(stage, waiting, &format!("its blocker {} was reopened", task.id))?;
+            block_if_waiting(stage, waiting, &format!("its blocker {blocker} was reopened"))?;
         }
     }
     Ok(())
@@ -583,8 +592,10 @@ pub fn chosen(task: &Task, named: &[String], all: bool) -> Result<Vec<String>> {
     if all {
         return Ok(task.fields.acceptance.clone());
     }
+    let is_text = |name: &str| task.fields.acceptance.iter().any(|criterion| criterion == name);
     named
         .iter()
+        .flat_map(|name| if is_text(name) { vec![name.as_str()] } else { listed_numbers(name) })
         .map(|name| {
             let by_number = name.parse::<usize>().ok().and_then(|n| task.fields.acceptance.get(n.checked_sub(1)?));
             let by_words = || task.fields.acceptance.iter().find(|criterion| *criterion == name);
