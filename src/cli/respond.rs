@@ -12,6 +12,7 @@ use super::options::NextArgs;
 use super::output::{Form, Output, form};
 use super::{task_words, words};
 use crate::api::{self, Answer, Call, Item};
+use crate::engine::query::names::name_tasks;
 use crate::engine::{self, Workspace};
 use crate::env::outside;
 use crate::error::{Code, Error, Result};
@@ -104,7 +105,7 @@ pub fn edit(ws: &Workspace, args: &TaskPath, global: &Global) -> Result<Output> 
             "use agentpm task update, or edit the file that agentpm task path names and run agentpm lint --fix",
         ));
     }
-    let id = engine::view::held_task::named_or_held(ws, &args.id)?;
+    let id = engine::view::held_task::named_or_held(ws, &args.id).map_err(|e| name_tasks(ws, e))?;
     let editor = ws.env.var("VISUAL").or_else(|| ws.env.var("EDITOR")).unwrap_or("vi").to_owned();
     let path = engine::query::path(ws, args)?.path;
     let before = outside::read(path.as_ref(), MAX_INPUT).map_err(|e| Error::io("read", path.as_ref(), &e))?;
@@ -121,7 +122,7 @@ pub fn edit(ws: &Workspace, args: &TaskPath, global: &Global) -> Result<Output> 
         let text = String::from_utf8(after).map_err(|_| Error::validation("the edited text is not valid UTF-8"))?;
         if let Err(e) = engine::commit::hand_edits::record::absorb_text(ws, id, &text, &before) {
             let kept = draft.into_temp_path().keep().map(|p| p.display().to_string()).unwrap_or_default();
-            return Err(e.hint(format!("your draft is kept at {kept}")));
+            return Err(name_tasks(ws, e).hint(format!("your draft is kept at {kept}")));
         }
     }
     respond(ws, &Call::Query(Query::TaskGet(TaskGet { id: args.id.clone(), at: None, full: false })), global)

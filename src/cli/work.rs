@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::output::{Output, escape};
 use crate::api;
+use crate::engine::query::names::{name_tasks, name_tasks_in};
 use crate::engine::{self, WorkOrder, Workspace};
 use crate::error::Result;
 use crate::model::args::{Duration, OptionalTaskRef, Text};
@@ -40,8 +41,8 @@ pub fn work(ws: &Workspace, args: Work) -> Result<Output> {
         human: format!("agentpm: {}\n", escape(&end.words())),
         quiet: Some(String::new()),
         exit: end.exit,
-        failure: end.failure,
-        warnings: end.warnings,
+        failure: end.failure.map(|e| name_tasks(ws, e)),
+        warnings: end.warnings.iter().map(|warning| name_tasks_in(ws, warning)).collect(),
         changed: true,
         ..Output::default()
     })

@@ -58,3 +58,39 @@ fn relationships_are_shown_with_handle_and_title() {
     let line = format!("{} (lay the ground) blocks {}", &first[20..], &task[20..]);
     assert!(words.contains(&line), "{words}");
 }
+
+#[test]
+fn all_commands_and_reasons_name_tasks_alike() {
+    let room = Sandbox::new();
+    let first = room.task("lay the ground", &[]);
+    let second = room.task("build on it", &["--blocked-by", &first]);
+    let (one, two) = (&first[20..], &second[20..]);
+    let answer = room.run(&["work", &second, "--", "true"]);
+    let words = format!("task {two} (build on it) still waits for {one} (lay the ground)");
+    assert!(answer.stderr.contains(&words) || answer.stdout.contains(&words), "{answer:?}");
+    room.run(&["claim", &first]).data();
+    room.run(&["done", &first]).data();
+    room.run(&["task", "reopen", &first, "--reason", "not yet"]).data();
+    let page = room.run(&["brief", &second]).data()["text"].as_str().unwrap().to_owned();
+    assert!(page.contains(&format!("its blocker {one} (lay the ground) was reopened")), "{page}");
+}
+
+#[test]
+fn an_unknown_reference_that_is_a_title_or_a_key_names_the_task() {
+    let room = Sandbox::new();
+    let alpha = room.task("Alpha", &[]);
+    let named = json!([{ "id": alpha, "handle": alpha[20..], "title": "Alpha" }]);
+    for command in [&["add", "--title", "x", "--parent", "Alpha"][..], &["show", "Alpha"], &["claim", "Alpha"]] {
+        let refused = room.run(command).error("ERR_NOT_FOUND", 3);
+        let hint = format!("a task is named by its id or handle; it may be {} (Alpha)", &alpha[20..]);
+        assert_eq!((&refused["hint"], &refused["details"]["meant"]), (&json!(hint), &named), "{command:?}");
+    }
+    let plan = b"plan: book\ntasks:\n  - key: chlog\n    title: Write the changelog\n";
+    room.feed(&["plan", "apply", "-"], plan).data();
+    let refused = room.run(&["task", "block", &alpha, "--by", "chlog"]).error("ERR_NOT_FOUND", 3);
+    assert!(refused["hint"].as_str().unwrap().ends_with("(Write the changelog)"), "{refused}");
+    for unknown in ["alph", "log", "%"] {
+        let refused = room.run(&["show", unknown]).error("ERR_NOT_FOUND", 3);
+        assert!(refused["details"].get("meant").is_none(), "{refused}");
+    }
+}

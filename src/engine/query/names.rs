@@ -13,12 +13,33 @@ use crate::rules::held::NamedTask;
 /// The characters of an id.
 const LENGTH: usize = 26;
 
+/// Most tasks that an unknown reference is taken for.
+const MAX_MEANT: usize = 3;
+
 /// The error with handle and title for each task that its message names by id. A hint holds commands, so it gets the handle alone.
 pub fn name_tasks(ws: &Workspace, error: Error) -> Error {
     let message = replace_ids(ws, &error.message, NamedTask::words);
     let hint = error.hint.as_ref().map(|hint| replace_ids(ws, hint, |task| task.handle.clone()));
     let error = Error { message, hint, ..error };
-    if error.code == Code::AmbiguousId { name_candidates(ws, error) } else { error }
+    match error.code {
+        Code::AmbiguousId => name_candidates(ws, error),
+        Code::NotFound => name_meant(ws, error),
+        _ => error,
+    }
+}
+
+/// Names the tasks that an unknown reference to a task may mean: those of that title, or of that key in a plan that was applied.
+fn name_meant(ws: &Workspace, mut error: Error) -> Error {
+    let Some(reference) = error.details["reference"].as_str() else { return error };
+    // What cannot be looked for is not proposed.
+    let found = read::index(ws).and_then(|index| index.called(reference, MAX_MEANT)).unwrap_or_default();
+    let meant: Vec<NamedTask> = found.into_iter().filter_map(|id| named(ws, id)).collect();
+    if !meant.is_empty() {
+        let words: Vec<String> = meant.iter().map(NamedTask::words).collect();
+        error.hint = Some(format!("a task is named by its id or handle; it may be {}", words.join(" or ")));
+        error.details["meant"] = json!(meant);
+    }
+    error
 }
 
 /// A text with handle and title for each task that it names by id.

@@ -168,6 +168,14 @@ impl Index {
         Ok(self.ids("SELECT id FROM task WHERE origin = ?1 ORDER BY id LIMIT 1", origin)?.first().copied())
     }
 
+    /// The first tasks of this title, or of this key in a plan that was applied; unfinished ones first.
+    pub fn called(&self, name: &str, most: usize) -> Result<Vec<Id>> {
+        let sql = "SELECT id FROM task WHERE title = ?1 OR (origin >= 'plan/' AND origin < 'plan0'
+                     AND substr(origin, -length(?1) - 1) = ':' || ?1) ORDER BY finished, id";
+        self.whole()?;
+        Ok(self.ids(sql, name)?.into_iter().take(most).collect())
+    }
+
     /// The tasks whose origin begins like this, by the rest of the origin. Of several with one origin, the oldest counts.
     pub fn origins(&self, begin: &str) -> Result<BTreeMap<String, Id>> {
         let sql = "SELECT origin, id FROM task WHERE substr(origin, 1, length(?1)) = ?1 ORDER BY id DESC";

@@ -27,6 +27,7 @@ pub fn resolve(ws: &Workspace, reference: &Ref) -> Result<Id> {
                 .hint(format!("{} records it; git history may still hold its events", ws.store.shown(DROPPED)));
         }
         Error::not_found(format!("no task is called {}", quoted(&reference.0)))
+            .with(json!({ "reference": reference.0 }))
             .hint("agentpm task list --all shows ids and handles; a part of an id needs at least 4 characters")
     };
     if !is_part(&text) {
