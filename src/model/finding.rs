@@ -203,6 +203,8 @@ rules! {
     SeveralOwners = "several-owners", Warning, Yes, Other, "the other agent takes other work; agentpm conflicts ID shows who took it when";
     /// A value lost to a concurrent one because its author has the lower precedence in roles.yml.
     Overruled = "overruled", Warning, Yes, Other, "accept it with agentpm conflicts keep EVENT, or discuss it: agentpm thread open";
+    /// Two unfinished tasks have the same key of the same plan.
+    PlanKeyDoubled = "plan-key-doubled", Warning, Yes, Other, "keep the older one, which follows the plan: agentpm cancel of the other";
     /// A task is recorded as blocked although all its blockers are finished; it counts as open.
     BlockedFreely = "blocked-without-blocker", Warning, Yes, Other, "agentpm resolve records that it is open; so does the next change of it";
     /// A task is completed although a blocker or child of it is unfinished, or a criterion of it unmet.

@@ -398,6 +398,12 @@ stories! {
         s.edit(|_| page);
         End::warning(s.yaml(), s.line("status:"))
     },
+    plan_key_doubled: |s| {
+        let origin = r#"{"origin":{"format":"plan","id":"p:a"}}"#;
+        s.run(&["task", "update", &s.id, "--metadata", origin]);
+        let other = s.room.task("the same", &["--metadata", origin]);
+        End::warning(shown(&s.room, &s.room.yaml_of(&other)), None)
+    },
     completed_early: |s| {
         let other = s.room.task("another", &[]);
         s.room.run(&["task", "block", &s.id, "--by", &other]).data();
@@ -633,6 +639,7 @@ cases! { repaired by is_repaired {
         s.run(&["release", &s.id]);
     },
     overruled: |s| s.run(&["conflicts", "keep", "01ZZZZZZZZ0000000000000BBB"]),
+    plan_key_doubled: |s| s.run(&["cancel", &s.other(), "--why", "the same"]),
     blocked_without_blocker: Story::resolve,
     completed_early: |s| {
         s.run(&["task", "reopen", &s.id, "--reason", "a part is missing"]);

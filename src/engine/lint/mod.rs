@@ -11,6 +11,7 @@ pub(crate) mod base;
 pub(crate) mod changed;
 mod claimed;
 mod completed;
+mod doubled;
 pub(crate) mod dropped;
 mod false_drops;
 pub(crate) mod fence;
@@ -55,6 +56,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::base::Branch;
+use self::doubled::plan_key;
 use self::fence::Suspect;
 use self::permitted::Gate;
 use self::repeated::own_ids;
@@ -127,6 +129,7 @@ const CHECKS: &[Check] = &[
     Check::Entity(readable::check),
     Check::Entity(permitted::check),
     Check::WorkTree(files::check_settings),
+    Check::WorkTree(doubled::check),
     Check::Plan(missing::check_pending),
     Check::Index(staged::check_unmerged),
     Check::Plan(files::check),
@@ -148,6 +151,8 @@ pub(crate) struct Found {
     ids: Vec<(Entity, Vec<Id>)>,
     /// A list: a map for each of a hundred thousand tasks takes ten times as much memory.
     links: Vec<(Id, TaskLinks)>,
+    /// Unfinished tasks of plans, by plan and key.
+    plan_keys: Vec<(String, Id)>,
     /// The rights that tasks require.
     required_rights: BTreeSet<String>,
     /// With roles: the agents that are registered, and the authors of events.
@@ -172,6 +177,7 @@ impl Found {
                 if let Some(task) = subject.task.as_ref().filter(|_| subject.has_log) {
                     self.links.push((task.id, TaskLinks::of(task, entries)));
                     self.required_rights.extend(task.fields.need_perm.clone());
+                    self.plan_keys.extend(plan_key(task).map(|key| (key, task.id)));
                 }
             }
             LintSource::Index(..) => self.suspects.extend(fence::suspects(subject)),
@@ -183,6 +189,7 @@ impl Found {
         self.findings.extend(other.findings);
         self.ids.extend(other.ids);
         self.links.extend(other.links);
+        self.plan_keys.extend(other.plan_keys);
         self.required_rights.extend(other.required_rights);
         self.agents.extend(other.agents);
         self.suspects.extend(other.suspects);

@@ -43,6 +43,7 @@ use crate::store::layout::CONFIG;
 pub use edits::{EditRecorded, EditRefused};
 pub use leases::{LeaseNews, LostLease};
 use publish::{PushResult, Upstream};
+use summary::CREATED;
 pub use summary::TaskChange;
 
 /// What `sync` did, or would do.
@@ -253,6 +254,7 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
         }
     }
     warnings.append(&mut report.warnings);
+    warnings.extend(doubled_warning(ws, &report.incoming));
     warnings.extend(uncommitted::warning(&sync.touched_outside()?, &ws.store.name));
     if !options.plan
         && let Err(e) = sync.report_lost(&report.incoming, &mut leases)
@@ -269,6 +271,19 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     (report.recorded, report.refused) = (taken.recorded, taken.refused);
     report.warnings = warnings;
     Ok(report)
+}
+
+/// Warns of keys of a plan that have a second task since these changes came. All of it has happened, so that an index that cannot
+/// be read is no error.
+fn doubled_warning(ws: &Workspace, incoming: &[TaskChange]) -> Option<String> {
+    let created: BTreeSet<Id> = incoming.iter().filter(|one| one.what == CREATED).map(|one| one.task).collect();
+    if created.is_empty() {
+        return None;
+    }
+    let shared = read::index(ws).and_then(|index| index.shared_origins("plan/")).unwrap_or_default();
+    let doubled = shared.values().filter(|tasks| tasks.iter().any(|task| created.contains(task))).count();
+    let keys = if doubled == 1 { "1 key of a plan has" } else { &format!("{doubled} keys of a plan have") };
+    (doubled > 0).then(|| format!("{keys} several tasks, since two clones applied the plan; agentpm lint names them"))
 }
 
 /// Tasks by handle and title. All of it has happened, so that what cannot be read is left out and is no error.

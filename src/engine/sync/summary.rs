@@ -26,6 +26,9 @@ use crate::store::log::Log;
 /// Maximum number of tasks that a commit message names.
 const MAX_LINES: usize = 20;
 
+/// The kind of change that brings a task.
+pub(super) const CREATED: &str = "created";
+
 /// How one task changes.
 #[derive(Clone, Debug, Serialize, JsonSchema, PartialEq)]
 pub struct TaskChange {
@@ -137,7 +140,7 @@ impl Sync<'_> {
 }
 
 fn what(before: Option<&Task>, after: &Task) -> &'static str {
-    let Some(before) = before else { return "created" };
+    let Some(before) = before else { return CREATED };
     match after.status {
         now if now == before.status => "updated",
         Status::Completed => "completed",
