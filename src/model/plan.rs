@@ -18,6 +18,14 @@ use crate::model::json::exact_object;
 use crate::model::payload::Fields;
 use crate::model::time::Time;
 
+/// How the origins of the tasks of plans begin.
+pub const PLAN_ORIGIN: &str = "plan/";
+
+/// How the origins of the tasks of a plan begin; the key of each follows.
+pub fn keys_of(plan: &str) -> String {
+    format!("{PLAN_ORIGIN}{plan}:")
+}
+
 /// A plan file.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

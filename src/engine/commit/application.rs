@@ -19,7 +19,7 @@ use crate::model::id::{Id, quoted};
 use crate::model::job::PlanApply;
 use crate::model::payload::{Fields, Payload, SourceApplied};
 use crate::model::plain::shell_word;
-use crate::model::plan::{PlanFile, PlanItem};
+use crate::model::plan::{PLAN_ORIGIN, PlanFile, PlanItem};
 use crate::model::task::{Status, Task};
 use crate::rules::decide::{decide, undo_with};
 use crate::rules::event_rules::status_of;
@@ -55,7 +55,7 @@ impl<'a> Application<'a> {
         ids: BTreeMap<String, Id>,
         dropped: BTreeMap<String, Id>,
     ) -> Self {
-        let source = format!("plan/{}", plan.plan);
+        let source = format!("{PLAN_ORIGIN}{}", plan.plan);
         Application { lists_refusals: false, ..Self::of_source(plan, job, source, ids, dropped) }
     }
 

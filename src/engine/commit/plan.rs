@@ -20,7 +20,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::event::Author;
 use crate::model::id::{Id, quoted};
 use crate::model::job::PlanApply;
-use crate::model::plan::{PlanFile, PlanItem, PlanTask, flatten};
+use crate::model::plan::{PlanFile, PlanItem, PlanTask, flatten, keys_of};
 use crate::rules::decide::Subject;
 use crate::store::{comments, dropped, yaml};
 
@@ -191,7 +191,7 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
     })?;
     let flat = flatten(&plan.tasks)?;
     let known = known_ids(ws, &plan.plan, &flat)?;
-    let mut dropped = dropped::origins(&ws.store, &format!("plan/{}:", plan.plan))?;
+    let mut dropped = dropped::origins(&ws.store, &keys_of(&plan.plan))?;
     dropped.retain(|key, _| !known.contains_key(key));
     let (gone, flat): (Vec<PlanItem>, Vec<PlanItem>) = flat.into_iter().partition(|one| dropped.contains_key(&one.key));
     let begin = || Application::new(&plan, job, known.clone(), dropped.clone());
@@ -256,7 +256,7 @@ pub(crate) fn dropped_words(key: &str, id: Id) -> String {
 /// Keys with several tasks, as where two clones applied a plan before they had seen each other's tasks.
 fn doubled_words(ws: &Workspace, plan: &str) -> Result<Vec<String>> {
     let mut words = Vec::new();
-    for (key, ids) in read::index(ws)?.shared_origins(&format!("plan/{plan}:"))? {
+    for (key, ids) in read::index(ws)?.shared_origins(&keys_of(plan))? {
         let handles = ids.iter().map(|id| read::handle(ws, *id)).collect::<Result<Vec<_>>>()?;
         let (kept, others) = (&handles[0], handles[1..].join(", "));
         words.push(format!(
@@ -276,7 +276,7 @@ pub(crate) const DRY_RUN: &str = "a dry run changes nothing";
 /// The tasks of the store by their keys in this plan, also those whose keys left the file.
 fn known_ids(ws: &Workspace, plan: &str, flat: &[PlanItem]) -> Result<BTreeMap<String, Id>> {
     let index = read::index(ws)?;
-    let mut known = index.origins(&format!("plan/{plan}:"))?;
+    let mut known = index.origins(&keys_of(plan))?;
     for one in flat.iter().filter(|one| !known.contains_key(&one.key)).collect::<Vec<_>>() {
         if let Ok(id) = one.key.parse::<Id>()
             && index.task(id)?.is_some()

@@ -9,16 +9,14 @@ use super::work_tree::WorkTree;
 use crate::error::Result;
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{HANDLE_MIN, Id, quoted};
+use crate::model::plan::PLAN_ORIGIN;
 use crate::model::task::Task;
 use crate::store::layout::{shown, task_dir};
-
-/// How the origin of a task of a plan begins.
-const PLAN: &str = "plan/";
 
 /// The plan and the key of an unfinished task that a plan created.
 pub(crate) fn plan_key(task: &Task) -> Option<String> {
     let origin = task.origin().filter(|_| !task.status.is_finished())?;
-    origin.strip_prefix(PLAN).map(str::to_owned)
+    origin.strip_prefix(PLAN_ORIGIN).map(str::to_owned)
 }
 
 /// A finding for each task whose key an older task has too.

@@ -13,7 +13,7 @@ use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
-use crate::model::plan::{PlanFile, PlanTask};
+use crate::model::plan::{PlanFile, PlanTask, keys_of};
 use crate::model::query::PlanShow;
 use crate::model::task::Task;
 use crate::model::yaml::render_plan;
@@ -39,7 +39,7 @@ pub fn plan_show(ws: &Workspace, q: &PlanShow) -> Result<PlanPage> {
     let mut keys: BTreeMap<Id, String> = BTreeMap::new();
     match &q.name {
         Some(name) => {
-            let origins = index.origins(&format!("plan/{name}:"))?;
+            let origins = index.origins(&keys_of(name))?;
             if origins.is_empty() {
                 return Err(Error::not_found(format!("no task comes from a plan {}", quoted(name)))
                     .hint("agentpm plan show without a name prints all open tasks"));

@@ -34,6 +34,7 @@ use crate::model::event::{Entity, Entry};
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::job;
 use crate::model::plain::counted;
+use crate::model::plan::PLAN_ORIGIN;
 use crate::reports::inbox::SentMessage;
 use crate::reports::view::ConflictEnd;
 use crate::rules::held::NamedTask;
@@ -280,7 +281,7 @@ fn doubled_warning(ws: &Workspace, incoming: &[TaskChange]) -> Option<String> {
     if created.is_empty() {
         return None;
     }
-    let shared = read::index(ws).and_then(|index| index.shared_origins("plan/")).unwrap_or_default();
+    let shared = read::index(ws).and_then(|index| index.shared_origins(PLAN_ORIGIN)).unwrap_or_default();
     let doubled = shared.values().filter(|tasks| tasks.iter().any(|task| created.contains(task))).count();
     let keys = if doubled == 1 { "1 key of a plan has" } else { &format!("{doubled} keys of a plan have") };
     (doubled > 0).then(|| format!("{keys} several tasks, since two clones applied the plan; agentpm lint names them"))
