@@ -352,7 +352,7 @@ Once for each run: your name, and a session that separates two runs of one name.
   $ agentpm brief
   {"ok":true,"data":{"task":{"handle":"7XK2Q1","title":"Order the locks","status":"in_progress"}}}
 
-3. Work, and record it as you go. The next agent reads only what you recorded. Changes renew the lease. A change answers with a
+3. Work, and record it as you go. The next agent reads only what you recorded. Changes in the second half of a lease renew it. A change answers with a
    receipt: what it changed, from what to what; --full gives all of it. Without an id a command means the task you hold.
   $ agentpm progress add 'find all callers'
   {"ok":true,"data":{"id":"01K5R4XJ7Z00000000009Q0R4S","handle":"7XK2Q1","completed":false}}

@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use crate::sandbox::{Answer, rounds};
+use crate::sandbox::{Answer, Sandbox, rounds};
 use crate::sync::{Clones, plan};
 
 /// Clones whose leases the remote confirms.
@@ -176,9 +176,11 @@ fn work_in_the_second_half_of_a_lease_renews_it_at_the_remote() {
     run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
     run_at(&clones, "ann", "2026-11-20T10:06:00Z", &["progress", "add", &task, "--content", "on"]).data();
     assert_eq!(record(&clones, &task)["expires_at"], "2026-11-20T10:16:00Z");
+    run_at(&clones, "ann", "2026-11-20T10:12:00Z", &["note", &task, "--content", "a note too"]).data();
+    assert_eq!(record(&clones, &task)["expires_at"], "2026-11-20T10:22:00Z");
     let listed = clones.run("ann", &["lease", "list", "--remote"]).data();
     assert_eq!(listed["items"][0]["agent"], "ann");
-    run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    run_at(&clones, "bob", "2026-11-20T10:17:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
 }
 
 #[test]
@@ -957,4 +959,26 @@ fn a_lease_that_ended_with_its_task_holds_nobody_up_once_the_task_is_given_away_
     clones.run(loser, &["sync"]).data();
     clones.run(&owner, &["sync"]).data();
     assert_eq!(clones.run(&owner, &["lease", "list"]).data()["items"][0]["agent"], loser);
+}
+
+#[test]
+fn a_note_or_a_message_of_the_holder_renews_a_lease_that_expired_or_soon_will() {
+    let says: [&[&str]; 3] =
+        [&["note", "TASK", "x"], &["context", "add", "TASK", "--content", "x"], &["thread", "open", "TASK", "x"]];
+    for words in says {
+        for (minute, end) in [("10:02", "10:10"), ("10:06", "10:16"), ("10:30", "10:40")] {
+            let room = Sandbox::new();
+            room.at("2026-11-20T10:00:00Z");
+            let task = room.task("a task", &[]);
+            room.run(&["claim", &task]).data();
+            let at: &'static str = format!("2026-11-20T{minute}:00Z").leak();
+            room.at(at);
+            let words: Vec<&str> =
+                words.iter().map(|word| if *word == "TASK" { task.as_str() } else { word }).collect();
+            room.run(&words).data();
+            let lease = room.run(&["lease", "list"]).data()["items"][0].clone();
+            assert_eq!(lease["expires_at"], format!("2026-11-20T{end}:00Z"), "{words:?} at {minute}");
+            room.run(&["note", &task, "again"]).data();
+        }
+    }
 }

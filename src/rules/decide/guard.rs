@@ -144,8 +144,7 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, (verb, judges): (Verb
     let (other, refusal) = match standing {
         Standing::Mine(lease) => {
             let lease = assert_again(stage, task.id, lease, ends && asserts)?;
-            renew_on_use(stage, task.id, &lease)?;
-            return Ok(Some(lease));
+            return renew_on_use(stage, task.id, lease).map(Some);
         }
         Standing::Free if guard.override_reason.is_none() && !judges_end && lease::is_lost(&record, &me) => {
             return Err(lease::lost_and_gone(task.id, &record));
@@ -178,13 +177,8 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, (verb, judges): (Verb
             return Ok(None);
         }
         Standing::MineExpired(lease) if guard.lease_id.is_some() => return Err(lease::expired(task, &lease)),
-        // No other agent took it over, so it is still the holder's, and is renewed from now.
         Standing::MineExpired(lease) => {
-            let whole = lease.expires_at.since(lease.updated_at).max(1);
-            let expires_at = stage.now().plus(whole);
-            let payload = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at });
-            stage.emit(Draft { entity: Entity::Task(task.id), payload, why: None, fence: Some(lease.fence) })?;
-            let lease = Lease { expires_at, updated_at: stage.now(), ..lease };
+            let lease = renew_on_use(stage, task.id, lease)?;
             return Ok(Some(assert_again(stage, task.id, lease, ends && asserts)?));
         }
         // A closed task has no holder: a lease that outlived the end, for example after git's reset or a merge, is ignored.
@@ -210,14 +204,17 @@ fn is_behind(stage: &mut dyn Stage, record: &LeaseRecord, task: Id) -> Result<bo
     Ok(seen.record.fence > stage.known_fence(task)?)
 }
 
-/// Renews the lease on a change in its second half, since work is a sign of life.
-fn renew_on_use(stage: &mut dyn Stage, task: Id, lease: &Lease) -> Result<()> {
-    let (now, whole) = (stage.now(), lease.expires_at.since(lease.updated_at));
-    if lease.expires_at.since(now) * 2 < whole {
-        let payload = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at: now.plus(whole) });
-        stage.emit(Draft { entity: Entity::Task(task), payload, why: None, fence: Some(lease.fence) })?;
+/// Renews one's own lease on a change in its second half, since work is a sign of life, or from now if it expired: no other agent took
+/// it over, so it is still the holder's.
+pub fn renew_on_use(stage: &mut dyn Stage, task: Id, lease: Lease) -> Result<Lease> {
+    let (now, whole) = (stage.now(), lease.expires_at.since(lease.updated_at).max(1));
+    if lease.expires_at.since(now) * 2 >= whole {
+        return Ok(lease);
     }
-    Ok(())
+    let expires_at = now.plus(whole);
+    let payload = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at });
+    stage.emit(Draft { entity: Entity::Task(task), payload, why: None, fence: Some(lease.fence) })?;
+    Ok(Lease { expires_at, updated_at: now, ..lease })
 }
 
 /// Checks that the lease a caller names is the present one.
