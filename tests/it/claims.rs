@@ -886,6 +886,15 @@ fn a_lost_lease_is_reported_once_and_refuses_the_next_change() {
     assert_eq!(error["details"]["holder"], owner.as_str());
 }
 
+/// Who has a task that ann and bob claimed at once, and who lost it, after both have heard of each other.
+fn settled(clones: &Clones, task: &str) -> (&'static str, &'static str) {
+    for name in ["ann", "bob", "ann"] {
+        clones.run(name, &["sync"]).data();
+    }
+    let owner = clones.run("ann", &["task", "get", task]).data()["owner"].clone();
+    if owner == "ann" { ("ann", "bob") } else { ("bob", "ann") }
+}
+
 #[test]
 fn a_lost_lease_is_forgotten_once_the_task_is_finished() {
     let (clones, task) = Clones::new(&["ann", "bob"]);
@@ -894,20 +903,16 @@ fn a_lost_lease_is_forgotten_once_the_task_is_finished() {
         clones.run(name, &["sync"]).data();
         clones.run(name, &["claim", &task]).data();
     }
-    for name in ["ann", "bob", "ann"] {
-        clones.run(name, &["sync"]).data();
-    }
-    let owner = clones.run("ann", &["task", "get", &task]).data()["owner"].as_str().unwrap().to_owned();
-    let loser = if owner == "ann" { "bob" } else { "ann" };
-    clones.run(&owner, &["done", &task, "--all-met"]).data();
-    clones.run(&owner, &["sync"]).data();
+    let (owner, loser) = settled(&clones, &task);
+    clones.run(owner, &["done", &task, "--all-met"]).data();
+    clones.run(owner, &["sync"]).data();
     clones.run(loser, &["sync"]).data();
     assert_eq!(clones.run(loser, &["lease", "list"]).data()["items"], serde_json::json!([]), "the task is finished");
     // A later lease ends the one that the loser learned of.
-    clones.run(&owner, &["task", "reopen", &task, "--reason", "not yet"]).data();
-    clones.run(&owner, &["claim", &task]).data();
-    clones.run(&owner, &["done", &task, "--all-met"]).data();
-    clones.run(&owner, &["sync"]).data();
+    clones.run(owner, &["task", "reopen", &task, "--reason", "not yet"]).data();
+    clones.run(owner, &["claim", &task]).data();
+    clones.run(owner, &["done", &task, "--all-met"]).data();
+    clones.run(owner, &["sync"]).data();
     clones.run(loser, &["sync"]).data();
     assert_eq!(clones.run(loser, &["lease", "list"]).data()["items"], serde_json::json!([]), "and finished again");
     clones.run(loser, &["claim", &other]).data();
@@ -940,14 +945,10 @@ fn a_lease_that_ended_with_its_task_holds_nobody_up_once_the_task_is_given_away_
     for name in ["ann", "bob"] {
         clones.run(name, &["claim", &task]).data();
     }
-    for name in ["ann", "bob", "ann"] {
-        clones.run(name, &["sync"]).data();
-    }
-    let owner = clones.run("ann", &["task", "get", &task]).data()["owner"].as_str().unwrap().to_owned();
-    let loser = if owner == "ann" { "bob" } else { "ann" };
-    clones.run(&owner, &["done", &task, "--all-met"]).data();
-    clones.run(&owner, &["task", "update", &task, "--owner", loser]).data();
-    clones.run(&owner, &["sync"]).data();
+    let (owner, loser) = settled(&clones, &task);
+    clones.run(owner, &["done", &task, "--all-met"]).data();
+    clones.run(owner, &["task", "update", &task, "--owner", loser]).data();
+    clones.run(owner, &["sync"]).data();
     clones.run(loser, &["sync"]).data();
     assert_eq!(clones.run(loser, &["lease", "list"]).data()["items"], serde_json::json!([]), "the task is finished");
     // Who opens a finished task again need not hear first that it once lost it.
@@ -957,8 +958,8 @@ fn a_lease_that_ended_with_its_task_holds_nobody_up_once_the_task_is_given_away_
     assert_eq!(clones.run(loser, &["lease", "list"]).data()["items"], serde_json::json!([]));
     assert_eq!(clones.run(loser, &["claim", &task]).data()["lease"]["fence"], 2);
     clones.run(loser, &["sync"]).data();
-    clones.run(&owner, &["sync"]).data();
-    assert_eq!(clones.run(&owner, &["lease", "list"]).data()["items"][0]["agent"], loser);
+    clones.run(owner, &["sync"]).data();
+    assert_eq!(clones.run(owner, &["lease", "list"]).data()["items"][0]["agent"], loser);
 }
 
 #[test]

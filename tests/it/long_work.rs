@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGKILL};
@@ -11,7 +10,7 @@ use signal_hook::consts::{SIGINT, SIGKILL};
 use crate::call_counts::before_a_terminal;
 use crate::compaction::commit;
 use crate::memory::bring;
-use crate::sandbox::{Sandbox, cases};
+use crate::sandbox::{Sandbox, cases, wait_for};
 
 const CLOCK: &str = "2026-11-20T10:00:00Z";
 /// So many that progress is shown.
@@ -89,12 +88,7 @@ fn is_finished_by_another(name: &str, (format, signal): (&str, i32)) {
     let mut child = room.agentpm();
     child.args(["import", "--from", format, &file]).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
     let mut child = child.spawn().unwrap();
-    let begun = Instant::now();
-    while fs::metadata(&journal).map_or(0, |journal| journal.len()) == before
-        && begun.elapsed() < Duration::from_secs(120)
-    {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_for("the first part", || fs::metadata(&journal).map_or(0, |journal| journal.len()) > before);
     let pid = rustix::process::Pid::from_child(&child);
     let by = if signal == SIGINT { rustix::process::Signal::INT } else { rustix::process::Signal::KILL };
     rustix::process::kill_process(pid, by).unwrap();
@@ -123,8 +117,7 @@ fn an_interrupted_compaction_is_completed_by_another() {
     child.arg("compact").stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
     let mut child = child.spawn().unwrap();
     // Some folders are gone, and most are not.
-    let begun = Instant::now();
-    while folders() == 600 && begun.elapsed() < Duration::from_secs(60) {}
+    wait_for("the first folder to go", || folders() < 600);
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
     child.wait().unwrap();
     assert_eq!(room.run(&["ls", "--all", "--limit", "1"]).data()["total"], 600);
