@@ -159,6 +159,16 @@ fn status_changed(task: &mut Task, event: &Event, p: &payload::TaskStatusChanged
     Ok(())
 }
 
+/// Whether an event repeats the status of a completed task, takes it out of the archive or puts it there: its author has not completed
+/// it, and its review stands.
+pub fn continues_completion(event: &Event) -> bool {
+    let again = |p: &payload::TaskStatusChanged| {
+        p.to == Status::Completed && matches!(p.from, Status::Completed | Status::Archived)
+    };
+    matches!(&event.payload, Payload::TaskStatusChanged(p) if again(p))
+        || matches!(&event.payload, Payload::TaskArchived(p) if p.completed_at.is_some())
+}
+
 /// Sets the status of an event, and the times that depend on it.
 pub fn set_status(task: &mut Task, event: &Event) {
     (task.completed_at, task.cancelled_at, task.archived_at) = (None, None, None);
@@ -166,8 +176,7 @@ pub fn set_status(task: &mut Task, event: &Event) {
     if let Payload::TaskStatusChanged(p) = &event.payload {
         let at = p.changed_at.unwrap_or(event.at);
         task.completed_at = (p.to == Status::Completed).then_some(at);
-        // Who repeats the status of a completed task, or takes it out of the archive, has not completed it, and its review stands.
-        let repeats = matches!(p.from, Status::Completed | Status::Archived) && completion.is_some();
+        let repeats = continues_completion(event) && completion.is_some();
         (task.completed_by, task.completion) = match p.to {
             Status::Completed if repeats => (completed_by.clone(), completion),
             Status::Completed => (Some(event.author.agent.clone()), Some(event.id)),

@@ -15,11 +15,11 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::payload::{self, Payload};
 use crate::model::relationship::{RelationType, Relationship};
-use crate::model::task::Task;
+use crate::model::task::{Status, Task};
 use crate::rules::attempts;
 use crate::rules::copies::{HandEdits, is_hand_edit};
 use crate::rules::effect::{
-    Pending, Skip, effect, set_met, set_progress, set_resolution, set_status, set_verified, stamp,
+    Pending, Skip, continues_completion, effect, set_met, set_progress, set_resolution, set_status, set_verified, stamp,
 };
 use crate::rules::event_rules::{EventRules, status_of};
 use crate::rules::fields::{self, Loose};
@@ -322,7 +322,11 @@ fn decide(task: &mut Task, taken: &[AppliedEvent<'_>]) {
     for contest in contests(taken, task, Registers::Decided) {
         match contest.winner {
             Some(winner) => {
-                assign(task, &contest.register, &winner.value, taken[winner.place].event, &mut loose);
+                let event = taken[winner.place].event;
+                assign(task, &contest.register, &winner.value, event, &mut loose);
+                if contest.register == "status" && continues_completion(event) {
+                    set_completion(task, &taken[..winner.place]);
+                }
             }
             None if contest.losers.iter().any(|(_, why)| *why == Reason::Resolution) => {
                 let set = payload::Fields::from_iter([(contest.register.clone(), Value::Null)]);
@@ -334,6 +338,22 @@ fn decide(task: &mut Task, taken: &[AppliedEvent<'_>]) {
         }
     }
     fields::sort_maps(&mut task.fields, loose);
+}
+
+/// Sets by which event a task was completed, of those before the one that continues its completion: a concurrent change of the
+/// status between both in order has not undone it.
+fn set_completion(task: &mut Task, before: &[AppliedEvent<'_>]) {
+    let reopens =
+        |one: &AppliedEvent<'_>| one.effect == Effect::Counts && matches!(one.event.payload, Payload::TaskReopened(_));
+    let round = before.iter().rposition(reopens).map_or(0, |n| n + 1);
+    let completes = |one: &&AppliedEvent<'_>| {
+        let status = status_of(one.event) == Some(Status::Completed);
+        one.effect == Effect::Counts && status && !continues_completion(one.event)
+    };
+    let completions = before[round..].iter().filter(completes).map(|one| one.event);
+    if let Some(completion) = completions.max_by_key(|event| (event.weight(), event.stamp())) {
+        (task.completed_by, task.completion) = (Some(completion.author.agent.clone()), Some(completion.id));
+    }
 }
 
 /// Sets one register to the value that an event wrote.

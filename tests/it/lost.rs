@@ -207,6 +207,29 @@ fn a_claim_that_lost_is_confirmed_as_lost_and_never_restored() {
 }
 
 #[test]
+fn whoever_confirms_a_completion_has_not_completed_the_task() {
+    let mut id = String::new();
+    let twins = Twins::new(|room| id = room.task("claimed twice", &[]));
+    twins.bob(&["claim", &id]).data();
+    twins.bob(&["done", &id, "--outcome", "it holds"]).data();
+    // Later than the completion in the order of events.
+    for n in 0..6 {
+        twins.ada(&["note", &id, "--content", &n.to_string()]).data();
+    }
+    twins.ada(&["claim", &id]).data();
+    twins.merge();
+    let edits = items(&twins.ada(&["conflicts", "--by", "ada"]));
+    let edit = edits.iter().find(|edit| edit["field"] == "status").unwrap_or_else(|| panic!("{edits:#?}"));
+    twins.ada(&["conflicts", "keep", edit["lost"]["event"].as_str().unwrap()]).data();
+    twins.ada(&["config", "set", "review.required", "true"]).data();
+    twins.room.run_as("bob", &["task", "verify", &id, "--accept"]).error("ERR_UNAUTHORIZED", 6);
+    twins.ada(&["task", "verify", &id, "--accept"]).data();
+    let unreviewed = twins.ada(&["ls", "--query", "is:unreviewed"]).data();
+    assert_eq!(unreviewed["total"], 0, "{unreviewed}");
+    twins.room.is_clean();
+}
+
+#[test]
 fn a_restored_value_asks_for_the_lease_like_every_change() {
     let mut id = String::new();
     let twins = Twins::new(|room| id = room.task("x", &[]));
