@@ -11,6 +11,7 @@ mod expiry;
 mod fleet;
 mod grants;
 mod guard;
+mod judgement;
 #[cfg(test)]
 mod memory;
 mod notes;

@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 
 use super::around::{move_to, open_blockers};
 use super::guard::{Permit, unblock_if_free};
+use super::judgement::{judgement, refuse_overturning};
 use super::refusals::refuse_unmarking;
-use super::status::{
-    archive_closed, begin, cancel, finish, judgement, no_way, open_again, refuse_overturning, return_to_open, unblock,
-};
+use super::status::{archive_closed, begin, cancel, finish, no_way, open_again, return_to_open, unblock};
 use super::tasks::{check_owner, is_already, move_parent};
 use crate::error::{Error, Result};
 use crate::model::args::Text;

@@ -8,8 +8,9 @@ use super::{Edit, EditResult, misfit};
 use crate::error::{Code, Error, Result};
 use crate::model::id::quoted;
 use crate::model::task::{Status, Task};
+use crate::rules::decide::judgement::mark_criteria;
 use crate::rules::decide::put::{PutOptions, put, verb};
-use crate::rules::decide::status::{mark_criteria, no_way, refuse_open_descendants};
+use crate::rules::decide::status::{no_way, refuse_open_descendants};
 use crate::rules::event_rules::verb_for;
 use crate::rules::roles::Verb;
 
