@@ -1,5 +1,6 @@
 //! `diagnostics export`: what helps to find a fault, on standard output or as an archive.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -8,7 +9,7 @@ use serde_json::json;
 use super::output::{Output, escape};
 use crate::api::{self, Answer, Call};
 use crate::engine::Workspace;
-use crate::env::outside;
+use crate::env::outside::Replacement;
 use crate::error::{Code, Error, Result};
 use crate::model::query::{Diagnostics, Query};
 
@@ -42,7 +43,13 @@ pub fn diagnostics(ws: &Workspace, verb: DiagnosticsVerb) -> Result<Output> {
         return Ok(Output { data: api::without_empty(&bundle), human, ..Output::default() });
     };
     let path = ws.env.cwd().join(&file);
-    outside::write(&path, &bundle.archive()?).map_err(|e| Error::io("write", &path, &e))?;
+    let archive = bundle.archive()?;
+    let write = || {
+        let mut file = Replacement::begin(&path)?;
+        file.write_all(&archive)?;
+        file.finish()
+    };
+    write().map_err(|e| Error::io("write", &path, &e))?;
     let shown = file.display().to_string();
     let names: Vec<&str> = bundle.files.iter().map(|file| file.name.as_str()).collect();
     Ok(Output {

@@ -113,6 +113,11 @@ fn diagnostics_hold_no_secret_text_or_path() {
     assert!(!all.contains("me:hunter2-url"));
     let few = export(&["--last", "1"]);
     assert_eq!(few["events.jsonl"].lines().count(), 1);
+    // What is no file of its own, as a link or a device, is written through and not replaced.
+    std::os::unix::fs::symlink("d.tar.gz", room.repo().join("link.tar.gz")).unwrap();
+    room.run(&["diagnostics", "export", "--path", "link.tar.gz", "--last", "2"]).data();
+    assert!(std::fs::symlink_metadata(room.repo().join("link.tar.gz")).unwrap().is_symlink());
+    assert_eq!(unpacked(&room, &room.repo().join("d.tar.gz"))["events.jsonl"].lines().count(), 2);
     let printed = room.run(&["diagnostics", "export"]).data();
     assert_eq!((&printed["redacted"], printed["files"].as_array().unwrap().len()), (&json!(true), 7));
     assert!(!printed.to_string().contains("hunter2"), "{printed}");
