@@ -20,7 +20,6 @@ pub use self::answer::{Answer, without_empty};
 pub use self::prime::prime;
 pub use self::table::{Kind, Method, OPERATIONS, OTHER_NAMES, Operation, Route, find};
 use crate::engine::commit::compact;
-use crate::engine::commit::hand_edits::record;
 use crate::engine::commit::idempotency::{self, Key};
 use crate::engine::commit::{keys, plan, saga, sessions, settings as settings_file, tokens, write};
 use crate::engine::context::settings;
@@ -212,13 +211,7 @@ fn carry_out(ws: &Workspace, call: &Call, key: Option<&str>) -> Result<Answered>
         }
         Call::Query(Query::Next(asked)) => next::show(ws, asked),
         Call::Query(query) => {
-            let mut answered = Answered::of(retry_on_damaged_index(ws, || answer(ws, query))?);
-            let task = match &answered.data {
-                Answer::Task(task) => Some(task.id),
-                Answer::Brief(page) => Some(page.task.named.id),
-                _ => None,
-            };
-            answered.warnings.extend(task.into_iter().flat_map(|task| record::remarks(ws, task)));
+            let answered = retry_on_damaged_index(ws, || answer(ws, query))?;
             Ok(if matches!(query, Query::Brief(_)) { inbox::counted(ws, answered) } else { answered })
         }
         Call::Job(job) => run(ws, job),
@@ -315,9 +308,17 @@ impl From<Reply> for Answered {
     }
 }
 
-fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
-    Ok(match query {
-        Query::TaskGet(q) => Answer::Task(Box::new(query::task(ws, q)?)),
+fn answer(ws: &Workspace, query: &Query) -> Result<Answered> {
+    let with_remarks = |data, remarks| {
+        let mut answered = Answered::of(data);
+        answered.warnings.extend::<Vec<String>>(remarks);
+        Ok(answered)
+    };
+    Ok(Answered::of(match query {
+        Query::TaskGet(q) => {
+            let (task, remarks) = query::task(ws, q)?;
+            return with_remarks(Answer::Task(Box::new(task)), remarks);
+        }
         Query::TaskPath(q) => Answer::File(query::path(ws, q)?),
         Query::TaskList(q) => {
             let mut items = Vec::new();
@@ -325,8 +326,11 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
             Answer::Tasks(List { items, rest })
         }
         Query::Ready(q) => Answer::Ready(ready::ready(ws, q)?),
-        Query::Next(q) => return next::show(ws, q).map(|answered| answered.data),
-        Query::Brief(q) => Answer::Brief(Box::new(brief::brief(ws, q)?)),
+        Query::Next(q) => return next::show(ws, q),
+        Query::Brief(q) => {
+            let (page, remarks) = brief::brief(ws, q)?;
+            return with_remarks(Answer::Brief(Box::new(page)), remarks);
+        }
         Query::Log(q) => {
             let mut items = Vec::new();
             let rest = log::log(ws, q, &mut |entry| items.push(view::event(&entry)))?;
@@ -356,7 +360,7 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
         Query::ConfigGet(q) => Answer::Setting(settings::one(ws, &q.key)?),
         Query::ConfigList(q) => Answer::Settings(List::whole(settings::all(ws, q.section.as_deref())?)),
         Query::Lint(_) => Answer::Lint(lint::lint(ws)?),
-    })
+    }))
 }
 
 fn run(ws: &Workspace, job: &Job) -> Result<Answered> {

@@ -100,7 +100,6 @@ pub fn caller(app: &App, peer: Peer, headers: &HeaderMap) -> Result<Request, Ref
         full: false,
         authenticated: false,
     };
-    let ws = app.workspace(request.clone())?;
     let unknown = || unauthenticated("the authorization is no Bearer token");
     let token = header("authorization")?.map(|text| token_of(&text).ok_or_else(unknown)).transpose()?;
     let Some(token) = token else {
@@ -109,6 +108,7 @@ pub fn caller(app: &App, peer: Peer, headers: &HeaderMap) -> Result<Request, Ref
             Peer::Tcp(_) => Err(unauthenticated("a request over TCP needs a token")),
         };
     };
+    let ws = app.workspace(request.clone())?;
     if let Some(owner) = engine::commit::tokens::agent_of(&ws, &token)? {
         if let Some(other) = agent.filter(|agent| *agent != owner) {
             let message = format!("this token is {owner}'s; it cannot act as {}", quoted(&other));

@@ -204,6 +204,8 @@ fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Cac
     db.busy_handler(Some(wait_a_little))?;
     db.set_prepared_statement_cache_capacity(64);
     db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // SQLite would compile a statement anew whenever another value is bound that a plan might depend on.
+    db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // A power loss loses it at worst, and then it is rebuilt: the boot of the machine is part of its identity.
     db.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=200;
@@ -339,5 +341,21 @@ mod tests {
         assert!(!is_marked(&open("another boot")));
         discard(&path);
         assert!(!is_marked(&open("boot")), "a file that was replaced");
+    }
+
+    #[test]
+    fn a_statement_is_compiled_once_whatever_is_bound() {
+        const EDGES: &str =
+            "CREATE TABLE edge(source TEXT, kind TEXT, task TEXT); CREATE INDEX source ON edge(source, kind);
+            CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL)";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.db");
+        let cache = open(Some(&path), "boot", &Form { schema: 1, tables: &[EDGES] }).unwrap();
+        for id in ["a", "b", "c"] {
+            let sql = "SELECT DISTINCT task FROM edge WHERE source = ?1 AND kind = 'blocks' ORDER BY task";
+            let mut ask = cache.prepare_cached(sql).unwrap();
+            assert!(!ask.exists([id]).unwrap());
+            assert_eq!(ask.get_status(rusqlite::StatementStatus::RePrepare), 0);
+        }
     }
 }

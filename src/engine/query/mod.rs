@@ -38,6 +38,7 @@ pub use review::review_dropped;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::engine::commit::hand_edits::record;
 use crate::engine::context::Workspace;
 use crate::engine::view::held_task::named_or_held;
 use crate::engine::view::landed;
@@ -62,16 +63,19 @@ pub struct TaskFile {
     pub path: String,
 }
 
-/// `task get`
-pub fn task(ws: &Workspace, q: &TaskGet) -> Result<TaskView> {
+/// `task get`, with the remarks on the task's files.
+pub fn task(ws: &Workspace, q: &TaskGet) -> Result<(TaskView, Vec<String>)> {
     let extent = Extent::of(q.full);
     if let Some(point) = &q.at {
         // A task that is named may be gone by now.
         let named = q.id.0.clone().map_or_else(|| named_or_held(ws, &q.id).map(|id| id.to_string()), Ok)?;
-        return history::task_at(ws, &Ref(named), point, extent);
+        let shown = history::task_at(ws, &Ref(named), point, extent)?;
+        let remarks = read::load_task(ws, shown.id).map_or_else(|_| Vec::new(), |loaded| record::remarks(ws, &loaded));
+        return Ok((shown, remarks));
     }
     let id = named_or_held(ws, &q.id)?;
-    let task = read::load_task(ws, id)?.task;
+    let loaded = read::load_task(ws, id)?;
+    let task = &loaded.task;
     let mut elsewhere = OtherBranches::new(ws);
     sparse::warn_of_left_out(ws);
     // A question about one task does not look at the files of all others. Its own count whatever changed them.
@@ -79,7 +83,7 @@ pub fn task(ws: &Workspace, q: &TaskGet) -> Result<TaskView> {
     if index.version(id)? != Some(task.version) {
         index.overlay(&ws.store, &[id], &read::tasks_of(read::pending(ws)?), read::tick())?;
     }
-    let shown = read::show_task_to(ws, &task, &index, &mut elsewhere, extent)?;
+    let shown = read::show_task_to(ws, task, &index, &mut elsewhere, extent)?;
     let mut names = Vec::new();
     for other in shown.named() {
         if let Some(title) = index.title(other)? {
@@ -89,7 +93,7 @@ pub fn task(ws: &Workspace, q: &TaskGet) -> Result<TaskView> {
     let branches = elsewhere.states(task.id)?;
     elsewhere.warn();
     let landed = landed::has_landed(ws, task.id, task.status, task.completed_at)?;
-    Ok(TaskView { branches, landed, names, ..shown })
+    Ok((TaskView { branches, landed, names, ..shown }, record::remarks(ws, &loaded)))
 }
 
 /// `task path`

@@ -156,16 +156,20 @@ pub fn unrecorded(ws: &Workspace, id: Id) -> Option<String> {
 }
 
 /// What a reader of a task must know besides: an edit of its file that is not recorded, and damaged lines of its log.
-pub fn remarks(ws: &Workspace, id: Id) -> Vec<String> {
-    let Ok(loaded) = load_task(&ws.store, id, &[]) else { return Vec::new() };
-    let entity = Entity::Task(id);
+pub fn remarks(ws: &Workspace, loaded: &LoadedTask) -> Vec<String> {
+    let entity = Entity::Task(loaded.task.id);
     let bytes = read_yaml(&ws.store, &entity).ok().flatten();
     // Nearly every file is as its log renders it.
-    let edited = bytes.filter(|bytes| *bytes != render_task(&loaded.task).as_bytes()).and_then(|bytes| {
-        let entries = &loaded.log.entries;
-        edit_words(ws, id, &lineage(ws).judge(Place::WorkTree, &entity, entries, entries, &bytes))
-    });
-    edited.into_iter().chain(damaged_lines(&loaded)).collect()
+    let other = bytes.filter(|bytes| *bytes != render_task(&loaded.task).as_bytes());
+    let edited = other.and_then(|bytes| edit_of(ws, &entity, &bytes));
+    edited.into_iter().chain(damaged_lines(loaded)).collect()
+}
+
+/// The words for the edit in a file of a task. What is acknowledged and not yet in its log is not in its file either.
+fn edit_of(ws: &Workspace, entity: &Entity, bytes: &[u8]) -> Option<String> {
+    let Entity::Task(id) = entity else { return None };
+    let entries = read_log(&ws.store, entity).ok()?.entries;
+    edit_words(ws, *id, &lineage(ws).judge(Place::WorkTree, entity, &entries, &entries, bytes))
 }
 
 fn edit_words(ws: &Workspace, id: Id, compared: &Comparison) -> Option<String> {

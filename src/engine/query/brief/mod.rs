@@ -17,6 +17,7 @@ pub use self::page::LeftOut;
 
 use self::hold::{Hold, next_steps};
 use self::page::{Draft, Kind, Section};
+use crate::engine::commit::hand_edits::record;
 use crate::engine::context::Workspace;
 use crate::engine::view::held_task::named_or_held;
 use crate::engine::view::other_branches::OtherBranches;
@@ -67,8 +68,8 @@ pub struct BriefTask {
     pub version: u64,
 }
 
-/// `brief`
-pub fn brief(ws: &Workspace, q: &Brief) -> Result<BriefPage> {
+/// `brief`, with the remarks on the task's files.
+pub fn brief(ws: &Workspace, q: &Brief) -> Result<(BriefPage, Vec<String>)> {
     for part in &q.include {
         if !PARTS.contains(&part.as_str()) {
             return Err(Error::usage(format!("there is no part {part:?}")).hint(format!("use {}", PARTS.join(", "))));
@@ -122,12 +123,13 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<BriefPage> {
     draft.push(Section { kind: STEPS, text, cut: 0 });
     let (text, left_out) = draft.finish(&shown.handle);
     let named = NamedTask::new(task.id, shown.handle, &task.fields.title);
-    Ok(BriefPage {
+    let page = BriefPage {
         task: BriefTask { named, status: shown.status, version: task.version },
         tokens: (text.len() as f64 / BYTES_PER_TOKEN).ceil() as u64,
         text,
         left_out,
         lost_edits_total: (lost_total > lost_edits.len()).then_some(lost_total),
         lost_edits,
-    })
+    };
+    Ok((page, record::remarks(ws, &loaded)))
 }
