@@ -72,7 +72,8 @@ fn describe(operation: &Operation, route: Route, id: &str, shared: &mut Map<Stri
     let mut parameters: Vec<Value> = HEADERS.iter().map(header).collect();
     if operation.changes() {
         let about = "Makes the change once, however often it is repeated with this key within 30 days";
-        parameters.push(parameter("Idempotency-Key", "header", about, false, json!({ "type": "string" })));
+        let key = json!({ "type": "string", "minLength": 1 });
+        parameters.push(parameter("Idempotency-Key", "header", about, false, key));
     }
     let mut arguments = json!(operation.arguments);
     hoist(&mut arguments, operation.name, shared);

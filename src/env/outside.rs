@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self as sys, AtFlags};
@@ -67,6 +67,11 @@ pub fn metadata(path: &Path) -> io::Result<Metadata> {
 /// The number of the user who owns a file or folder; `None` if there is none.
 pub fn owner(path: &Path) -> Option<u32> {
     metadata(path).ok().map(|metadata| metadata.uid())
+}
+
+/// Whether a path is a socket, and no link to one.
+pub fn is_socket(path: &Path) -> bool {
+    metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 /// Whether a path exists and belongs to another user than that of this process.

@@ -129,7 +129,9 @@ pub fn of_body(operation: &Operation, body: &[u8]) -> Result<Map<String, Value>>
     }
     match parsed.map_err(|e| Error::usage(format!("the body of the request is not JSON: {e}")))? {
         Value::Object(mut args) => {
-            if let Some(events) = args.get_mut("events").filter(|events| events.is_array()) {
+            if operation.name == "sync.push"
+                && let Some(events) = args.get_mut("events").filter(|events| events.is_array())
+            {
                 *events = json!(events.to_string());
             }
             Ok(args)

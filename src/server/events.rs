@@ -1,9 +1,10 @@
 //! The stream of events: server-sent events, each with the id from which a client goes on after a reconnect.
 //!
 //! Guarantees that a client which reconnects with the last id it saw misses nothing and sees nothing twice, and that one which does
-//! not read is dropped.
-//! Leaves to others: which events there are (`engine::feed`).
+//! not read, or may not ask any more, is dropped.
+//! Leaves to others: which events there are (`engine::feed`), and what concerns an agent (`engine::inbox`).
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,16 +13,18 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Response, header};
+use axum::http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
+use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::app::App;
-use super::arguments::pairs;
-use super::guard;
+use super::arguments::{pairs, truth};
+use super::guard::{self, Peer};
 use super::reply::{Refusal, refused};
 use super::routes::peer_of;
 use crate::engine::feed::stream as feed;
+use crate::engine::{Workspace, inbox};
 use crate::error::{Code, Error, Result};
 use crate::model::event::Entry;
 use crate::model::id::Id;
@@ -30,6 +33,8 @@ use crate::model::id::Id;
 const WAITING: usize = 64;
 /// How often a client that is sent nothing else is sent a comment.
 const ALIVE: Duration = Duration::from_secs(15);
+/// How often a client is told which tasks became ready, at most: a look takes as long as `ready`.
+const READY_EVERY: Duration = Duration::from_secs(1);
 
 /// `GET /events/stream`
 pub async fn stream(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
@@ -39,13 +44,20 @@ pub async fn stream(State(app): State<Arc<App>>, request: Request) -> Response<B
         let headers = parts.headers.clone();
         let ws = app.run(move |app| Ok::<_, Refusal>(app.workspace(guard::caller(app, peer, &headers)?)?)).await?;
         let mut since = guard::text_of(&parts.headers, "last-event-id")?;
+        let mut is_inbox = false;
         for (name, value) in pairs(parts.uri.query())? {
             match name.as_str() {
                 "since_event_id" => since = since.or(Some(value)),
+                "inbox" => is_inbox = truth("inbox", &value)?,
                 _ => return Err(Error::usage(format!("the stream has no option {name:?}")).into()),
             }
         }
-        let since = since.map(|id| id.parse::<Id>()).transpose()?;
+        if is_inbox && ws.request.agent.is_none() {
+            let unknown = Error::usage("the agent whose inbox it is is not known");
+            return Err(unknown.hint("name it in the header X-Agentpm-Agent, or send its token").into());
+        }
+        // What an inbox has is sent until it is acknowledged, wherever a client was.
+        let since = since.filter(|_| !is_inbox).map(|id| id.parse::<Id>()).transpose()?;
         let busy = || Error::new(Code::RateLimit, "too many clients listen already").hint("wait a second");
         let place = Arc::clone(&app.waiting).try_acquire_owned().map_err(|_| busy())?;
         let (send, events) = mpsc::channel(WAITING);
@@ -53,10 +65,9 @@ pub async fn stream(State(app): State<Arc<App>>, request: Request) -> Response<B
         let server = Arc::clone(&app);
         tokio::task::spawn_blocking(move || {
             let _place = place;
-            let mut listener = Listener { app: server, send, begin: Some(begin), spoken: Instant::now() };
-            if let Err(e) = feed::watch(&ws, since, None, |entry| listener.take(entry)) {
-                listener.end(e);
-            }
+            let headers = parts.headers;
+            let client = Client { app: server, peer, headers, send, begin: Some(begin), spoken: Instant::now() };
+            if is_inbox { send_inbox(&ws, client) } else { send_events(&ws, since, client) }
         });
         // The client may count on what happens from its answer on.
         begun.await.map_err(|_| Error::new(Code::Io, "the stream ended before it began"))??;
@@ -71,30 +82,38 @@ pub async fn stream(State(app): State<Arc<App>>, request: Request) -> Response<B
 }
 
 /// A client of the stream, on the thread that watches for it.
-struct Listener {
+struct Client {
     app: Arc<App>,
+    peer: Peer,
+    headers: HeaderMap,
     send: mpsc::Sender<Bytes>,
     /// Says that from now on nothing is missed.
     begin: Option<oneshot::Sender<Result<()>>>,
     spoken: Instant,
 }
 
-impl Listener {
-    /// Sends an event, or from time to time a comment; whether the client still listens.
-    fn take(&mut self, entry: Option<&Entry>) -> bool {
+impl Client {
+    fn begin(&mut self) {
         if let Some(begin) = self.begin.take() {
             // Where the client is gone, so is the receiver of what follows.
             let _ = begin.send(Ok(()));
         }
-        let text = match entry {
-            Some(Entry { event, line }) => {
-                format!("id: {}\nevent: {}\ndata: {line}\n\n", event.id, event.payload.kind())
-            }
-            None if self.spoken.elapsed() >= ALIVE => ": still here\n\n".to_owned(),
-            None => return !self.send.is_closed() && !self.app.is_stopping(),
-        };
+    }
+
+    /// Whether the client listens and may still ask: its token may have been revoked.
+    fn is_there(&self) -> bool {
+        !self.send.is_closed() && !self.app.is_stopping() && guard::caller(&self.app, self.peer, &self.headers).is_ok()
+    }
+
+    /// Sends a message; whether the client still listens.
+    fn tell(&mut self, text: String) -> bool {
         self.spoken = Instant::now();
-        self.send.blocking_send(Bytes::from(text)).is_ok() && !self.app.is_stopping()
+        self.is_there() && self.send.blocking_send(Bytes::from(text)).is_ok()
+    }
+
+    /// Sends a comment from time to time; whether the client still listens.
+    fn stay(&mut self) -> bool {
+        if self.spoken.elapsed() >= ALIVE { self.tell(": still here\n\n".to_owned()) } else { self.is_there() }
     }
 
     fn end(self, e: Error) {
@@ -102,6 +121,72 @@ impl Listener {
             Some(begin) => drop(begin.send(Err(e))),
             None => tracing::warn!(error = %e, "a stream of events ended"),
         }
+    }
+}
+
+/// Sends each event, and after those of a moment which tasks became ready.
+fn send_events(ws: &Workspace, since: Option<Id>, mut client: Client) {
+    let mut ready = Ready { known: None, is_stale: true, looked: None };
+    // Those that are ready before the client listens became so before.
+    ready.look(ws);
+    let watched = feed::watch(ws, since, None, |entry| {
+        client.begin();
+        let Some(Entry { event, line }) = entry else {
+            return ready.look(ws).into_iter().all(|text| client.tell(text)) && client.stay();
+        };
+        ready.is_stale = true;
+        client.tell(format!("id: {}\nevent: {}\ndata: {line}\n\n", event.id, event.payload.kind()))
+    });
+    if let Err(e) = watched {
+        client.end(e);
+    }
+}
+
+/// Sends each unread item of the inbox of the agent that asks, and each further one as it comes.
+fn send_inbox(ws: &Workspace, mut client: Client) {
+    if let Err(e) = inbox::begin(ws) {
+        client.end(e);
+        return;
+    }
+    client.begin();
+    let watched = inbox::watch(ws, None, |one| {
+        let Some(one) = one else { return Ok(client.stay()) };
+        let item = inbox::item(ws, one)?;
+        Ok(client.tell(format!("id: {}\nevent: InboxItem\ndata: {}\n\n", item.id, json!(item))))
+    });
+    if let Err(e) = watched {
+        client.end(e);
+    }
+}
+
+/// The tasks that were ready when a client of the stream was told last.
+struct Ready {
+    known: Option<BTreeMap<Id, String>>,
+    /// Whether events arrived since.
+    is_stale: bool,
+    looked: Option<Instant>,
+}
+
+impl Ready {
+    /// The messages about tasks that became ready. They have no id: a client goes on from the last event.
+    fn look(&mut self, ws: &Workspace) -> Vec<String> {
+        if !self.is_stale || self.looked.is_some_and(|looked| looked.elapsed() < READY_EVERY) {
+            return Vec::new();
+        }
+        self.looked = Some(Instant::now());
+        let now = match inbox::ready_now(ws) {
+            Ok(now) => now,
+            // Looked again with the next tick.
+            Err(e) => {
+                tracing::debug!(error = %e, "which tasks became ready is not known");
+                return Vec::new();
+            }
+        };
+        self.is_stale = false;
+        let before = self.known.replace(now);
+        let Some((before, now)) = before.as_ref().zip(self.known.as_ref()) else { return Vec::new() };
+        let tell = |(task, cause)| format!("event: TaskReady\ndata: {}\n\n", json!({ "task": task, "cause": cause }));
+        inbox::newly_ready(before, now).into_iter().map(tell).collect()
     }
 }
 

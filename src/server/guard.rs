@@ -96,7 +96,7 @@ pub fn caller(app: &App, peer: Peer, headers: &HeaderMap) -> Result<Request, Ref
         session: header("x-agentpm-session")?,
         correlation_id: header("x-correlation-id")?,
         plan_id: header("x-plan-id")?,
-        idempotency_key: header("idempotency-key")?,
+        idempotency_key: guard_of(headers, "idempotency-key")?,
         full: false,
         authenticated: false,
     };
@@ -157,5 +157,15 @@ pub fn text_of(headers: &HeaderMap, name: &str) -> Result<Option<String>, Refusa
         None => {
             Err(Error::usage(format!("the header {name} is given once, as text of at most {MAX_HEADER} bytes")).into())
         }
+    }
+}
+
+/// As [`text_of`], of a header that guards a change: without a value it would guard nothing.
+pub fn guard_of(headers: &HeaderMap, name: &str) -> Result<Option<String>, Refusal> {
+    match headers.get(name).is_some_and(|value| value.is_empty()) {
+        true => {
+            Err(Error::usage(format!("the header {name} is empty")).hint("leave it out, or give it a value").into())
+        }
+        false => text_of(headers, name),
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{Response, StatusCode, header};
@@ -31,20 +32,32 @@ const BODY: Duration = Duration::from_secs(30);
 /// How long a wait for work goes on without a look whether the client is still there.
 const SLICE: Duration = Duration::from_secs(5);
 
+/// The parts of a path that a route leaves open.
+type PathParams = Result<RawPathParams, RawPathParamsRejection>;
+
+/// One of them, if the route has it.
+fn in_path(params: &PathParams, name: &str) -> Result<Option<String>> {
+    let params = params.as_ref().map_err(|_| Error::usage(format!("the {name} in the path is not UTF-8")))?;
+    Ok(params.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned()))
+}
+
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
     for (operation, route) in OPERATIONS.iter().filter_map(|operation| Some((operation, operation.route?))) {
-        let answer = move |State(app): State<Arc<App>>, params: RawPathParams, request: Request| async move {
-            let id = params.iter().find(|(name, _)| *name == "id").map(|(_, id)| id.to_owned());
+        let answer = move |State(app): State<Arc<App>>, params: PathParams, request: Request| async move {
             let (parts, body) = request.into_parts();
-            respond(app, parts, body, Ok(operation), id).await
+            match in_path(&params, "id") {
+                Ok(id) => respond(app, parts, body, Ok(operation), id).await,
+                Err(e) => respond(app, parts, body, Err(e), None).await,
+            }
         };
         router = router.route(route.path, on(filter(route.method), answer));
     }
-    let by_name = |State(app): State<Arc<App>>, params: RawPathParams, request: Request| async move {
-        let name = params.iter().next().map(|(_, name)| name.to_owned()).unwrap_or_default();
-        let operation = find(&name).ok_or_else(|| Error::not_found(format!("there is no operation {}", quoted(&name))));
+    let by_name = |State(app): State<Arc<App>>, params: PathParams, request: Request| async move {
+        let unknown = |name: &str| Error::not_found(format!("there is no operation {}", quoted(name)));
+        let named = in_path(&params, "name").map(Option::unwrap_or_default);
+        let operation = named.and_then(|name| find(&name).ok_or_else(|| unknown(&name)));
         let (parts, body) = request.into_parts();
         respond(app, parts, body, operation, None).await
     };
@@ -193,11 +206,14 @@ fn arguments(operation: &Operation, asking: &Asking) -> Result<(Map<String, Valu
         args::put_id(&mut args, operation.id_argument(), id.clone())?;
     }
     let property = |name: &str| operation.arguments.get("properties").is_some_and(|all| all.get(name).is_some());
-    if let Some(version) = guard::text_of(&parts.headers, "if-match")?.filter(|text| text != "*") {
+    if let Some(version) = guard::guard_of(&parts.headers, "if-match")?.filter(|text| text != "*") {
         let number = version.trim_matches('"').parse::<u64>();
         let number = number.ok().filter(|_| property("expected_version"));
         let wrong = || Error::usage(format!("{} takes no If-Match {}", operation.name, quoted(&version)));
-        args.insert("expected_version".into(), json!(number.ok_or_else(wrong)?));
+        let number = json!(number.ok_or_else(wrong)?);
+        if args.insert("expected_version".into(), number.clone()).is_some_and(|other| other != number) {
+            return Err(Error::usage(format!("If-Match is {version}, and expected_version another version")).into());
+        }
     }
     if asked.full && property("full") {
         args.entry("full").or_insert(json!(true));

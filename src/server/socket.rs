@@ -93,9 +93,11 @@ fn remove_dead(dir: &Dir, name: &str, path: &Path) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("inspect", path, &e);
     match dir.kind(name).map_err(failed)? {
         None => return Ok(()),
-        Some(Kind::Other) if !outside::is_of_another_user(path) => {}
-        Some(Kind::Other) => return Err(distrusted(format!("{} belongs to another user", path.display()))),
-        Some(Kind::File | Kind::Dir | Kind::Link) => {
+        Some(Kind::Other) if outside::is_of_another_user(path) => {
+            return Err(distrusted(format!("{} belongs to another user", path.display())));
+        }
+        Some(Kind::Other) if outside::is_socket(path) => {}
+        Some(Kind::Other | Kind::File | Kind::Dir | Kind::Link) => {
             return Err(distrusted(format!("{} is in the place of the socket and is none", path.display())));
         }
     }

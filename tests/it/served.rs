@@ -271,6 +271,18 @@ fn the_socket_is_private_and_has_one_server() {
 }
 
 #[test]
+fn what_stands_in_the_place_of_the_socket_and_is_none_stays() {
+    let room = Sandbox::new();
+    room.task("a task", &[]);
+    let place = room.repo().join(".git/agentpm/agentpm.sock");
+    // As a device would be, which root could remove.
+    rustix::fs::mknodat(rustix::fs::CWD, &place, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let refused = Server::spawn(&mut serve(&room, &room.repo(), &[])).expect_err("that is no socket");
+    refused.error("ERR_UNAUTHORIZED", 6);
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&place.symlink_metadata().unwrap().file_type()));
+}
+
+#[test]
 fn a_signal_right_after_the_start_ends_the_server_in_order() {
     let room = Sandbox::new();
     for _ in 0..rounds(100) {

@@ -126,3 +126,38 @@ fn a_list_below_a_task_has_its_children_or_all_that_descend_from_it() {
     let listed = room.run(&["ls", "--parent", &top, "--include-children", "--all"]).data();
     assert_eq!(listed["total"], 2);
 }
+
+#[test]
+fn what_a_request_gives_twice_or_empty_is_refused() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &[]);
+    let id = room.task("a task", &[]);
+    let path = format!("/tasks/{id}");
+    let with = |method: &str, path: &str, header: &str, body: Value| {
+        server.ask_with(method, path, &["X-Agentpm-Agent: ada", header], Some(&body))
+    };
+    // A variable of a shell without a value would lose what it was to guard.
+    with("POST", "/tasks", "Idempotency-Key:", json!({ "title": "twice" })).error(400, "ERR_USAGE");
+    with("PATCH", &path, "If-Match:", json!({ "priority": 1 })).error(400, "ERR_USAGE");
+    let both = |header: &str| with("PATCH", &path, header, json!({ "priority": 1, "expected_version": 1 }));
+    both("If-Match: 7").error(400, "ERR_USAGE");
+    both("If-Match: 1").data();
+    assert_eq!(room.run(&["task", "list"]).data()["total"], 1);
+}
+
+#[test]
+fn every_refusal_is_an_envelope_whatever_the_path() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &[]);
+    for (method, path) in [("GET", "/tasks/%ff"), ("GET", "/agents/%ff"), ("POST", "/ops/%ff")] {
+        server.ask(method, path, None).error(400, "ERR_USAGE");
+    }
+}
+
+#[test]
+fn events_to_restore_are_named_in_a_list() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &[]);
+    let unknown = json!({ "events": ["01K5R4XJ7Z0000000000000001"] });
+    server.ask("POST", "/ops/recover", Some(&unknown)).error(404, "ERR_NOT_FOUND");
+}

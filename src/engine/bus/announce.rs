@@ -52,8 +52,7 @@ impl Announced {
         let mut news = News::default();
         let ready = inbox::ready_now(ws)?;
         if let Some(before) = &self.ready {
-            let is_new = |(task, cause): &(&Id, &String)| before.get(*task) != Some(*cause);
-            news.ready = ready.iter().filter(is_new).map(|(task, cause)| (*task, cause.clone())).collect();
+            news.ready = inbox::newly_ready(before, &ready);
             news.over = before.keys().filter(|task| !ready.contains_key(*task)).copied().collect();
         }
         let mut unread = BTreeSet::new();

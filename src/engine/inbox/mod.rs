@@ -170,11 +170,18 @@ pub(crate) fn agents_of_clone(ws: &Workspace) -> Result<Vec<String>> {
 /// The tasks that some agent may claim, each with the id of what made it so.
 ///
 /// Errors: as [`look`].
-#[cfg(feature = "bus")]
+#[cfg(any(feature = "bus", feature = "server"))]
 pub(crate) fn ready_now(ws: &Workspace) -> Result<BTreeMap<Id, String>> {
     let viewer = Viewer { max_attempts: ws.settings.claim.max_attempts, ..Viewer::default() };
     let found = with_view(ws, |view| ready::notices(ws, &PlanInView { viewer: &viewer, ..*view }, "", ws.env.now()))?;
     Ok(found.iter().filter_map(|notice| Some((notice.task?, id_of(notice)))).collect())
+}
+
+/// The tasks that became ready between two looks, each with the id of what made it so.
+#[cfg(any(feature = "bus", feature = "server"))]
+pub(crate) fn newly_ready(before: &BTreeMap<Id, String>, now: &BTreeMap<Id, String>) -> Vec<(Id, String)> {
+    let is_new = |(task, cause): &(&Id, &String)| before.get(*task) != Some(*cause);
+    now.iter().filter(is_new).map(|(task, cause)| (*task, cause.clone())).collect()
 }
 
 /// An item as it is shown.

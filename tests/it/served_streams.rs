@@ -1,0 +1,89 @@
+//! What a client of a server's stream of events is told, and for how long.
+
+use std::io::{BufRead, BufReader, Read as _};
+
+use serde_json::{Value, json};
+
+use crate::sandbox::Sandbox;
+use crate::server::{Server, Stream, request};
+
+/// Opens a stream of events, and reads the head of the answer.
+fn listen<S: Stream>(mut stream: S, path: &str, host: &str, headers: &[&str]) -> BufReader<S> {
+    stream.write_all(request("GET", path, host, headers, None).as_bytes()).unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+    while line.trim_end() != "" {
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+    }
+    reader
+}
+
+/// The data of the next message of this kind.
+fn next(stream: &mut impl BufRead, kind: &str) -> Value {
+    let mut found = false;
+    loop {
+        let mut line = String::new();
+        assert!(stream.read_line(&mut line).expect("a message within the deadline") > 0, "the stream ended");
+        match line.trim_end().split_once(": ") {
+            Some(("event", text)) => found = text == kind,
+            Some(("data", text)) if found => return serde_json::from_str(text).unwrap(),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_task_that_became_ready_is_announced_to_the_stream() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &[]);
+    let first = room.task("first", &[]);
+    let second = room.task("second", &["--blocked-by", &first]);
+    let mut stream = listen(server.connect(), "/events/stream", "localhost", &[]);
+    room.run(&["claim", &first]).data();
+    let done = room.run(&["done", &first]).data();
+    let ready = next(&mut stream, "TaskReady");
+    assert_eq!(ready["task"], json!(second), "{done}");
+    let inbox = room.run_as("bob", &["inbox"]).data();
+    let item = inbox["items"].as_array().unwrap().iter().find(|item| item["task"] == json!(second));
+    assert!(item.is_none_or(|item| item["id"] == ready["cause"]), "{inbox}");
+}
+
+#[test]
+fn an_inbox_is_streamed_to_its_agent_until_it_is_acknowledged() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &[]);
+    room.run_as("bob", &["agent", "register", "--name", "bob", "--role", "executor"]).data();
+    server.ask_with("GET", "/events/stream?inbox=true", &[], None).error(400, "ERR_USAGE");
+    let open = || listen(server.connect(), "/events/stream?inbox=true", "localhost", &["X-Agentpm-Agent: bob"]);
+    let mut stream = open();
+    room.run(&["broadcast", "--body", "to all but bob", "--to", "eve"]).data();
+    room.run(&["broadcast", "--body", "hello bob", "--to", "bob"]).data();
+    let item = next(&mut stream, "InboxItem");
+    assert_eq!((&item["kind"], item["summary"].as_str().unwrap().contains("hello bob")), (&json!("broadcast"), true));
+    assert_eq!(next(&mut open(), "InboxItem"), item, "it is sent again");
+    room.run_as("bob", &["inbox", "ack", item["id"].as_str().unwrap()]).data();
+    let mut stream = open();
+    room.run(&["broadcast", "--body", "and again", "--to", "bob"]).data();
+    assert!(next(&mut stream, "InboxItem")["summary"].as_str().unwrap().contains("and again"));
+}
+
+#[test]
+fn a_stream_ends_with_the_token_that_opened_it() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &["--tcp", "127.0.0.1:0"]);
+    room.run(&["agent", "register", "--name", "bob", "--role", "executor"]).data();
+    let token = room.run(&["agent", "token", "bob", "--quiet"]).text().to_owned();
+    let bearer = format!("Authorization: Bearer {token}");
+    let host = server.tcp.unwrap().to_string();
+    let mut stream = listen(server.connect_tcp(), "/events/stream", &host, &[&bearer]);
+    let seen = room.task("seen", &[]);
+    assert!(next(&mut stream, "TaskCreated").to_string().contains(&seen));
+    room.run(&["agent", "token", "bob", "--revoke"]).data();
+    let hidden = room.task("hidden", &[]);
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(!rest.contains(&hidden), "{rest}");
+}
