@@ -14,14 +14,14 @@ use crate::model::job::InboxWait;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Lists what is unread as soon as there is something. When the time is over, the list is empty. A wait also ends as soon as
-/// another clone has pushed something that is not here.
+/// another clone has pushed something that is not here, or once it is not wanted any more.
 ///
 /// Errors: those of the list.
-pub fn wait(ws: &Workspace, asked: &InboxWait) -> Result<Answered> {
+pub fn wait(ws: &Workspace, asked: &InboxWait, still_wanted: &dyn Fn() -> bool) -> Result<Answered> {
     ws.choose_runtime_place();
     let most = Duration::from_millis(asked.wait.millis.unsigned_abs());
     let (mut nothing, mut looked) = (None, None::<Instant>);
-    let found = wakeup::await_work(ws, most, || {
+    let found = wakeup::await_work(ws, most, still_wanted, || {
         let page = retry_on_damaged_index(ws, || inbox::inbox(ws, &asked.list))?;
         let is_empty = page.list.items.is_empty();
         let mut answer = Answered::of(Answer::Inbox(page));

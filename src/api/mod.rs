@@ -123,7 +123,14 @@ impl Call {
 ///
 /// Errors: those of the operation, with tasks by handle and title; a change that is refused wrote nothing.
 pub fn call(ws: &Workspace, call: &Call) -> Result<Answered> {
-    with_names(ws, logged(ws, call.name(), || at_most_once(ws, call)))
+    call_while(ws, call, &|| true)
+}
+
+/// As [`call`], for a caller that may leave: a wait ends soon after `still_wanted` is false, and claims nothing then.
+///
+/// Errors: as [`call`].
+pub fn call_while(ws: &Workspace, call: &Call, still_wanted: &dyn Fn() -> bool) -> Result<Answered> {
+    with_names(ws, logged(ws, call.name(), || at_most_once(ws, call, still_wanted)))
 }
 
 /// The next task; see [`Query::Next`].
@@ -167,16 +174,17 @@ fn with_names(ws: &Workspace, answered: Result<Answered>) -> Result<Answered> {
     Ok(answered)
 }
 
-fn at_most_once(ws: &Workspace, call: &Call) -> Result<Answered> {
+fn at_most_once(ws: &Workspace, call: &Call, still_wanted: &dyn Fn() -> bool) -> Result<Answered> {
     match call {
         Call::Change(Command::Batch(batch)) if !batch.atomic => {
             once(ws, call.name(), || call.args(), || steps::each(ws, batch))
         }
         Call::Job(job) if job.changes() => {
-            let done = once(ws, call.name(), || call.args(), || run(ws, job))?;
+            let done = once(ws, call.name(), || call.args(), || run(ws, job, still_wanted))?;
             Ok(Answered { changed: true, ..done })
         }
-        Call::Change(_) | Call::Query(_) | Call::Job(_) => carry_out(ws, call, ws.request.idempotency_key.as_deref()),
+        Call::Change(_) | Call::Query(_) => carry_out(ws, call, ws.request.idempotency_key.as_deref()),
+        Call::Job(job) => run(ws, job, still_wanted),
     }
 }
 
@@ -214,7 +222,7 @@ fn carry_out(ws: &Workspace, call: &Call, key: Option<&str>) -> Result<Answered>
             let answered = retry_on_damaged_index(ws, || answer(ws, query))?;
             Ok(if matches!(query, Query::Brief(_)) { inbox::counted(ws, answered) } else { answered })
         }
-        Call::Job(job) => run(ws, job),
+        Call::Job(job) => run(ws, job, &|| true),
     }
 }
 
@@ -363,10 +371,10 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answered> {
     }))
 }
 
-fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
+fn run(ws: &Workspace, job: &Job, still_wanted: &dyn Fn() -> bool) -> Result<Answered> {
     Ok(Answered::of(match job {
-        Job::NextWait(q) => return next::wait(ws, q),
-        Job::InboxWait(q) => return inbox::wait(ws, q),
+        Job::NextWait(q) => return next::wait(ws, q, still_wanted),
+        Job::InboxWait(q) => return inbox::wait(ws, q, still_wanted),
         Job::InboxAck(q) => Answer::Acknowledged(query::inbox::acknowledge(ws, q)?),
         Job::Sync(options) => {
             let answered = Answered::of(Answer::Sync(Box::new(sync::sync(ws, options)?)));

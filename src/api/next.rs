@@ -95,10 +95,11 @@ pub(super) fn claim_keyed(ws: &Workspace, claim: &Claim, explain: bool, key: Opt
     if claim.id.0.is_none() { with_other_sessions(ws, answered) } else { Ok(answered) }
 }
 
-/// Shows or claims the best task as soon as there is one. When the time is over, the data is null.
+/// Shows or claims the best task as soon as there is one. When the time is over, or the answer is not wanted any more, the data
+/// is null: what is not wanted is not claimed.
 ///
 /// Errors: those of [`show`] and [`claim`].
-pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<Answered> {
+pub fn wait(ws: &Workspace, asked: &NextWait, still_wanted: &dyn Fn() -> bool) -> Result<Answered> {
     let NextWait { here, another, no_reviews, reviews, .. } = *asked;
     let any = Claim { ttl: asked.ttl, here, another, no_reviews, reviews, ..Claim::default() };
     let looks = Next { explain: asked.explain, here, no_reviews, reviews };
@@ -107,7 +108,8 @@ pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<Answered> {
     let mut looked = Instant::now();
     #[cfg(feature = "bus")]
     let mut turns = Turns::default();
-    let found = wakeup::await_work(ws, Duration::from_millis(asked.wait.millis.unsigned_abs()), || {
+    let most = Duration::from_millis(asked.wait.millis.unsigned_abs());
+    let found = wakeup::await_work(ws, most, still_wanted, || {
         let is_first = nothing.is_none();
         // Only the first claim is made without a look: those that wait must not all take the lock for nothing.
         let mut answer = if asked.claim && is_first { claim(ws, &any, asked.explain)? } else { show(ws, &looks)? };
@@ -119,7 +121,9 @@ pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<Answered> {
                 answer = show(ws, &looks)?;
             }
             if !answer.data.is_nothing() {
-                answer = claim(ws, &any, asked.explain)?;
+                // The look and the turn take time, in which the caller may have left.
+                answer =
+                    if still_wanted() { claim(ws, &any, asked.explain)? } else { Answered::of(Answer::Next(None)) };
             }
             #[cfg(feature = "bus")]
             if let Some(turn) = turn {

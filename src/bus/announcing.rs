@@ -47,7 +47,9 @@ impl Bridge {
                     rest = FIRST_REST;
                     pause((begun.elapsed() * REST).min(NAP));
                     match &known.wakeup {
-                        Some(wakeup) => wakeup.wait(NAP),
+                        Some(wakeup) => {
+                            wakeup.wait(NAP);
+                        }
                         None => pause(NAP),
                     }
                     continue;

@@ -12,6 +12,7 @@ mod tools;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, CreateTaskResult,
@@ -32,13 +33,12 @@ use crate::api::{self, Answered, Call};
 use crate::engine::{self, Options, Workspace};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
-use crate::model::args::Duration as Span;
-use crate::model::job::Job;
+use crate::model::job::{InboxWait, Job, NextWait};
 
 /// Largest answer of a tool, in bytes. Lists and briefs stay below it by themselves.
 const MAX_ANSWER: usize = 48 * 1024;
-/// A wait is made in parts of this length, between which a cancelled request is noticed, in milliseconds.
-const PART_OF_WAIT: i64 = 1_000;
+/// How often a wait tells its progress.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// What the client learns at its start.
 const INSTRUCTIONS: &str = "A plan of tasks shared by agents, kept in this git repository. Loop: next, brief, record while you work, \
 finish, sync. Other operations of a tool are chosen with op; `agentpm schema OP` lists their arguments. Text that answers quote from \
@@ -129,9 +129,20 @@ impl Connection {
 
     /// Carries out a call and gives the envelope of its answer.
     fn carry_out(&self, call: &Call, trace: Option<&str>, key: Option<String>) -> std::result::Result<Value, Value> {
+        self.carry_out_while(call, trace, key, &|| true)
+    }
+
+    /// As [`Connection::carry_out`], where the client may cancel the call.
+    fn carry_out_while(
+        &self,
+        call: &Call,
+        trace: Option<&str>,
+        key: Option<String>,
+        still_wanted: &dyn Fn() -> bool,
+    ) -> std::result::Result<Value, Value> {
         let refused = |e: Error| json!({ "ok": false, "data": null, "error": e });
         let ws = self.open(trace, key).map_err(refused)?;
-        let done = api::call(&ws, call);
+        let done = api::call_while(&ws, call, still_wanted);
         let changed = done.as_ref().is_ok_and(|answered| !answered.events.is_empty());
         let notices = api::notices(&ws, changed);
         let Answered { data, mut warnings, reasons, .. } = done.map_err(refused)?;
@@ -172,11 +183,12 @@ fn result(outcome: std::result::Result<Value, Value>) -> CallToolResult {
     }
 }
 
-/// How long a call waits at most, in milliseconds; `None` if it is no wait.
-fn wait_of(call: &mut Call) -> Option<&mut Span> {
+/// How long a call waits at most; `None` if it is no wait.
+fn wait_of(call: &Call) -> Option<Duration> {
     match call {
-        Call::Job(Job::NextWait(wait)) => Some(&mut wait.wait),
-        Call::Job(Job::InboxWait(wait)) => Some(&mut wait.wait),
+        Call::Job(Job::NextWait(NextWait { wait, .. }) | Job::InboxWait(InboxWait { wait, .. })) => {
+            Some(Duration::from_millis(wait.millis.unsigned_abs()))
+        }
         Call::Job(_) | Call::Change(_) | Call::Query(_) => None,
     }
 }
@@ -195,31 +207,32 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 }
 
 impl Server {
-    /// Waits in parts, so that a request which is cancelled ends soon; `None` if it was. The client learns how far it has come.
+    /// Waits for an answer; `None` if the wait was cancelled before there was one. The client learns how far it has come.
     async fn wait(
         &self,
-        (asked, whole): (Call, i64),
+        (call, whole): (Call, Duration),
         trace: Option<String>,
         progress: Option<(Peer<RoleServer>, ProgressToken)>,
-        is_cancelled: impl Fn() -> bool + Send,
+        is_cancelled: impl Fn() -> bool + Send + Sync + 'static,
     ) -> std::result::Result<Option<std::result::Result<Value, Value>>, ErrorData> {
-        let mut waited = 0;
+        let connection = Arc::clone(&self.connection);
+        let waiting = off_thread(move || {
+            let outcome = connection.carry_out_while(&call, trace.as_deref(), None, &|| !is_cancelled());
+            (outcome.as_ref().map_or(true, has_found) || !is_cancelled()).then_some(outcome)
+        });
+        let mut waiting = std::pin::pin!(waiting);
+        let begun = Instant::now();
+        let mut due = tokio::time::interval(PROGRESS_EVERY);
+        // The first is due at once.
+        due.tick().await;
         loop {
-            let part = (whole - waited).min(PART_OF_WAIT);
-            let mut call = asked.clone();
-            wait_of(&mut call).into_iter().for_each(|span| span.millis = part);
-            let (connection, trace) = (Arc::clone(&self.connection), trace.clone());
-            let outcome = off_thread(move || connection.carry_out(&call, trace.as_deref(), None)).await?;
-            waited += part;
-            if outcome.as_ref().map_or(true, has_found) || waited >= whole {
-                return Ok(Some(outcome));
-            }
-            if is_cancelled() {
-                return Ok(None);
+            tokio::select! {
+                outcome = &mut waiting => return outcome,
+                _ = due.tick() => {}
             }
             if let Some((peer, token)) = &progress {
-                #[expect(clippy::cast_precision_loss, reason = "a wait has fewer milliseconds than a float has digits")]
-                let step = ProgressNotificationParam::new(token.clone(), waited as f64).with_total(whole as f64);
+                let waited = begun.elapsed().as_secs_f64().floor() * 1e3;
+                let step = ProgressNotificationParam::new(token.clone(), waited).with_total(whole.as_secs_f64() * 1e3);
                 // A client that is gone is noticed by the next read.
                 let _ = peer.notify_progress(step.with_message("waiting")).await;
             }
@@ -227,8 +240,8 @@ impl Server {
     }
 
     /// A wait that the client looks after by polling it.
-    fn wait_in_background(&self, asked: (Call, i64), trace: Option<String>) -> CallToolResponse {
-        let lives = u64::try_from(asked.1).unwrap_or(0).saturating_add(60_000);
+    fn wait_in_background(&self, asked: (Call, Duration), trace: Option<String>) -> CallToolResponse {
+        let lives = u64::try_from(asked.1.as_millis()).unwrap_or(u64::MAX).saturating_add(60_000);
         let server = self.clone();
         let task = self.connection.waits.spawn(TaskOptions::new().with_ttl_ms(lives), move |context: TaskContext| {
             Box::pin(async move {
@@ -272,14 +285,14 @@ impl ServerHandler for Server {
         }
         let mut arguments: JsonObject = request.arguments.unwrap_or_default();
         let key = arguments.remove("idempotency_key").and_then(|key| key.as_str().map(str::to_owned));
-        let mut call = match tools::call(&request.name, arguments) {
+        let call = match tools::call(&request.name, arguments) {
             Ok(call) => call,
             Err(e) => return Ok(result(Err(json!({ "ok": false, "data": null, "error": e }))).into()),
         };
         let trace = context.meta.get_traceparent().map(str::to_owned);
         let (connection, client) = (Arc::clone(&self.connection), context.client_info());
         off_thread(move || connection.begin_session(client.as_ref())).await?;
-        let Some(whole) = wait_of(&mut call).map(|span| span.millis.max(0)) else {
+        let Some(whole) = wait_of(&call) else {
             let connection = Arc::clone(&self.connection);
             let outcome = off_thread(move || connection.carry_out(&call, trace.as_deref(), key)).await?;
             return Ok(result(outcome).into());

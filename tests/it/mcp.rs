@@ -20,6 +20,11 @@ pub struct Client {
 
 const MODERN: &str = "2026-07-28";
 
+/// What a client adds to a request that may become a task of the protocol.
+fn capable_of_tasks() -> Value {
+    json!({ "io.modelcontextprotocol/clientCapabilities": { "extensions": { "io.modelcontextprotocol/tasks": {} } } })
+}
+
 impl Client {
     fn start(sandbox: &Sandbox, modern: bool) -> Self {
         Self::start_as(sandbox, &sandbox.repo(), "ada", modern)
@@ -100,6 +105,17 @@ impl Client {
         let envelope = self.tool(name, arguments);
         assert_eq!(envelope["ok"], true, "{envelope}");
         envelope["data"].clone()
+    }
+
+    /// The last state of a task of the protocol. Ends with the deadline of the story.
+    fn ended(&mut self, task: &Value) -> Value {
+        loop {
+            let state = self.ask("tasks/get", json!({ "taskId": task, "_meta": capable_of_tasks() }))["result"].clone();
+            if state["status"] != "working" {
+                return state;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
     }
 
     /// Closes the connection and waits for the end of the server.
@@ -225,35 +241,47 @@ fn a_wait_ends_with_the_task_that_becomes_ready_and_tells_its_progress() {
 fn a_cancelled_wait_takes_no_task() {
     let sandbox = Sandbox::new();
     let mut client = Client::start(&sandbox, false);
-    let id = client.request("tools/call", json!({ "name": "next", "arguments": { "wait": "10m" } }));
+    let arguments = json!({ "name": "next", "arguments": { "wait": "10m" }, "_meta": { "progressToken": "w" } });
+    let id = client.request("tools/call", arguments);
+    assert_eq!(client.read()["method"], "notifications/progress");
     client.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id } }));
-    // Answered while the wait goes on or after it: the connection is not held up by it.
+    // Answered after the cancellation was read, and while the wait may still go on: the connection is not held up by it.
     client.data("find", json!({ "op": "status" }));
-    client.leave();
     let made = sandbox.run(&["--agent", "bob", "add", "Later"]).data();
+    // A wait that went on would find it now.
+    std::thread::sleep(std::time::Duration::from_secs(1));
     let id = made["id"].as_str().expect("an id");
     assert_eq!(sandbox.run(&["show", id]).data()["status"], "open");
+    client.leave();
+}
+
+#[test]
+fn a_polled_wait_that_is_cancelled_takes_no_task() {
+    let sandbox = Sandbox::new();
+    let mut client = Client::start(&sandbox, true);
+    let capable = capable_of_tasks();
+    let begun = client.ask("tools/call", json!({ "name": "next", "arguments": { "wait": "2m" }, "_meta": capable }));
+    let task = begun["result"]["taskId"].clone();
+    // The wait goes on.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    client.ask("tasks/cancel", json!({ "taskId": task, "_meta": capable }));
+    let made = sandbox.run(&["--agent", "bob", "add", "Later"]).data();
+    assert_eq!(client.ended(&task)["status"], "cancelled");
+    assert_eq!(sandbox.run(&["show", made["id"].as_str().expect("an id")]).data()["status"], "open");
+    client.leave();
 }
 
 #[test]
 fn a_client_that_knows_tasks_polls_its_wait() {
     let sandbox = Sandbox::new();
     let mut client = Client::start(&sandbox, true);
-    let capable = json!({ "io.modelcontextprotocol/clientCapabilities": { "extensions": { "io.modelcontextprotocol/tasks": {} } } });
+    let capable = capable_of_tasks();
     let begun = client.ask("tools/call", json!({ "name": "next", "arguments": { "wait": "2m" }, "_meta": capable }));
-    let task = begun["result"]["taskId"].as_str().unwrap_or_else(|| panic!("a task: {begun}")).to_owned();
-    let poll =
-        |client: &mut Client| client.ask("tasks/get", json!({ "taskId": task, "_meta": capable }))["result"].clone();
-    assert_eq!(poll(&mut client)["status"], "working");
+    let task = begun["result"]["taskId"].clone();
+    let state = client.ask("tasks/get", json!({ "taskId": task, "_meta": capable }));
+    assert_eq!(state["result"]["status"], "working", "{begun}");
     sandbox.run(&["--agent", "bob", "add", "At last"]).data();
-    // Ends with the deadline of the story.
-    let done = loop {
-        let state = poll(&mut client);
-        if state["status"] != "working" {
-            break state;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    };
+    let done = client.ended(&task);
     assert_eq!(done["result"]["structuredContent"]["data"]["task"]["title"], "At last", "{done}");
     client.leave();
 }

@@ -22,6 +22,8 @@ use crate::store::layout::TASKS;
 const ASK_EVERY: Duration = Duration::from_secs(5);
 /// Least time between two questions: many changes at once are one.
 const ASK_REST: Duration = Duration::from_millis(100);
+/// How often a wait looks whether its caller still wants the answer.
+const STILL_WANTED_EVERY: Duration = Duration::from_millis(200);
 
 /// Wakes the caller that waits on it.
 pub(crate) struct Wakeup {
@@ -46,14 +48,16 @@ impl Filter {
 }
 
 impl Wakeup {
-    /// Waits until woken, at most so long. Many wakings at once are one.
-    pub fn wait(&self, most: Duration) {
-        if self.woken.recv_timeout(most).is_ok() {
+    /// Waits until woken, at most so long. Many wakings at once are one. Answers whether it was woken.
+    pub fn wait(&self, most: Duration) -> bool {
+        let is_woken = self.woken.recv_timeout(most).is_ok();
+        if is_woken {
             while self.woken.try_recv().is_ok() {}
         } else if self.watcher.is_none() {
             // Without a watcher the channel is closed and does not wait.
             pause(most);
         }
+        is_woken
     }
 }
 
@@ -105,13 +109,19 @@ fn news_of(ws: &Workspace, wanted: Filter, common: bool) -> Wakeup {
 }
 
 /// Asks until there is an answer or the time is over: at once, whenever something may have changed, at the moments when a
-/// lease runs out or a task's time comes, and every 5 seconds in any case. `ERR_BUSY` is no answer.
+/// lease runs out or a task's time comes, and every 5 seconds in any case. `ERR_BUSY` is no answer. Ends without one soon after
+/// `still_wanted` is false.
 ///
 /// Errors: those of `ask`; `ERR_BUSY` where that was the last answer.
-pub fn await_work<T>(ws: &Workspace, most: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+pub fn await_work<T>(
+    ws: &Workspace,
+    most: Duration,
+    still_wanted: &dyn Fn() -> bool,
+    mut ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<Option<T>> {
     let start = Instant::now();
     let mut wakeup = None;
-    loop {
+    while still_wanted() {
         let asked = Instant::now();
         let answer = ask();
         let left = most.saturating_sub(start.elapsed());
@@ -128,10 +138,17 @@ pub fn await_work<T>(ws: &Workspace, most: Duration, mut ask: impl FnMut() -> Re
         sessions::sign_of_life(ws);
         tracing::debug!("waiting for work");
         let moment = next_moment(ws)?.unwrap_or(ASK_EVERY);
-        Wakeup::wait(wakeup, left.min(ASK_EVERY).min(moment));
+        let until = Instant::now() + left.min(ASK_EVERY).min(moment);
+        loop {
+            let part = until.saturating_duration_since(Instant::now()).min(STILL_WANTED_EVERY);
+            if part.is_zero() || Wakeup::wait(wakeup, part) || !still_wanted() {
+                break;
+            }
+        }
         let rest = ASK_REST.saturating_sub(asked.elapsed());
         pause(rest.min(most.saturating_sub(start.elapsed())));
     }
+    Ok(None)
 }
 
 /// How long until a lease runs out or a task's time comes, whichever is first.

@@ -28,7 +28,7 @@ pub(crate) fn watch(
     let mut shown = BTreeSet::new();
     loop {
         let left = whole.saturating_sub(start.elapsed());
-        let news = wakeup::await_work(ws, left.min(ASK_EVERY), || {
+        let news = wakeup::await_work(ws, left.min(ASK_EVERY), &|| true, || {
             let record = begin(ws)?;
             let items = with_view(ws, |view| look(ws, &record, view))?.items;
             let news: Vec<Unread> = items.into_iter().filter(|one| !shown.contains(&one.id)).collect();
