@@ -178,8 +178,8 @@ struct Asked {
 fn arguments(operation: &Operation, asking: &Asking) -> Result<(Map<String, Value>, Asked), Refusal> {
     let Asking { parts, body, id, .. } = asking;
     let content = guard::text_of(&parts.headers, "content-type")?;
-    let is_json =
-        content.as_deref().is_some_and(|kind| kind.split(';').next().unwrap_or_default().trim().ends_with("json"));
+    let is_json = content
+        .is_some_and(|kind| kind.to_ascii_lowercase().split(';').next().unwrap_or_default().trim().ends_with("json"));
     if !body.is_empty() && !is_json {
         // A page of another site can send a form without asking, and JSON only after it asked.
         return Err(Error::usage("a body needs the header Content-Type: application/json").into());
@@ -346,6 +346,7 @@ async fn board(State(app): State<Arc<App>>, request: Request) -> Response<Body> 
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CACHE_CONTROL, "no-store"),
         (header::X_FRAME_OPTIONS, "DENY"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     page(&app, request, headers, |ws, _| Ok(api::board(ws, true)?.into_bytes())).await
 }

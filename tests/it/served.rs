@@ -665,7 +665,7 @@ fn curl_speaks_with_the_server() {
         Answer::from(curl.args(["-sS", "--max-time", "30"]).args(args).output().unwrap()).json()
     };
     let socket = server.socket.to_str().unwrap();
-    let body = ["-H", "Content-Type: application/json", "-d", r#"{"title":"by curl"}"#];
+    let body = ["-H", "Content-Type: Application/JSON", "-d", r#"{"title":"by curl"}"#];
     let made =
         curl(&[&["--unix-socket", socket, "-H", "X-Agentpm-Agent: ada", "http://localhost/tasks"], &body[..]].concat());
     let id = made["data"]["id"].as_str().unwrap();

@@ -298,8 +298,9 @@ fn arrivals(ws: &Workspace, since: Option<Id>, unnoted: PendingEvents) -> Result
     }
     if !found {
         let id = since.map(|id| id.to_string()).unwrap_or_default();
-        return Err(Error::not_found(format!("no event {id} has arrived here"))
-            .hint("leave the cursor out to begin with the first event, or take next_cursor of an earlier answer"));
+        return Err(Error::not_found(format!("no event {id} has arrived here")).hint(
+            "take next_cursor of an earlier answer; agentpm sync pull without a cursor begins with the first event",
+        ));
     }
     Ok(Arrivals { ws, order, journals, redacted })
 }
