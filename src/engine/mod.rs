@@ -13,6 +13,8 @@ pub(crate) mod import;
 pub(crate) mod inbox;
 pub(crate) mod lint;
 pub(crate) mod migrate;
+#[cfg(test)]
+mod power_loss;
 pub(crate) mod query;
 pub(crate) mod repair;
 pub(crate) mod sync;

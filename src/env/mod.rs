@@ -89,6 +89,13 @@ impl Env {
         Ok(Env { clock, ids: Mutex::new(Ids { last: None, chance }), vars, cwd, boot, meter: Arc::default() })
     }
 
+    /// The environment in another boot of the machine.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn in_boot(self, boot: String) -> Self {
+        Env { boot, ..self }
+    }
+
     /// The environment without some variables.
     #[must_use]
     pub fn without(mut self, names: &[&str]) -> Self {

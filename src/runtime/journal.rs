@@ -298,8 +298,20 @@ impl<'a> Journal<'a> {
     ///
     /// Errors: `ERR_IO`; the command itself has happened by then.
     pub fn mark_projected(&mut self, store: &Dir) -> Result<()> {
+        self.mark_flushed_after(store, SYNC_EVERY)
+    }
+
+    /// As [`Journal::mark_projected`], for records that another command appended, and always flushes. A power loss may undo what was
+    /// projected just now, and by then the records may be older than what [`Journal::unprojected`] returns.
+    ///
+    /// Errors: as [`Journal::mark_projected`].
+    pub fn mark_projected_late(&mut self, store: &Dir) -> Result<()> {
+        self.mark_flushed_after(store, 0)
+    }
+
+    fn mark_flushed_after(&mut self, store: &Dir, bytes: u64) -> Result<()> {
         self.mark.offset = self.end;
-        if self.end - self.mark.synced.min(self.end) >= SYNC_EVERY {
+        if self.end - self.mark.synced.min(self.end) >= bytes {
             store.sync_disk().map_err(|e| self.io("flush the files of", &e))?;
             self.mark.synced = self.end;
         }

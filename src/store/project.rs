@@ -112,7 +112,8 @@ fn project_logs(
         if let Some(torn) = &log.torn {
             keep_torn(set_aside, entity, torn)?;
         }
-        dir.replace(LOG, &log.canonical(&fresh), 0o666).map_err(fail("write"))?;
+        // A power loss must not take what was in the log long before.
+        dir.replace_synced(LOG, &log.canonical(&fresh), 0o666).map_err(fail("write"))?;
     } else if !fresh.is_empty() {
         let mut bytes = Vec::new();
         if log.torn.is_some() {
@@ -151,7 +152,8 @@ fn project_logs(
     }
     let is_known = match over {
         Expected::Known(Some(known)) => known == current,
-        Expected::States if is_state_of(entity, &log.entries, new, &current) => true,
+        // A power loss may leave the name of a file without its bytes.
+        Expected::States if current.is_empty() || is_state_of(entity, &log.entries, new, &current) => true,
         _ => before.as_bytes() == current,
     };
     // An edit that a user saves between the read and the rename is kept as well.

@@ -88,6 +88,54 @@ fn a_failed_flush_after_a_reboot_cuts_no_projected_event() {
     assert_eq!(titles(&room.run(&["task", "list"])), ["one", "two"]);
 }
 
+#[test]
+fn what_is_projected_late_is_flushed() {
+    crate::machine::needs!("strace");
+    let room = Sandbox::new();
+    room.task("one", &[]);
+    pending_task(&room, &room.repo(), "two");
+    let next = ["task", "create", "--title", "three"];
+    injected(&room, &room.repo(), "syncfs:error=EIO:when=1", &next).error("ERR_IO", 10);
+    assert_eq!(titles(&room.run(&["task", "list"])), ["one", "two"]);
+    room.run(&next).data();
+    // Once is enough.
+    injected(&room, &room.repo(), "syncfs:error=EIO", &["task", "create", "--title", "four"]).data();
+    room.is_clean();
+}
+
+#[test]
+fn a_log_that_is_replaced_is_flushed() {
+    crate::machine::needs!("strace");
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    room.run(&["note", &id, "--content", "x"]).data();
+    let log = fs::read_to_string(room.log_of(&id)).unwrap();
+    let (first, second) = log.trim_end().split_once('\n').unwrap();
+    fs::write(room.log_of(&id), format!("{second}\n{first}\n")).unwrap();
+    // The first is the journal's.
+    let answer = injected(&room, &room.repo(), "fdatasync:error=EIO:when=2", &["note", &id, "--content", "y"]);
+    answer.data();
+    assert!(answer.stderr.contains("not every file could be written"), "{answer:?}");
+    assert_eq!(fs::read_to_string(room.log_of(&id)).unwrap(), format!("{second}\n{first}\n"));
+    room.task("two", &[]);
+    assert!(fs::read_to_string(room.log_of(&id)).unwrap().starts_with(&log));
+    room.is_clean();
+}
+
+#[test]
+fn a_file_that_lost_its_bytes_with_the_power_is_rendered_again() {
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    let whole = fs::read_to_string(room.yaml_of(&id)).unwrap();
+    fs::write(room.yaml_of(&id), "").unwrap();
+    room.task("two", &[]);
+    assert_eq!(fs::read_to_string(room.yaml_of(&id)).unwrap(), "", "within one boot a person emptied it");
+    reboot(&room);
+    room.task("three", &[]);
+    assert_eq!(fs::read_to_string(room.yaml_of(&id)).unwrap(), whole);
+    room.is_clean();
+}
+
 // Paths and worktrees
 
 #[test]

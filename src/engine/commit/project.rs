@@ -55,7 +55,7 @@ pub(crate) fn finish_projection(ws: &Workspace, journal: &mut Journal, runtime: 
     let elsewhere = |r: &Record| heads.get(&r.commit.store.worktree).is_some_and(|head| *head != r.commit.head);
     records.retain(|r| !(journal.is_projected_again(r) && elsewhere(r)));
     project_records(ws, runtime, &records)?;
-    journal.mark_projected(&ws.store.dir)
+    journal.mark_projected_late(&ws.store.dir)
 }
 
 /// Projects the records that another worktree kept for this one.
