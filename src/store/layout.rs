@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::env::files::{Dir, Kind};
+use crate::env::files::{Dir, Kind, is_no_regular_file};
 use crate::env::outside;
 use crate::error::{Code, Error, Result};
 use crate::model::event::Entity;
@@ -193,7 +193,10 @@ impl Store {
     }
 
     fn odd_folder(&self, path: &Path, e: &std::io::Error) -> Error {
-        Error::new(Code::Corrupt, format!("{} cannot be opened as a folder: {e}", self.shown(path)))
+        match is_no_regular_file(e) {
+            true => Error::new(Code::Corrupt, format!("{} cannot be opened as a folder: {e}", self.shown(path))),
+            false => Error::io("open", &self.path().join(path), e),
+        }
     }
 }
 

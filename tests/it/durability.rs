@@ -136,6 +136,22 @@ fn a_file_that_lost_its_bytes_with_the_power_is_rendered_again() {
     room.is_clean();
 }
 
+#[test]
+fn a_folder_on_a_disk_that_fails_is_not_taken_for_a_damaged_store() {
+    crate::machine::needs!("strace");
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    let shard = room.task_dir(&id).parent().unwrap().parent().unwrap().to_owned();
+    let failing = |inject: &str| {
+        let mut command = room.agentpm_like("strace");
+        command.args(["-f", "-qq", "-o"]).arg(room.beside("trace")).arg("-P").arg(&shard).args(["-e", inject]);
+        let output = command.arg("--").arg(env!("CARGO_BIN_EXE_agentpm")).args(["lint"]).output();
+        Answer::from(output.expect("strace starts"))
+    };
+    failing("inject=openat2:error=EIO").error("ERR_IO", 10);
+    failing("inject=openat2:error=ENOTDIR").error("ERR_CORRUPT", 8);
+}
+
 // Paths and worktrees
 
 #[test]

@@ -1,5 +1,5 @@
-//! Every change of the operation table that dies, or is refused by the disk, at each of its system calls: the plan is as before or as
-//! after, what was acknowledged is there, and the next command works.
+//! Every change of the operation table that dies, or is refused by the disk, at each of its system calls, or whose disk takes only a part
+//! of a write: the plan is as before or as after, what was acknowledged is there, and the next command works.
 //!
 //! Leaves to others: what a half of some change would be, and kills of `sync` (`crash`, `sync_crash`).
 
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use agentpm::api::{Kind, OPERATIONS};
 use serde_json::json;
 
-use crate::crash::{CHANGING, Call, Case, FULL, REFUSED, calls_of, for_each, trace_of};
+use crate::crash::{CHANGING, Case, FULL, REFUSED, calls_of, for_each, trace_of};
 use crate::operations::{Plan, asked};
 use crate::sandbox::{Answer, Sandbox, rounds};
 
@@ -28,14 +28,49 @@ struct Change {
     after: u64,
 }
 
+/// What is done to a change.
+enum Fault {
+    /// A system call is taken by strace.
+    Call(Case),
+    Short(ShortWrite),
+}
+
+/// A write that takes only half of its bytes, and whether the disk is then full.
+struct ShortWrite {
+    nth: usize,
+    file: String,
+    then_full: bool,
+}
+
+impl Fault {
+    /// The answer of a command that is refused.
+    fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Fault::Call(case) if case.what == FULL => Some("ERR_NO_SPACE"),
+            Fault::Call(_) => Some("ERR_IO"),
+            Fault::Short(write) => write.then_full.then_some("ERR_NO_SPACE"),
+        }
+    }
+}
+
+impl Display for Fault {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Call(case) => case.fmt(f),
+            Fault::Short(ShortWrite { nth, file, then_full: false }) => write!(f, "short write {nth}, to {file}"),
+            Fault::Short(ShortWrite { nth, file, .. }) => write!(f, "short write {nth}, to {file}: then full"),
+        }
+    }
+}
+
 struct Point<'a> {
     change: &'a Change,
-    case: Case,
+    fault: Fault,
 }
 
 impl Display for Point<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.change.name, self.case)
+        write!(f, "{}: {}", self.change.name, self.fault)
     }
 }
 
@@ -53,8 +88,35 @@ fn copy(of: &Path) -> Sandbox {
     room
 }
 
+/// The library that makes writes short. It is preloaded into agentpm, not into git.
+struct Library {
+    folder: tempfile::TempDir,
+}
+
+impl Library {
+    fn build() -> Self {
+        let library = Library { folder: crate::machine::folder() };
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/short_write.c");
+        let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(library.path()).arg(source).output();
+        Answer::from(built.expect("cc starts")).text();
+        library
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("short_write.so")
+    }
+
+    /// Preloads it into a command, whose writes are counted in a file.
+    fn preload(&self, room: &Sandbox, command: &mut Command) -> PathBuf {
+        let count = room.beside("writes");
+        std::fs::write(&count, "").expect("a file that counts");
+        command.env("LD_PRELOAD", self.path()).env("SHORT_WRITES", &count);
+        count
+    }
+}
+
 impl Change {
-    fn of(name: &'static str) -> Option<(Self, Vec<Call>)> {
+    fn of(name: &'static str, library: &Library) -> Option<(Self, Vec<Fault>)> {
         let plan = Plan::new();
         let (args, _) = asked(&plan, name);
         if args.is_empty() {
@@ -68,7 +130,25 @@ impl Change {
         change.under_strace(&room, &["-e".to_owned(), trace]).expect("no process was killed").data();
         let calls = calls_of(&std::fs::read_to_string(trace_of(&room)).expect("a trace"));
         change.after = events(&room);
-        Some((change, calls))
+        let refused = calls.iter().filter(|call| REFUSED.contains(&&*call.name));
+        let refused = refused.flat_map(|call| [call.with(FULL), call.with("error=EIO")]);
+        let faults = calls.iter().map(|call| call.with("signal=SIGKILL")).chain(refused).map(Fault::Call);
+        let faults = faults.chain(change.short_writes(library)).collect();
+        Some((change, faults))
+    }
+
+    /// Each write of a run that nothing disturbs, both ways.
+    fn short_writes(&self, library: &Library) -> impl Iterator<Item = Fault> + use<> {
+        let room = copy(&self.repo);
+        let mut command = room.agentpm();
+        let count = library.preload(&room, &mut command);
+        Answer::from(command.args(&self.args).output().expect("agentpm starts")).data();
+        let writes = std::fs::read_to_string(count).expect("a line for each write");
+        assert!(self.before == self.after || writes.contains("journal.jsonl"), "a write to the journal: {writes}");
+        let files: Vec<String> = writes.lines().map(|line| line.trim_end().to_owned()).collect();
+        files.into_iter().enumerate().flat_map(|(n, file)| {
+            [false, true].map(|then_full| Fault::Short(ShortWrite { nth: n + 1, file: file.clone(), then_full }))
+        })
     }
 
     /// Runs the command under strace; `None` where it was killed.
@@ -80,9 +160,23 @@ impl Change {
         (output.status.signal() != Some(9)).then(|| Answer::from(output))
     }
 
-    fn meets(&self, case: &Case) -> bool {
+    fn with_short_write(&self, room: &Sandbox, write: &ShortWrite, library: &Library) -> Answer {
+        let mut command = room.agentpm();
+        library.preload(room, &mut command);
+        command.env("SHORT_NTH", write.nth.to_string());
+        if write.then_full {
+            command.env("SHORT_FULL", "1");
+        }
+        Answer::from(command.args(&self.args).output().expect("agentpm starts"))
+    }
+
+    /// Whether it kept the change from being acknowledged.
+    fn meets(&self, fault: &Fault, library: &Library) -> bool {
         let room = copy(&self.repo);
-        let answer = self.under_strace(&room, &case.options());
+        let answer = match fault {
+            Fault::Call(case) => self.under_strace(&room, &case.options()),
+            Fault::Short(write) => Some(self.with_short_write(&room, write, library)),
+        };
         let seen = events(&room);
         assert!(seen == self.before || seen == self.after, "{seen} events of {} or {}", self.before, self.after);
         let is_acknowledged = answer.as_ref().is_some_and(|answer| answer.code == 0);
@@ -90,7 +184,7 @@ impl Change {
             let happened = self.before == self.after || (seen == self.after) == is_acknowledged;
             assert!(happened, "{seen} events of {} or {}: {answer:?}", self.before, self.after);
             if answer.code != 0 {
-                answer.error(if case.what == FULL { "ERR_NO_SPACE" } else { "ERR_IO" }, 10);
+                answer.error(fault.refusal().unwrap_or_else(|| panic!("{answer:?}")), 10);
             }
         }
         room.task("the next one", &[]);
@@ -105,18 +199,17 @@ impl Change {
 
 #[test]
 fn every_change_happened_or_did_not_whatever_call_fails() {
-    crate::machine::needs!("strace");
+    crate::machine::needs!("strace", "cc");
+    let library = Library::build();
     let only = std::env::var("FAULTS_OF").ok();
     let names = OPERATIONS.iter().filter(|operation| operation.kind != Kind::Query).map(|operation| operation.name);
     let names = names.filter(|name| only.as_deref().is_none_or(|only| only == *name));
-    let changes: Vec<(Change, Vec<Call>)> = names.filter_map(Change::of).collect();
-    fn points((change, calls): &(Change, Vec<Call>)) -> Vec<Point<'_>> {
-        let refused = calls.iter().filter(|call| REFUSED.contains(&&*call.name));
-        let refused = refused.flat_map(|call| [call.with(FULL), call.with("error=EIO")]);
-        let cases = calls.iter().map(|call| call.with("signal=SIGKILL")).chain(refused);
-        cases.map(|case| Point { change, case }).collect()
-    }
-    let all: Vec<Point> = changes.iter().flat_map(points).collect();
+    let changes: Vec<(Change, Vec<Fault>)> = names.filter_map(|name| Change::of(name, &library)).collect();
+    let (changes, faults): (Vec<Change>, Vec<Vec<Fault>>) = changes.into_iter().unzip();
+    let all = changes.iter().zip(faults);
+    let all = all.flat_map(|(change, faults)| faults.into_iter().map(move |fault| Point { change, fault }));
+    let kind = std::env::var("FAULTS").unwrap_or_default();
+    let all: Vec<Point> = all.filter(|point| point.fault.to_string().contains(&kind)).collect();
     let total = all.len();
     let most = rounds(500);
     let played: Vec<Point> = all
@@ -127,7 +220,7 @@ fn every_change_happened_or_did_not_whatever_call_fails() {
         .collect();
     let stopped = AtomicUsize::new(0);
     for_each(&played, |point| {
-        stopped.fetch_add(usize::from(point.change.meets(&point.case)), Ordering::Relaxed);
+        stopped.fetch_add(usize::from(point.change.meets(&point.fault, &library)), Ordering::Relaxed);
     });
     let stopped = stopped.into_inner();
     println!("{} of {total} points of {} changes; {stopped} changes did not end", played.len(), changes.len());

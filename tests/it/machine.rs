@@ -17,7 +17,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 /// Every program that a story, a hook or git itself may call.
 const TOOLS: &str = "git sh bash env cat chmod chown cmp cp cut date dirname basename echo expr false find grep head id kill ln \
                      ls mkdir mkfifo mktemp mv printf pwd readlink rm rmdir sed seq sleep sort stat tail tee test timeout touch \
-                     tr true uname uniq wc xargs awk diff tar gzip perl mount umount setpriv prlimit setsid script strace python3 gpg \
+                     tr true uname uniq wc xargs awk diff tar gzip perl mount umount setpriv prlimit setsid script strace cc python3 gpg \
                      ssh-keygen curl pre-commit lefthook mcp-python-1 mcp-python-2 schemathesis chromium nats-server nats-python";
 
 /// Skips a test where the machine lacks a tool that it needs.
