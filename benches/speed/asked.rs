@@ -14,15 +14,15 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// From the command line. `cargo bench` says `--bench`; `cargo test` does not.
-    pub fn from_args() -> Self {
+    /// From the command line, with the sizes of a small run and of a whole one. `cargo bench` says `--bench`; `cargo test` does not.
+    pub fn from_args(small_sizes: &[usize], whole_sizes: &[usize]) -> Self {
         let args: Vec<String> = std::env::args().skip(1).collect();
         let small = args.iter().any(|arg| arg == "--test") || !args.iter().any(|arg| arg == "--bench");
         let mut asked = Asked {
             small,
             write: false,
             only: Vec::new(),
-            sizes: if small { vec![40, 80, 160] } else { vec![1_000, 10_000, 100_000] },
+            sizes: if small { small_sizes } else { whole_sizes }.to_vec(),
         };
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {

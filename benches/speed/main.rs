@@ -19,6 +19,7 @@ mod branches;
 mod confirmed;
 mod conflicts;
 mod crowd;
+mod docs;
 mod floor;
 #[cfg(feature = "server")]
 mod http;
@@ -42,7 +43,7 @@ fn main() {
     if floor::played() {
         return;
     }
-    let asked = Asked::from_args();
+    let asked = Asked::from_args(&[40, 80, 160], &[1_000, 10_000, 100_000]);
     let room = Room::new(&asked);
     let mut report = Report::new(&asked);
     if asked.wants("version") {

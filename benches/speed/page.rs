@@ -1,13 +1,10 @@
 //! The report as text and as the tables of docs/speed.md.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
-use crate::picture::{self, grouped};
+use crate::docs;
+use crate::picture::{self, Panel, grouped};
 use crate::table::{Line, Most, Report, Unit};
-
-const BEGIN: &str = "<!-- speed -->";
-const END: &str = "<!-- /speed -->";
 
 /// For the terminal.
 pub fn as_text(report: &Report) -> String {
@@ -47,7 +44,7 @@ pub fn as_text(report: &Report) -> String {
 /// That everything can be printed, and how much it is. The figures of a small run mean nothing and are not shown.
 pub fn is_whole(report: &Report) -> String {
     let page = whole(report);
-    let drawn = picture::growth(&report.sizes, |name, tasks| report.cost(name, tasks)).is_some();
+    let drawn = growth_picture(report).is_some();
     for part in [as_text(report), page] {
         assert!(!part.contains("NaN") && !part.contains("inf "), "{part}");
     }
@@ -59,17 +56,20 @@ pub fn is_whole(report: &Report) -> String {
 /// Into docs/speed.md between its markers, and the picture next to it.
 pub fn write(report: &Report) {
     assert!(report.is_everything, "only a run of everything is written down");
-    // Asked when it runs: cargo may have built it for a copy of this folder.
-    let docs = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs it")).join("docs");
-    let page = docs.join("speed.md");
-    let text = std::fs::read_to_string(&page).expect("docs/speed.md");
-    let (before, rest) = text.split_once(BEGIN).expect("docs/speed.md has the marker where the tables begin");
-    let (_, after) = rest.split_once(END).expect("docs/speed.md has the marker where the tables end");
-    std::fs::write(&page, format!("{before}{BEGIN}\n{}\n{END}{after}", whole(report)))
-        .expect("docs/speed.md is written");
-    if let Some(svg) = picture::growth(&report.sizes, |name, tasks| report.cost(name, tasks)) {
-        std::fs::write(docs.join("growth.svg"), svg).expect("docs/growth.svg is written");
+    docs::write_section("speed.md", "speed", &whole(report));
+    if let Some(svg) = growth_picture(report) {
+        docs::write("growth.svg", &svg);
     }
+}
+
+/// How costs grow with the store.
+fn growth_picture(report: &Report) -> Option<String> {
+    let panel = Panel {
+        title: "milliseconds a command takes, median of whole processes, by tasks in the store",
+        names: &picture::DRAWN,
+        cost: &|name, tasks| report.cost(name, tasks),
+    };
+    picture::draw("milliseconds of create, next, done and brief by tasks in the store", &report.sizes, &[panel])
 }
 
 /// Everything, as the tables of a page.
@@ -77,7 +77,7 @@ fn whole(report: &Report) -> String {
     let mut out = format!(
         "{}\n## Warm\n\n\
          | ratio | at most | what | compared with | tasks | ours | floor | rounds | |\n|---:|---:|---|---|---:|---:|---:|---:|---|\n",
-        machine()
+        docs::machine()
     );
     for line in &report.lines {
         let spread = |f: crate::run::Figures| {
@@ -182,23 +182,6 @@ fn peaks(report: &Report) -> Option<String> {
         let _ = writeln!(out, "| {} | {:.1} MB | {:.0} ms |", peak.command, peak.megabytes, peak.ms);
     }
     Some(out)
-}
-
-/// On what it was measured.
-fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpus = read("/proc/cpuinfo");
-    let cpu = cpus.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or_default();
-    let kernel = read("/proc/sys/kernel/osrelease");
-    let git = crate::run::printed(crate::room::git(Path::new("/"), &["--version"]));
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    format!(
-        "Measured on {cores} cores ({}), Linux {}, {}.\n",
-        cpu.trim_start_matches([' ', '\t', ':']).trim(),
-        // What a distribution or a host adds to it says nothing of speed.
-        kernel.split(['-', '+']).next().unwrap_or_default().trim(),
-        git.trim()
-    )
 }
 
 fn ratio(line: &Line) -> String {
