@@ -37,7 +37,7 @@ use crate::model::job::{InboxWait, Job, NextWait};
 
 /// Largest answer of a tool, in bytes. Lists and briefs stay below it by themselves.
 const MAX_ANSWER: usize = 48 * 1024;
-/// How often a wait tells its progress.
+/// How often a wait reports its progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// What the client learns at its start.
 const INSTRUCTIONS: &str = "A plan of tasks shared by agents, kept in this git repository. Loop: next, brief, record while you work, \

@@ -33,7 +33,7 @@ use crate::model::id::Id;
 const WAITING: usize = 64;
 /// How often a client that is sent nothing else is sent a comment.
 const ALIVE: Duration = Duration::from_secs(15);
-/// How often a client is told which tasks became ready, at most: a look takes as long as `ready`.
+/// How often a client hears which tasks became ready, at most: a look takes as long as `ready`.
 const READY_EVERY: Duration = Duration::from_secs(1);
 
 /// `GET /events/stream`
@@ -106,14 +106,14 @@ impl Client {
     }
 
     /// Sends a message; whether the client still listens.
-    fn tell(&mut self, text: String) -> bool {
+    fn write(&mut self, text: String) -> bool {
         self.spoken = Instant::now();
         self.is_there() && self.send.blocking_send(Bytes::from(text)).is_ok()
     }
 
     /// Sends a comment from time to time; whether the client still listens.
     fn stay(&mut self) -> bool {
-        if self.spoken.elapsed() >= ALIVE { self.tell(": still here\n\n".to_owned()) } else { self.is_there() }
+        if self.spoken.elapsed() >= ALIVE { self.write(": still here\n\n".to_owned()) } else { self.is_there() }
     }
 
     fn end(self, e: Error) {
@@ -132,10 +132,10 @@ fn send_events(ws: &Workspace, since: Option<Id>, mut client: Client) {
     let watched = feed::watch(ws, since, None, |entry| {
         client.begin();
         let Some(Entry { event, line }) = entry else {
-            return ready.look(ws).into_iter().all(|text| client.tell(text)) && client.stay();
+            return ready.look(ws).into_iter().all(|text| client.write(text)) && client.stay();
         };
         ready.is_stale = true;
-        client.tell(format!("id: {}\nevent: {}\ndata: {line}\n\n", event.id, event.payload.kind()))
+        client.write(format!("id: {}\nevent: {}\ndata: {line}\n\n", event.id, event.payload.kind()))
     });
     if let Err(e) = watched {
         client.end(e);
@@ -152,14 +152,14 @@ fn send_inbox(ws: &Workspace, mut client: Client) {
     let watched = inbox::watch(ws, None, |one| {
         let Some(one) = one else { return Ok(client.stay()) };
         let item = inbox::item(ws, one)?;
-        Ok(client.tell(format!("id: {}\nevent: InboxItem\ndata: {}\n\n", item.id, json!(item))))
+        Ok(client.write(format!("id: {}\nevent: InboxItem\ndata: {}\n\n", item.id, json!(item))))
     });
     if let Err(e) = watched {
         client.end(e);
     }
 }
 
-/// The tasks that were ready when a client of the stream was told last.
+/// The tasks that were ready at the last look for a client of the stream.
 struct Ready {
     known: Option<BTreeMap<Id, String>>,
     /// Whether events arrived since.
@@ -185,8 +185,9 @@ impl Ready {
         self.is_stale = false;
         let before = self.known.replace(now);
         let Some((before, now)) = before.as_ref().zip(self.known.as_ref()) else { return Vec::new() };
-        let tell = |(task, cause)| format!("event: TaskReady\ndata: {}\n\n", json!({ "task": task, "cause": cause }));
-        inbox::newly_ready(before, now).into_iter().map(tell).collect()
+        let message =
+            |(task, cause)| format!("event: TaskReady\ndata: {}\n\n", json!({ "task": task, "cause": cause }));
+        inbox::newly_ready(before, now).into_iter().map(message).collect()
     }
 }
 

@@ -204,7 +204,7 @@ fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Cac
     db.busy_handler(Some(wait_a_little))?;
     db.set_prepared_statement_cache_capacity(64);
     db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // SQLite would compile a statement anew whenever another value is bound that a plan might depend on.
+    // SQLite would compile a statement again whenever another value is bound on which its plan might depend.
     db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // A power loss loses it at worst, and then it is rebuilt: the boot of the machine is part of its identity.
     db.execute_batch(

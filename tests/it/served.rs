@@ -191,8 +191,11 @@ fn next_event(stream: &mut impl BufRead) -> (String, Value) {
             Some(("data", text)) => data = Some(serde_json::from_str(text).unwrap()),
             _ => {}
         }
-        if let ("", Some(data)) = (line, &data) {
-            return (id.unwrap(), Value::clone(data));
+        // What has no id is no event.
+        if line.is_empty()
+            && let (Some(id), Some(data)) = (id.take(), data.take())
+        {
+            return (id, data);
         }
     }
 }

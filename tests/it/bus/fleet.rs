@@ -14,7 +14,7 @@ use super::Bridge;
 use super::leases::leasing;
 use crate::machine::needs;
 use crate::proxy::Proxy;
-use crate::sandbox::{Answer, plays_all, rounds, sealed_vars, shard};
+use crate::sandbox::{Answer, plays_all, sealed_vars, shard};
 use crate::sync::{Clones, plan};
 
 /// Random numbers of a seed.
@@ -137,11 +137,22 @@ fn remove_record(clone: &Path) {
     let _ = std::fs::remove_file(clone.join(".git/agentpm/bus/bridge.json"));
 }
 
+/// The numbers of clones, of agents in each, and of tasks: those of `FLEET`, as in `FLEET=16,4,2000`, which takes an hour on two cores.
+fn size() -> (usize, usize, usize) {
+    let asked = std::env::var("FLEET").ok();
+    let numbers = asked.map(|text| text.split(',').map(|n| n.trim().parse().expect("a number")).collect::<Vec<_>>());
+    match numbers.as_deref() {
+        Some([clones, agents, tasks]) => (*clones, *agents, *tasks),
+        Some(other) => panic!("FLEET has three numbers, not {}", other.len()),
+        None if plays_all() => (4, 3, 150),
+        None => (3, 2, 24),
+    }
+}
+
 #[test]
 fn a_fleet_loses_nothing_and_confirms_no_task_twice_whatever_breaks() {
     needs!("nats-server");
-    let (clones_n, agents_n) = if plays_all() { (16, 4) } else { (3, 2) };
-    let tasks = if plays_all() { rounds(2_000) } else { 24 };
+    let (clones_n, agents_n, tasks) = size();
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
         u64::from(std::process::id()) ^ std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
     });
@@ -166,7 +177,7 @@ fn a_fleet_loses_nothing_and_confirms_no_task_twice_whatever_breaks() {
     let mut bridges: Vec<Option<Bridge>> = (0..names.len()).map(|n| Some(bridge(n))).collect();
     let (answers, is_over) = (Answers::default(), AtomicBool::new(false));
     let begun = Instant::now();
-    let most = Duration::from_secs(if plays_all() { 3_600 } else { 120 });
+    let most = Duration::from_secs(120).max(Duration::from_secs(4) * u32::try_from(tasks).unwrap());
     let mut broken = [0; 4];
     std::thread::scope(|scope| {
         let clocks: Vec<i64> =
