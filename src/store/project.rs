@@ -108,44 +108,73 @@ fn project_logs(
     // Events from elsewhere may be older than those here.
     let last = log.entries.iter().map(|e| e.event.stamp()).max();
     let older = fresh.iter().any(|e| Some(e.event.stamp()) < last) || !fresh.is_sorted_by_key(|e| e.event.stamp());
-    if (log.rough || log.unsorted || log.partial || redacted || older) && !log.fixed {
-        if let Some(torn) = &log.torn {
+    let is_replaced = (log.rough || log.unsorted || log.partial || redacted || older) && !log.fixed;
+    let bytes = if is_replaced { log.canonical(&fresh) } else { appended(&log, &fresh) };
+    let torn = log.torn.take().filter(|_| is_replaced);
+    log.entries.extend(fresh);
+    let write_log = || -> Result<()> {
+        if let Some(torn) = &torn {
             keep_torn(set_aside, entity, torn)?;
         }
-        // A power loss must not take what was in the log long before.
-        dir.replace_synced(LOG, &log.canonical(&fresh), 0o666).map_err(fail("write"))?;
-    } else if !fresh.is_empty() {
-        let mut bytes = Vec::new();
-        if log.torn.is_some() {
-            bytes.push(b'\n');
-        }
-        for entry in &fresh {
-            bytes.extend_from_slice(entry.line.as_bytes());
-            bytes.push(b'\n');
-        }
         let append = || dir.open_append(LOG, 0o666)?.write_all(&bytes);
-        append().map_err(fail("write"))?;
-    }
-    log.entries.extend(fresh);
-    if let Entity::Task(id) = entity
-        && !log.fixed
-        && compact::redacts(&log.entries)
-        && archive::archived(store)?.holds(*id)
-    {
-        compact::take_out(store, *id)?;
-    }
+        match is_replaced {
+            // A power loss must not take what was in the log long before.
+            true => dir.replace_synced(LOG, &bytes, 0o666).map_err(fail("write"))?,
+            false if bytes.is_empty() => {}
+            false => append().map_err(fail("write"))?,
+        }
+        if let Entity::Task(id) = entity
+            && !log.fixed
+            && compact::redacts(&log.entries)
+            && archive::archived(store)?.holds(*id)
+        {
+            compact::take_out(store, *id)?;
+        }
+        Ok(())
+    };
     if matches!(over, Expected::Nothing) {
-        return Ok(None);
+        return write_log().map(|()| None);
     }
-    let text = render(entity, &log.entries);
-    let rendered = || Ok(Some(heads_of(&log.entries)));
+    let render = || render_over(&dir, readable, (entity, &log.entries, new), over, &before).map_err(fail("write"));
+    // Once the log has lost a text, a file that has it looks like a hand edit: the file goes first.
+    if redacted {
+        let rendered = render()?;
+        return write_log().map(|()| rendered);
+    }
+    write_log()?;
+    render()
+}
+
+/// The lines that are appended to a log.
+fn appended(log: &Log, fresh: &[Entry]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if log.torn.is_some() && !fresh.is_empty() {
+        bytes.push(b'\n');
+    }
+    for entry in fresh {
+        bytes.extend_from_slice(entry.line.as_bytes());
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+/// Renders a readable file, unless it holds something else than what is expected.
+fn render_over(
+    dir: &Dir,
+    readable: &str,
+    (entity, entries, new): (&Entity, &[Entry], &[Entry]),
+    over: Expected<'_>,
+    before: &str,
+) -> std::io::Result<Rendered> {
+    let text = render(entity, entries);
+    let rendered = || Ok(Some(heads_of(entries)));
     let current = match dir.read(readable, MAX_YAML) {
         Ok(bytes) => bytes,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::FileTooLarge) => {
-            dir.replace(readable, text.as_bytes(), 0o666).map_err(fail("write"))?;
+            dir.replace(readable, text.as_bytes(), 0o666)?;
             return rendered();
         }
-        Err(e) => return Err(fail("read")(e)),
+        Err(e) => return Err(e),
     };
     if current == text.as_bytes() {
         return rendered();
@@ -153,11 +182,11 @@ fn project_logs(
     let is_known = match over {
         Expected::Known(Some(known)) => known == current,
         // A power loss may leave the name of a file without its bytes.
-        Expected::States if current.is_empty() || is_state_of(entity, &log.entries, new, &current) => true,
+        Expected::States if current.is_empty() || is_state_of(entity, entries, new, &current) => true,
         _ => before.as_bytes() == current,
     };
     // An edit that a user saves between the read and the rename is kept as well.
-    match is_known && dir.replace_unchanged(readable, &current, text.as_bytes(), 0o666).map_err(fail("write"))? {
+    match is_known && dir.replace_unchanged(readable, &current, text.as_bytes(), 0o666)? {
         true => rendered(),
         false => Ok(None),
     }

@@ -137,6 +137,21 @@ fn a_file_that_lost_its_bytes_with_the_power_is_rendered_again() {
 }
 
 #[test]
+fn a_redaction_whose_projection_failed_is_no_hand_edit() {
+    crate::machine::needs!("strace");
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    let note = room.run(&["note", &id, "--content", "a token"]).data()["id"].as_str().unwrap().to_owned();
+    let redact = ["context", "redact", &note, "--reason", "a token"];
+    // The exchange of task.yaml fails.
+    let answer = injected(&room, &room.repo(), "renameat2:error=EIO:when=1", &redact);
+    assert!(answer.stderr.contains("not every file could be written"), "{answer:?}");
+    room.task("two", &[]);
+    assert!(!fs::read_to_string(room.yaml_of(&id)).unwrap().contains("content: a token"));
+    room.is_clean();
+}
+
+#[test]
 fn a_folder_on_a_disk_that_fails_is_not_taken_for_a_damaged_store() {
     crate::machine::needs!("strace");
     let room = Sandbox::new();
