@@ -354,16 +354,12 @@ pub fn label(text: &str) -> Result<String, std::convert::Infallible> {
 
 /// Reads a list, or one value as a list of one. For `#[serde(deserialize_with)]`.
 pub fn one_or_many<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Spelling<T> {
-        Many(Vec<T>),
-        One(T),
-    }
-    Ok(match Spelling::deserialize(deserializer)? {
-        Spelling::Many(list) => list,
-        Spelling::One(one) => vec![one],
-    })
+    let list = match crate::model::json::strict(deserializer)? {
+        Value::Array(list) => list,
+        one => vec![one],
+    };
+    let read = |one| T::deserialize(one).map_err(serde::de::Error::custom);
+    list.into_iter().map(read).collect()
 }
 
 /// A JSON object.
@@ -479,7 +475,7 @@ impl JsonSchema for Duration {
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "expected a duration: whole seconds, or a text such as 90s, 10m, 2h")]
         enum Spelling {
             Seconds(u32),
             Text(String),
@@ -494,6 +490,20 @@ impl<'de> Deserialize<'de> for Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_that_does_not_fit_is_refused_with_what_was_expected() {
+        use serde_json::{from_value, json};
+        for value in [json!(-1), json!(null), json!(true), json!([1])] {
+            let refused = from_value::<Duration>(value).unwrap_err().to_string();
+            assert!(refused.starts_with("expected a duration: whole seconds"), "{refused}");
+        }
+        for value in [json!(true), json!(["a", true])] {
+            let refused = from_value::<Refs>(value).unwrap_err().to_string();
+            assert_eq!(refused, "invalid type: boolean `true`, expected a string");
+        }
+        assert_eq!(from_value::<Refs>(json!("a")).unwrap(), from_value::<Refs>(json!(["a"])).unwrap());
+    }
 
     #[test]
     fn durations_read_back_as_they_print() {

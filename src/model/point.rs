@@ -77,7 +77,7 @@ impl Serialize for Point {
 impl<'de> Deserialize<'de> for Point {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "expected a Lamport time, a time, a span such as 2h, or a git revision")]
         enum Spelling {
             Number(u64),
             Text(String),
