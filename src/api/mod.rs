@@ -35,7 +35,7 @@ use crate::engine::query::{
 use crate::engine::repair::lost_events;
 use crate::engine::repair::recover::{self, Selection};
 use crate::engine::{Comments, Fix, LintReport, Reply, Workspace, import, query, repair, sync};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::model::args::Ref;
 use crate::model::command::{Claim, Command};
 use crate::model::event::Entry;
@@ -117,6 +117,14 @@ impl Call {
             Call::Job(job) => job.op(),
         }
     }
+}
+
+/// Waits that a server carries out at once. Each takes a thread.
+pub const MAX_WAITING: usize = 40;
+
+/// The refusal of a wait that is one too many.
+pub fn waits_already() -> Error {
+    Error::new(Code::RateLimit, "too many requests wait already").hint("wait a second")
 }
 
 /// Carries out a call. A change that is repeated with the idempotency key of the request happens once.

@@ -31,6 +31,7 @@ use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::model::args::EventRef;
 use crate::model::command::{Command, TaskTransition, Undo};
+use crate::model::id::check_agent_name;
 use crate::model::job::{self, Job};
 use crate::model::query::{Query, TaskGet, TaskList};
 use crate::model::task::Status;
@@ -113,7 +114,9 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Output> {
         #[cfg(feature = "mcp")]
         Verb::Mcp(Deferred(Mcp { print_config: Some(client) })) => {
             let agent = env.var("AGENTPM_AGENT").filter(|_| options.request.agent.is_none());
-            return Ok(document(crate::mcp::entry(client, options.request.agent.as_deref().or(agent))));
+            let agent = options.request.agent.as_deref().or(agent);
+            agent.map(check_agent_name).transpose()?;
+            return Ok(document(crate::mcp::entry(client, agent)));
         }
         #[cfg(feature = "mcp")]
         Verb::Mcp(_) => {

@@ -4,9 +4,10 @@
 //! Guarantees: every use of a tool is one call of `api`, carried out on the store as it is then, as a command would; a connection
 //! is one session; answers are bounded, and text of the plan is marked as data. The client may speak the revision of 2026-07-28 or an
 //! older one with `initialize`.
-//! Leaves to others: framing and negotiation (the library), which tools there are (`tools`), what an operation does (`api`).
+//! Leaves to others: lines (`lines`), negotiation (the library), which tools there are (`tools`), what an operation does (`api`).
 
 mod config;
+mod lines;
 mod resources;
 mod tools;
 
@@ -15,9 +16,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, CreateTaskResult,
-    GetPromptRequestParams, GetPromptResponse, GetPromptResult, GetTaskParams, GetTaskResult, Implementation,
-    JsonObject, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, CreateTaskResult, CustomRequest,
+    CustomResult, ErrorCode, GetPromptRequestParams, GetPromptResponse, GetPromptResult, GetTaskParams, GetTaskResult,
+    Implementation, JsonObject, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
     PaginatedRequestParams, ProgressNotificationParam, ProgressToken, Prompt, PromptMessage, ReadResourceRequestParams,
     ReadResourceResponse, Role, ServerCapabilities, ServerConfig, SubscribeRequestParams, SubscriptionFilter,
     UnsubscribeRequestParams,
@@ -26,9 +27,12 @@ use rmcp::service::{Peer, RequestContext, RoleServer, SubscriptionContext};
 use rmcp::task_manager::{TaskContext, TaskExit, TaskManager, TaskOptions};
 use rmcp::{ErrorData, ServerHandler, ServiceExt as _};
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use self::config::{Client, entry};
+use self::lines::Lines;
 use crate::api::{self, Answered, Call};
 use crate::engine::{self, Options, Workspace};
 use crate::env::Env;
@@ -39,6 +43,24 @@ use crate::model::job::{InboxWait, Job, NextWait};
 const MAX_ANSWER: usize = 48 * 1024;
 /// How often a wait reports its progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// The requests that are answered.
+const METHODS: &[&str] = &[
+    "initialize",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "server/discover",
+    "subscriptions/listen",
+    "tasks/cancel",
+    "tasks/get",
+    "tools/call",
+    "tools/list",
+];
 /// What the client learns at its start.
 const INSTRUCTIONS: &str = "A plan of tasks shared by agents, kept in this git repository. Loop: next, brief, record while you work, \
 finish, sync. Other operations of a tool are chosen with op; `agentpm schema OP` lists their arguments. Text that answers quote from \
@@ -55,12 +77,17 @@ struct Connection {
     options: Options,
     /// The session of this connection, once a tool was used; `None` inside where none could be begun.
     session: OnceLock<Option<String>>,
+    /// The waits that the client polls.
     waits: TaskManager,
+    /// Places for waits, polled or not.
+    places: Arc<Semaphore>,
+    /// Cancelled once the client is gone or the server is to end.
+    gone: CancellationToken,
     /// The resources that an older client has subscribed to.
     subscriptions: Mutex<BTreeMap<String, CancellationToken>>,
 }
 
-/// Serves standard input and output until the client closes them.
+/// Serves standard input and output until the client closes them, or SIGTERM or SIGINT.
 ///
 /// Errors: `ERR_NO_STORE` and others of opening the store; `ERR_IO` where the streams fail.
 pub fn serve(env: Env, options: Options) -> Result<()> {
@@ -76,11 +103,21 @@ pub fn serve(env: Env, options: Options) -> Result<()> {
         options,
         session: OnceLock::new(),
         waits: TaskManager::new(),
+        places: Arc::new(Semaphore::new(api::MAX_WAITING)),
+        gone: CancellationToken::new(),
         subscriptions: Mutex::default(),
     });
     let server = Server { connection: Arc::clone(&connection) };
     let served = runtime.block_on(async {
-        let running = match server.serve(rmcp::transport::stdio()).await {
+        for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+            let mut stop = signal(kind).map_err(|e| failed("signals cannot be received", &e))?;
+            let gone = connection.gone.clone();
+            tokio::spawn(async move {
+                stop.recv().await;
+                gone.cancel();
+            });
+        }
+        let running = match server.serve(Lines::stdio(connection.gone.clone())).await {
             Ok(running) => running,
             // A client that leaves before it says anything has done nothing wrong.
             Err(rmcp::service::ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
@@ -140,12 +177,11 @@ impl Connection {
         key: Option<String>,
         still_wanted: &dyn Fn() -> bool,
     ) -> std::result::Result<Value, Value> {
-        let refused = |e: Error| json!({ "ok": false, "data": null, "error": e });
-        let ws = self.open(trace, key).map_err(refused)?;
+        let ws = self.open(trace, key).map_err(|e| refusal(&e))?;
         let done = api::call_while(&ws, call, still_wanted);
         let changed = done.as_ref().is_ok_and(|answered| !answered.events.is_empty());
         let notices = api::notices(&ws, changed);
-        let Answered { data, mut warnings, reasons, .. } = done.map_err(refused)?;
+        let Answered { data, mut warnings, reasons, .. } = done.map_err(|e| refusal(&e))?;
         warnings.extend(notices.into_iter().filter(|notice| !warnings.contains(notice)).collect::<Vec<_>>());
         let mut envelope = json!({ "ok": true, "data": data.to_json(false) });
         if let Some(reasons) = reasons {
@@ -183,6 +219,23 @@ fn result(outcome: std::result::Result<Value, Value>) -> CallToolResult {
     }
 }
 
+/// The answer of a tool that did nothing.
+fn refused(error: Error) -> CallToolResponse {
+    result(Err(refusal(&error))).into()
+}
+
+fn refusal(error: &Error) -> Value {
+    json!({ "ok": false, "data": null, "error": error })
+}
+
+/// A wait that has a place.
+struct Wait {
+    call: Call,
+    whole: Duration,
+    place: OwnedSemaphorePermit,
+    trace: Option<String>,
+}
+
 /// How long a call waits at most; `None` if it is no wait.
 fn wait_of(call: &Call) -> Option<Duration> {
     match call {
@@ -207,16 +260,18 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 }
 
 impl Server {
-    /// Waits for an answer; `None` if the wait was cancelled before there was one. The client learns how far it has come.
+    /// Waits for an answer; `None` if the wait was cancelled, or the client left, before there was one. The client learns how far
+    /// it has come.
     async fn wait(
         &self,
-        (call, whole): (Call, Duration),
-        trace: Option<String>,
+        Wait { call, whole, place, trace }: Wait,
         progress: Option<(Peer<RoleServer>, ProgressToken)>,
         is_cancelled: impl Fn() -> bool + Send + Sync + 'static,
     ) -> std::result::Result<Option<std::result::Result<Value, Value>>, ErrorData> {
         let connection = Arc::clone(&self.connection);
         let waiting = off_thread(move || {
+            let _place = place;
+            let is_cancelled = || is_cancelled() || connection.gone.is_cancelled();
             let outcome = connection.carry_out_while(&call, trace.as_deref(), None, &|| !is_cancelled());
             (outcome.as_ref().map_or(true, has_found) || !is_cancelled()).then_some(outcome)
         });
@@ -240,12 +295,12 @@ impl Server {
     }
 
     /// A wait that the client looks after by polling it.
-    fn wait_in_background(&self, asked: (Call, Duration), trace: Option<String>) -> CallToolResponse {
-        let lives = u64::try_from(asked.1.as_millis()).unwrap_or(u64::MAX).saturating_add(60_000);
+    fn wait_in_background(&self, asked: Wait) -> CallToolResponse {
+        let lives = u64::try_from(asked.whole.as_millis()).unwrap_or(u64::MAX).saturating_add(60_000);
         let server = self.clone();
         let task = self.connection.waits.spawn(TaskOptions::new().with_ttl_ms(lives), move |context: TaskContext| {
             Box::pin(async move {
-                let waited = server.wait(asked, trace, None, move || context.is_cancel_requested()).await?;
+                let waited = server.wait(asked, None, move || context.is_cancel_requested()).await?;
                 waited.map(result).ok_or(TaskExit::Cancelled)
             })
         });
@@ -267,6 +322,20 @@ impl ServerHandler for Server {
             .with_instructions(INSTRUCTIONS)
     }
 
+    /// The library has a request whose parameters it cannot read come here too.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> std::result::Result<CustomResult, ErrorData> {
+        let CustomRequest { method, .. } = request;
+        Err(if METHODS.contains(&method.as_str()) {
+            ErrorData::invalid_params(format!("the params are not those of {method}"), None)
+        } else {
+            ErrorData::new(ErrorCode::METHOD_NOT_FOUND, method, None)
+        })
+    }
+
     async fn list_tools(
         &self,
         _: Option<PaginatedRequestParams>,
@@ -284,10 +353,14 @@ impl ServerHandler for Server {
             return Err(ErrorData::invalid_params(format!("there is no tool {:?}", request.name), None));
         }
         let mut arguments: JsonObject = request.arguments.unwrap_or_default();
-        let key = arguments.remove("idempotency_key").and_then(|key| key.as_str().map(str::to_owned));
+        let key = match arguments.remove("idempotency_key") {
+            Some(Value::String(key)) => Some(key),
+            None | Some(Value::Null) => None,
+            Some(_) => return Ok(refused(Error::usage("idempotency_key is not a text"))),
+        };
         let call = match tools::call(&request.name, arguments) {
             Ok(call) => call,
-            Err(e) => return Ok(result(Err(json!({ "ok": false, "data": null, "error": e }))).into()),
+            Err(e) => return Ok(refused(e)),
         };
         let trace = context.meta.get_traceparent().map(str::to_owned);
         let (connection, client) = (Arc::clone(&self.connection), context.client_info());
@@ -297,14 +370,17 @@ impl ServerHandler for Server {
             let outcome = off_thread(move || connection.carry_out(&call, trace.as_deref(), key)).await?;
             return Ok(result(outcome).into());
         };
+        let Ok(place) = Arc::clone(&self.connection.places).try_acquire_owned() else {
+            return Ok(refused(api::waits_already()));
+        };
+        let asked = Wait { call, whole, place, trace };
         if context.client_capabilities().is_some_and(|client| client.supports_tasks()) {
-            return Ok(self.wait_in_background((call, whole), trace));
+            return Ok(self.wait_in_background(asked));
         }
         let progress = context.meta.get_progress_token().map(|token| (context.peer.clone(), token));
-        let waited = self.wait((call, whole), trace, progress, move || context.ct.is_cancelled());
-        let cancelled =
-            || Err(json!({ "ok": false, "data": null, "error": Error::new(Code::Busy, "the wait was cancelled") }));
-        Ok(result(waited.await?.unwrap_or_else(cancelled)).into())
+        let waited = self.wait(asked, progress, move || context.ct.is_cancelled());
+        let cancelled = || refused(Error::new(Code::Busy, "the wait was cancelled"));
+        Ok(waited.await?.map_or_else(cancelled, |outcome| result(outcome).into()))
     }
 
     async fn get_task(

@@ -87,7 +87,7 @@ const TOOLS: [Definition; 10] = [
     },
     Definition {
         name: "record",
-        description: "Note `content` on a task (default: yours): type decision, attempt, outcome, note or step; `done`: steps completed.",
+        description: "Note `content` on a task (default: yours): type decision, attempt, outcome, note or step. Or complete its steps `done`.",
         arguments: &[
             ("task_id", "string", ""),
             ("content", "string", ""),
@@ -188,6 +188,10 @@ pub(super) fn exists(name: &str) -> bool {
 ///
 /// Errors: `ERR_USAGE` for an operation that the tool does not offer, and those of [`Call::from_json`].
 pub(super) fn call(tool: &str, mut arguments: JsonObject) -> Result<Call> {
+    // Many clients write null for an argument of the tool that they do not give.
+    let own =
+        TOOLS.iter().find(|definition| definition.name == tool).map_or(&[][..], |definition| definition.arguments);
+    arguments.retain(|name, value| !(value.is_null() && (name == "op" || own.iter().any(|(own, ..)| own == name))));
     let op = match arguments.remove("op") {
         Some(Value::String(op)) => op,
         Some(other) => return Err(Error::usage(format!("op is the name of an operation, not {other}"))),
@@ -197,51 +201,68 @@ pub(super) fn call(tool: &str, mut arguments: JsonObject) -> Result<Call> {
         let offered = operations(tool).collect::<Vec<_>>().join(", ");
         return Err(Error::usage(format!("the tool {tool} does not offer {op:?}")).hint(format!("it offers {offered}")));
     }
+    in_its_form(tool, &op, &mut arguments)?;
     Call::from_json(&op, Value::Object(arguments))
 }
 
-/// The operation that the arguments mean, which are put into its form.
-fn usual(tool: &str, arguments: &mut JsonObject) -> &'static str {
-    let has = |arguments: &JsonObject, name: &str| arguments.get(name).is_some_and(|value| !value.is_null());
-    match tool {
-        "next" if has(arguments, "wait") => {
-            arguments.entry("claim").or_insert(json!(true));
-            "next.wait"
+/// Puts the arguments of a tool into the form of the operation.
+fn in_its_form(tool: &str, op: &str, arguments: &mut JsonObject) -> Result<()> {
+    match (tool, op) {
+        ("next", "claim" | "next") if arguments.get("claim").is_some_and(|claim| *claim == json!(op == "claim")) => {
+            arguments.remove("claim");
         }
-        "next" => match arguments.remove("claim") {
-            Some(Value::Bool(false)) => "next",
-            _ => "claim",
-        },
-        "brief" => "brief",
-        "find" if has(arguments, "id") => "task.get",
-        "find" => "task.list",
-        "plan" if has(arguments, "ops") => "batch",
-        "plan" if has(arguments, "title") => "task.create",
-        "plan" => "plan.apply",
-        "update" if has(arguments, "status") => "task.transition",
-        "update" => "task.update",
-        "record" if has(arguments, "done") => {
-            let steps = arguments.remove("done").unwrap_or_default();
-            arguments.insert("id".into(), steps);
-            "progress.complete"
+        ("record", "progress.complete" | "progress.reopen") => {
+            if arguments.contains_key("content") {
+                return Err(Error::usage("record takes content or done, not both").hint("use it twice"));
+            }
+            if let Some(steps) = arguments.remove("done") {
+                let steps = if let Value::Array(steps) = steps { steps } else { vec![steps] };
+                let task = arguments.remove("task_id");
+                arguments.insert("id".into(), task.into_iter().chain(steps).collect());
+            }
         }
-        "record" if arguments.get("type").is_some_and(|kind| kind == "step") => {
+        ("record", "progress.add") if arguments.get("type").is_some_and(|kind| kind == "step") => {
             arguments.remove("type");
-            "progress.add"
         }
+        ("inbox", "inbox.ack") => {
+            if let Some(items) = arguments.remove("ack") {
+                arguments.insert("items".into(), items);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The operation that the arguments mean. A wait claims, unless they say that it does not.
+fn usual(tool: &str, arguments: &mut JsonObject) -> &'static str {
+    if tool == "next" && arguments.contains_key("wait") {
+        arguments.entry("claim").or_insert(json!(true));
+        return "next.wait";
+    }
+    let has = |name: &str| arguments.contains_key(name);
+    match tool {
+        "next" if arguments.get("claim").is_some_and(|claim| *claim == json!(false)) => "next",
+        "next" => "claim",
+        "brief" => "brief",
+        "find" if has("id") => "task.get",
+        "find" => "task.list",
+        "plan" if has("ops") => "batch",
+        "plan" if has("title") => "task.create",
+        "plan" => "plan.apply",
+        "update" if has("status") => "task.transition",
+        "update" => "task.update",
+        "record" if has("done") => "progress.complete",
+        "record" if arguments.get("type").is_some_and(|kind| kind == "step") => "progress.add",
         "record" => "context.add",
         "finish" => "done",
-        "discuss" if has(arguments, "resolution") => "thread.resolve",
-        "discuss" if has(arguments, "thread") && has(arguments, "body") => "thread.reply",
-        "discuss" if has(arguments, "thread") => "thread.show",
-        "discuss" if has(arguments, "body") => "thread.open",
+        "discuss" if has("resolution") => "thread.resolve",
+        "discuss" if has("thread") && has("body") => "thread.reply",
+        "discuss" if has("thread") => "thread.show",
+        "discuss" if has("body") => "thread.open",
         "discuss" => "thread.list",
-        "inbox" if has(arguments, "ack") => {
-            let items = arguments.remove("ack").unwrap_or_default();
-            arguments.insert("items".into(), items);
-            "inbox.ack"
-        }
-        "inbox" if has(arguments, "wait") => "inbox.wait",
+        "inbox" if has("ack") => "inbox.ack",
+        "inbox" if has("wait") => "inbox.wait",
         "inbox" => "inbox",
         _ => "sync",
     }
@@ -284,6 +305,14 @@ mod tests {
             ("record", json!({ "content": "so it is", "type": "decision" }), "context.add"),
             ("record", json!({ "content": "first this", "type": "step" }), "progress.add"),
             ("record", json!({ "done": ["ABCDEF"] }), "progress.complete"),
+            ("record", json!({ "op": "progress.complete", "done": ["ABCDEF"] }), "progress.complete"),
+            ("record", json!({ "op": "progress.reopen", "done": "ABCDEF" }), "progress.reopen"),
+            ("record", json!({ "op": "progress.add", "content": "first this", "type": "step" }), "progress.add"),
+            ("record", json!({ "content": "so it is", "done": null }), "context.add"),
+            ("next", json!({ "op": "claim", "claim": true }), "claim"),
+            ("next", json!({ "op": "next", "claim": false }), "next"),
+            ("next", json!({ "op": null, "wait": null }), "claim"),
+            ("inbox", json!({ "op": "inbox.ack", "ack": ["ABCDEF"] }), "inbox.ack"),
             ("finish", json!({ "outcome": "it works" }), "done"),
             ("finish", json!({ "op": "release" }), "release"),
             ("discuss", json!({ "task_id": "ABCDEF", "body": "why?" }), "thread.open"),
@@ -295,5 +324,15 @@ mod tests {
             assert_eq!(name(tool, arguments.clone()).unwrap(), meant, "{tool} {arguments}");
         }
         assert!(name("sync", json!({ "op": "claim" })).is_err());
+        assert!(name("next", json!({ "op": "next", "claim": true })).is_err());
+        let both = name("record", json!({ "content": "so it is", "done": ["ABCDEF"] }));
+        assert!(both.unwrap_err().message.contains("not both"));
+    }
+
+    #[test]
+    fn steps_are_completed_on_the_task_that_is_named() {
+        let steps = call("record", object(json!({ "task_id": "ABCDEF", "done": ["1", "2"] }))).unwrap();
+        let Call::Change(command) = steps else { panic!("no change: {steps:?}") };
+        assert_eq!(command.to_json()["id"], json!(["ABCDEF", "1", "2"]));
     }
 }

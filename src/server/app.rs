@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::rate::Rate;
 use super::reply::failed_inside;
+use crate::api;
 use crate::engine::{self, Options, Request, Workspace};
 use crate::env::files::Mark;
 use crate::env::meter::Meter;
@@ -21,8 +22,6 @@ use crate::store::layout::{CONFIG, SETTINGS, STORE};
 
 /// Operations that run at once.
 const MAX_WORK: usize = 16;
-/// Requests that wait for work or for events, at once.
-const MAX_WAITING: usize = 40;
 
 /// What all requests share.
 pub struct App {
@@ -69,7 +68,7 @@ impl App {
             rate: Rate::new(rate),
             meter,
             work: Arc::new(Semaphore::new(MAX_WORK)),
-            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            waiting: Arc::new(Semaphore::new(api::MAX_WAITING)),
             stopping: AtomicBool::new(false),
             keeping_house: Arc::default(),
         }

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::machine::needs;
@@ -171,6 +172,65 @@ fn the_session_of_a_connection_ends_with_it() {
 }
 
 #[test]
+fn a_signal_or_the_end_of_the_input_ends_the_session_though_a_wait_goes_on() {
+    for end in [Some(Signal::TERM), Some(Signal::INT), None] {
+        let sandbox = Sandbox::new();
+        let mut client = Client::start(&sandbox, false);
+        let arguments = json!({ "name": "next", "arguments": { "wait": "10m" }, "_meta": { "progressToken": "w" } });
+        client.request("tools/call", arguments);
+        assert_eq!(client.read()["method"], "notifications/progress");
+        let begun = std::time::Instant::now();
+        match end {
+            None => drop(client.input.take()),
+            Some(signal) => {
+                let process = Pid::from_raw(i32::try_from(client.child.id()).expect("a pid")).expect("a pid");
+                kill_process(process, signal).expect("the server runs");
+            }
+        }
+        assert!(client.child.wait().expect("the server ends").success(), "{end:?}");
+        // The library gives up on a call that goes on after 5 seconds.
+        assert!(begun.elapsed().as_secs() < 5, "{end:?}");
+        assert_eq!(sandbox.run(&["session", "list"]).data()["items"], json!([]), "{end:?}");
+    }
+}
+
+#[test]
+fn a_wait_too_many_is_refused_and_the_end_of_one_makes_room() {
+    let sandbox = Sandbox::new();
+    let mut client = Client::start(&sandbox, true);
+    let capable = capable_of_tasks();
+    let wait = |client: &mut Client| {
+        let arguments = json!({ "name": "next", "arguments": { "wait": "10m" }, "_meta": capable });
+        client.ask("tools/call", arguments)["result"].clone()
+    };
+    let first = wait(&mut client)["taskId"].clone();
+    for _ in 1..40 {
+        assert!(wait(&mut client)["taskId"].is_string());
+    }
+    assert_eq!(wait(&mut client)["structuredContent"]["error"]["code"], "ERR_RATE_LIMIT");
+    client.ask("tasks/cancel", json!({ "taskId": first, "_meta": capable }));
+    assert_eq!(client.ended(&first)["status"], "cancelled");
+    assert!(wait(&mut client)["taskId"].is_string());
+    client.leave();
+}
+
+#[test]
+fn steps_are_completed_by_their_numbers_on_a_named_task() {
+    let sandbox = Sandbox::new();
+    let mut client = Client::start(&sandbox, false);
+    let task = client.data("plan", json!({ "title": "One" }))["id"].clone();
+    client.data("next", json!({}));
+    for step in ["a", "b"] {
+        client.data("record", json!({ "task_id": task, "content": step, "type": "step" }));
+    }
+    client.data("record", json!({ "task_id": task, "done": ["1"] }));
+    client.data("record", json!({ "op": "progress.complete", "done": ["2"] }));
+    let shown = client.data("find", json!({ "id": task }));
+    assert_eq!((&shown["progress"]["total"], &shown["progress"]["done"]), (&json!(2), &json!(2)), "{shown}");
+    client.leave();
+}
+
+#[test]
 fn tools_are_few_stay_in_order_and_say_what_they_change() {
     let sandbox = Sandbox::new();
     let mut client = Client::start(&sandbox, false);
@@ -194,6 +254,20 @@ fn a_refusal_is_an_error_of_the_tool_with_code_and_hint() {
     assert_eq!((&refused["ok"], &refused["error"]["code"]), (&json!(false), &json!("ERR_NOT_FOUND")), "{refused}");
     let unknown = client.tool("find", json!({ "op": "sync" }));
     assert_eq!(unknown["error"]["code"], "ERR_USAGE");
+    for (tool, arguments) in [
+        ("inbox", json!({ "ack": true })),
+        ("next", json!({ "ttl": -1 })),
+        (
+            "plan",
+            json!({ "ops": [{ "op": "claim", "args": { "ttl": null } }, { "op": "claim", "args": { "ttl": -1 } }] }),
+        ),
+    ] {
+        let refused = client.tool(tool, arguments)["error"].clone();
+        assert_eq!(refused["code"], "ERR_VALIDATION", "{refused}");
+        assert!(refused["message"].as_str().is_some_and(|message| message.contains("expected a ")), "{refused}");
+    }
+    let key = client.tool("plan", json!({ "title": "One", "idempotency_key": 1 }));
+    assert_eq!(key["error"]["code"], "ERR_USAGE", "{key}");
     assert!(unknown["error"]["hint"].as_str().is_some_and(|hint| hint.contains("task.list")), "{unknown}");
     assert!(client.ask("tools/call", json!({ "name": "rm", "arguments": {} }))["error"].is_object());
     client.leave();
@@ -348,6 +422,27 @@ fn hostile_messages_end_nothing() {
 }
 
 #[test]
+fn a_line_that_cannot_be_read_is_answered_under_its_id() {
+    let sandbox = Sandbox::new();
+    let mut client = Client::start(&sandbox, false);
+    let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
+    let long = format!("\"{}\"", "x".repeat(30 * 1024 * 1024));
+    let twice = r#"{"name":"plan","arguments":{"title":"One","title":"Two"}}"#;
+    for (id, params) in (100..).zip([&deep, r#"{"a":"\ud800"}"#, &long, twice]) {
+        let input = client.input.as_mut().expect("an open pipe");
+        writeln!(input, r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{params}}}"#).expect("a pipe");
+        let answer = client.answer(id);
+        let code = if params.len() > 1_000_000 { -32600 } else { -32700 };
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+    }
+    let unnamed = client.ask("tools/call", json!({ "arguments": {} }));
+    assert_eq!(unnamed["error"]["code"], -32602, "{unnamed}");
+    assert_eq!(client.ask("no/such", json!({}))["error"]["code"], -32601);
+    assert_eq!(client.data("find", json!({}))["total"], 0);
+    client.leave();
+}
+
+#[test]
 fn a_trace_of_the_client_ties_its_events_together() {
     let sandbox = Sandbox::new();
     let mut client = Client::start(&sandbox, false);
@@ -370,6 +465,7 @@ fn the_entry_for_each_client_is_what_its_configuration_reads() {
     let entry = sandbox.run(&["mcp", "--print-config", "codex"]);
     let entry: toml::Table = entry.text().parse().expect("TOML");
     assert_eq!(entry["mcp_servers"]["agentpm"]["command"].as_str(), Some("agentpm"));
+    let _ = sandbox.run(&["--agent", "no name", "mcp", "--print-config", "claude"]).error("ERR_VALIDATION", 4);
 }
 
 #[test]
