@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use rmcp::ErrorData;
-use rmcp::model::RequestId;
+use rmcp::model::{ErrorCode, RequestId};
 use rmcp::service::{RoleServer, RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
@@ -22,6 +22,9 @@ use crate::model::json;
 
 /// The longest line that is read, in bytes.
 const MAX_LINE: usize = 16 * 1024 * 1024;
+
+/// The code of a request that its sender cancelled, or left. It is not sent: an official client fails on an answer that comes after it left.
+const CANCELLED: ErrorCode = ErrorCode(-32800);
 
 type Message = RxJsonRpcMessage<RoleServer>;
 type Output = Arc<Mutex<Stdout>>;
@@ -52,8 +55,9 @@ impl Transport<RoleServer> for Lines {
     type Error = io::Error;
 
     fn send(&mut self, message: TxJsonRpcMessage<RoleServer>) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let is_wanted = !matches!(&message, TxJsonRpcMessage::<RoleServer>::Error(e) if e.error.code == CANCELLED);
         let output = Arc::clone(&self.output);
-        async move { write(&output, &message).await }
+        async move { if is_wanted { write(&output, &message).await } else { Ok(()) } }
     }
 
     async fn receive(&mut self) -> Option<Message> {
@@ -75,6 +79,11 @@ async fn write(output: &Output, message: &TxJsonRpcMessage<RoleServer>) -> io::R
     let mut output = output.lock().await;
     output.write_all(&line).await?;
     output.flush().await
+}
+
+/// The end of a request whose sender wants no answer any more.
+pub(super) fn cancelled() -> ErrorData {
+    ErrorData::new(CANCELLED, "the request was cancelled", None)
 }
 
 /// Reads until the input ends or no more messages are wanted.

@@ -12,6 +12,7 @@ mod resources;
 mod tools;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -259,6 +260,23 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     tokio::task::spawn_blocking(work).await.map_err(|e| ErrorData::internal_error(format!("the call died: {e}"), None))
 }
 
+/// Reports how far a wait has come, to a client that gave a token for it. A report may never end once the connection does.
+async fn report_progress(progress: Option<(Peer<RoleServer>, ProgressToken)>, whole: Duration) -> Infallible {
+    let begun = Instant::now();
+    let mut due = tokio::time::interval(PROGRESS_EVERY);
+    // The first is due at once.
+    due.tick().await;
+    loop {
+        due.tick().await;
+        if let Some((peer, token)) = &progress {
+            let waited = begun.elapsed().as_secs_f64().floor() * 1e3;
+            let step = ProgressNotificationParam::new(token.clone(), waited).with_total(whole.as_secs_f64() * 1e3);
+            // A client that is gone is noticed by the next read.
+            let _ = peer.notify_progress(step.with_message("waiting")).await;
+        }
+    }
+}
+
 impl Server {
     /// Waits for an answer; `None` if the wait was cancelled, or the client left, before there was one. The client learns how far
     /// it has come.
@@ -275,22 +293,9 @@ impl Server {
             let outcome = connection.carry_out_while(&call, trace.as_deref(), None, &|| !is_cancelled());
             (outcome.as_ref().map_or(true, has_found) || !is_cancelled()).then_some(outcome)
         });
-        let mut waiting = std::pin::pin!(waiting);
-        let begun = Instant::now();
-        let mut due = tokio::time::interval(PROGRESS_EVERY);
-        // The first is due at once.
-        due.tick().await;
-        loop {
-            tokio::select! {
-                outcome = &mut waiting => return outcome,
-                _ = due.tick() => {}
-            }
-            if let Some((peer, token)) = &progress {
-                let waited = begun.elapsed().as_secs_f64().floor() * 1e3;
-                let step = ProgressNotificationParam::new(token.clone(), waited).with_total(whole.as_secs_f64() * 1e3);
-                // A client that is gone is noticed by the next read.
-                let _ = peer.notify_progress(step.with_message("waiting")).await;
-            }
+        tokio::select! {
+            outcome = waiting => outcome,
+            never = report_progress(progress, whole) => match never {},
         }
     }
 
@@ -379,8 +384,7 @@ impl ServerHandler for Server {
         }
         let progress = context.meta.get_progress_token().map(|token| (context.peer.clone(), token));
         let waited = self.wait(asked, progress, move || context.ct.is_cancelled());
-        let cancelled = || refused(Error::new(Code::Busy, "the wait was cancelled"));
-        Ok(waited.await?.map_or_else(cancelled, |outcome| result(outcome).into()))
+        waited.await?.map(|outcome| result(outcome).into()).ok_or_else(lines::cancelled)
     }
 
     async fn get_task(

@@ -29,7 +29,7 @@ use crate::model::job::{AgentToken, Job};
 
 /// How long a body may take to arrive.
 const BODY: Duration = Duration::from_secs(30);
-/// How long a wait for work goes on without a look whether the client is still there.
+/// How long a wait for work goes on without a look at the settings.
 const SLICE: Duration = Duration::from_secs(5);
 
 /// The parts of a path that a route leaves open.
@@ -278,7 +278,8 @@ fn is_for_caller(ws: &Workspace, name: &str) -> bool {
     !ws.request.authenticated || ws.request.agent.as_deref() == Some(name)
 }
 
-/// Waits for work in slices: between them a client that is gone ends the wait, and so does the end of the server.
+/// Waits for work in slices, each under the settings and rights of its time. A client that is gone, a token that is revoked and the end of
+/// the server end the wait, and nothing is claimed from then on.
 async fn wait(app: Arc<App>, operation: &'static Operation, asking: Arc<Asking>) -> Result<Response<Body>, Refusal> {
     let first = Arc::clone(&asking);
     app.run(move |app| admit(app, first.peer, &first.parts.headers)).await?;
@@ -286,17 +287,24 @@ async fn wait(app: Arc<App>, operation: &'static Operation, asking: Arc<Asking>)
     let span = serde_json::from_value::<Span>(args.get("wait").cloned().unwrap_or_default());
     let span = span.map_err(|e| Error::validation(format!("wait: {e}")))?;
     let until = Instant::now() + Duration::from_millis(span.millis.unsigned_abs());
-    let busy = || Error::new(Code::RateLimit, "too many requests wait already").hint("wait a second");
-    let _place = Arc::clone(&app.waiting).try_acquire_owned().map_err(|_| busy())?;
+    let _place = Arc::clone(&app.waiting).try_acquire_owned().map_err(|_| api::waits_already())?;
+    let presence = Arc::new(());
     loop {
         let left = until.saturating_duration_since(Instant::now());
         args.insert("wait".into(), json!(format!("{}s", left.min(SLICE).as_secs_f64().ceil())));
         let (args, asking, state) = (args.clone(), Arc::clone(&asking), Arc::clone(&app));
+        // Nothing else holds it: it ends with the request of a client that is gone.
+        let client = Arc::downgrade(&presence);
         let slice = tokio::task::spawn_blocking(move || {
             // A token may be revoked during the wait.
             let request = guard::caller(&state, asking.peer, &asking.parts.headers)?;
             let ws = workspace_for(&state, operation, request, asked)?;
-            let done = perform(&ws, operation, args)?;
+            let still_wanted = || {
+                let is_there = client.strong_count() > 0 && !state.is_stopping();
+                is_there && guard::caller(&state, asking.peer, &asking.parts.headers).is_ok()
+            };
+            let call = Call::from_json(operation.name, Value::Object(args))?;
+            let done = api::call_while(&ws, &call, &still_wanted)?;
             let is_over = !done.data.is_nothing() || left <= SLICE || state.is_stopping();
             Ok::<_, Refusal>(is_over.then(|| reply(&ws, operation, done, asked)))
         });

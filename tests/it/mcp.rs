@@ -489,6 +489,30 @@ fn loop_by(python: &str) {
     }
 }
 
+/// The official client leaves during a wait.
+fn leave_by(python: &str) {
+    let sandbox = Sandbox::new();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/mcp/leave.py");
+    let mut command = sandbox.agentpm_like(python);
+    command.arg(script).arg(env!("CARGO_BIN_EXE_agentpm")).arg(sandbox.repo());
+    let answer = Answer::from(command.output().expect("the client starts"));
+    assert_eq!(answer.text(), "left", "{answer:?}");
+    assert_eq!(sandbox.run(&["session", "list"]).data()["items"], json!([]));
+    assert_eq!(sandbox.run(&["session", "list", "--all"]).data()["total"], 1, "it had begun one");
+}
+
+#[test]
+fn the_first_generation_of_the_official_client_leaves_no_session() {
+    needs!("mcp-python-1");
+    leave_by("mcp-python-1");
+}
+
+#[test]
+fn the_second_generation_of_the_official_client_leaves_no_session() {
+    needs!("mcp-python-2");
+    leave_by("mcp-python-2");
+}
+
 #[test]
 fn the_first_generation_of_the_official_client_works_off_a_task() {
     needs!("mcp-python-1");
