@@ -103,8 +103,9 @@ impl Bridge {
         }
         if !before.is_empty() {
             let payload = settings.as_bytes().to_vec();
-            let news = Sent { subject: self.subjects.settings(), id: format!("settings {settings}"), payload, more: 0 };
-            if let (_, Some(trouble)) = stream.publish(vec![news]) {
+            let (subject, id) = (self.subjects.settings(), format!("settings {settings}"));
+            let news = Sent { subject, id, spare_id: None, payload, more: 0 };
+            if let (_, Some(trouble)) = stream.publish(&[news]) {
                 return Ok(Err(trouble));
             }
         }
@@ -131,10 +132,11 @@ impl Bridge {
         let sent = |item: &Item| Sent {
             subject: item.subject.clone(),
             id: item.id.clone(),
+            spare_id: None,
             payload: item.json.clone(),
             more: 0,
         };
-        match stream.publish(news.items.iter().map(sent).collect()) {
+        match stream.publish(&news.items.iter().map(sent).collect::<Vec<_>>()) {
             (_, Some(trouble)) => Err(trouble),
             (_, None) => Ok(()),
         }

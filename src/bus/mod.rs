@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use self::recent::Recent;
 use crate::engine::context::bus::{address, own_runtime, subjects};
@@ -24,6 +25,7 @@ use crate::env::files::Dir;
 use crate::env::process::pause;
 use crate::env::{Env, process};
 use crate::error::{Code, Error, Result};
+use crate::model::id::Id;
 use crate::model::subject::Subjects;
 use crate::nats::{Address, Connection, EventStream, Limits, OfferQueue, PATIENCE, Trouble};
 use crate::runtime::bus::{self, BridgeRecord};
@@ -98,10 +100,10 @@ struct Bridge {
     stop: Arc<AtomicBool>,
     record: Mutex<BridgeRecord>,
     report: Mutex<BridgeReport>,
-    /// The events that this bridge published lately.
-    sent: Mutex<Recent>,
-    /// The events that were taken from the stream lately.
-    received: Mutex<Recent>,
+    /// The messages that this bridge published lately.
+    sent: Mutex<Recent<Fingerprint>>,
+    /// The events of the stream that are in the plan. No id of a message that was not accepted counts: anyone may have written it.
+    received: Mutex<Recent<Id>>,
     /// The last digest of settings that another bridge announced.
     settings_elsewhere: Mutex<Option<String>>,
     /// Whether everything that the stream had at first was taken in.
@@ -111,7 +113,8 @@ struct Bridge {
 /// Connects a worktree with its stream, until a signal ends it or, where that is asked for, until everything is exchanged. Calls
 /// `ready` once the stream is known.
 ///
-/// Errors: `ERR_USAGE` if no server is named, `ERR_BUSY` if another bridge serves this worktree, `ERR_SYNC` if everything was to be
+/// Errors: `ERR_USAGE` if no server is named, `ERR_VALIDATION` for an address that is none, `ERR_INVALID_STATE` if the stream does not
+/// take the subjects of the plan, `ERR_BUSY` if another bridge serves this worktree, `ERR_SYNC` if everything was to be
 /// exchanged and the server does not answer; those of opening a store.
 pub fn bridge(env: Env, options: Options, bridging: &Bridging, ready: impl FnOnce(&Bridged)) -> Result<BridgeReport> {
     let ws = engine::open(env.fork(), options.clone())?;
@@ -129,8 +132,9 @@ pub fn bridge(env: Env, options: Options, bridging: &Bridging, ready: impl FnOnc
     if record.plan != subjects.plan() {
         record = BridgeRecord { plan: subjects.plan().to_owned(), ..BridgeRecord::default() };
     }
-    record.missed = 0;
-    let report = BridgeReport { plan: record.plan.clone(), ..BridgeReport::default() };
+    let waiting = bus::waiting(&own)?;
+    let waiting = (waiting.found.len() + waiting.damaged.len()) as u64;
+    let report = BridgeReport { plan: record.plan.clone(), waiting, ..BridgeReport::default() };
     let bridge = Bridge {
         env: Mutex::new(env),
         options,
@@ -145,8 +149,13 @@ pub fn bridge(env: Env, options: Options, bridging: &Bridging, ready: impl FnOnc
         caught_up: AtomicBool::new(false),
     };
     let StreamLimits { bytes, age, replicas, refuse_when_full } = bridging.limits;
-    let replicas = replicas.unwrap_or(ws.settings.bus.replicas).max(1);
-    bridge.run(&address, &Limits { bytes, age, replicas, refuse_when_full }, bridging.once, ready)?;
+    let replicas = replicas.unwrap_or(ws.settings.bus.replicas);
+    bridge.run(&address, &Limits { bytes, age, replicas, refuse_when_full }, bridging.once, ready).inspect_err(
+        |e| {
+            // What ended the bridge is what its caller learns; that the note fails too changes nothing.
+            let _ = bridge.cannot_take(&e.message);
+        },
+    )?;
     Ok(bridge.report().clone())
 }
 
@@ -156,14 +165,21 @@ impl Bridge {
         let name = self.subjects.stream("EVENTS");
         let stream = || EventStream::new(&connection, name.clone(), self.subjects.all_events(), limits.clone());
         let mut incoming = stream();
+        let seen = self.record().last;
         let Some(facts) = self.until_done(once, || incoming.facts())? else { return Ok(()) };
-        self.adopt(&facts)?;
+        if !facts.lacks.is_empty() {
+            let lacks = facts.lacks.join(" and ");
+            return Err(Error::state(format!("the stream {name} does not take {lacks}"))
+                .hint("add these subjects to the stream, as with nats stream edit, and start the bridge again"));
+        }
+        self.adopt(&facts, seen)?;
         let (server, plan) = (address.shown(), self.subjects.plan().to_owned());
         ready(&Bridged { server, plan, stream: name.clone(), differs: facts.differs });
         if once {
             self.take_all(&mut incoming)?;
             self.publish_all(&stream())?;
-            return self.take_all(&mut incoming);
+            self.take_all(&mut incoming)?;
+            return self.note(|record| (record.cannot_take, record.cannot_publish) = (None, None));
         }
         let queue = OfferQueue::new(&connection, self.subjects.stream("READY"));
         let ending = |done: Result<()>| {
@@ -242,6 +258,13 @@ impl Bridge {
         tracing::warn!(why, "nothing is taken from the bus");
         self.note(|record| record.cannot_take = Some(why.to_owned()))
     }
+}
+
+/// Distinguishes a message from every other one.
+type Fingerprint = [u8; 32];
+
+fn fingerprint(subject: &str, payload: &[u8]) -> Fingerprint {
+    Sha256::new().chain_update(subject).chain_update([0]).chain_update(payload).finalize().into()
 }
 
 fn unreachable(trouble: &Trouble) -> Error {

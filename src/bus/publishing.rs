@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Bridge, FIRST_REST, lock, unreachable};
+use super::{Bridge, FIRST_REST, fingerprint, lock, unreachable};
 use crate::engine::Workspace;
 use crate::engine::bus::outgoing::{Outbox, Outgoing, Watching};
 use crate::error::{Code, Error, Result};
@@ -67,19 +67,28 @@ impl Bridge {
             let record = self.record();
             (record.published_to, record.stream.clone())
         };
-        let outbox = Outbox::after(&ws, &self.subjects, from, |event| lock(&self.received).has(event))?;
+        let outbox = Outbox::after(&ws, &self.subjects, from, |event| lock(&self.received).has(&event))?;
         if outbox.events.is_empty() {
             self.note_published(&outbox, 0, &made)?;
         }
         let mut done = 0;
         while done < outbox.events.len() && !self.is_stopping() {
             let some = &outbox.events[done..outbox.events.len().min(done + AT_ONCE)];
-            let (published, trouble) = stream.publish(self.messages(&ws, &outbox, some)?);
-            lock(&self.sent).note_all(some.iter().zip(&published).map(|(out, _)| out.id));
+            let messages = self.messages(&ws, &outbox, some)?;
+            let (published, trouble) = stream.publish(&messages);
+            let own = messages.iter().zip(&published).map(|(sent, _)| fingerprint(&sent.subject, &sent.payload));
+            lock(&self.sent).note_all(own);
             let too_large = published.iter().filter(|one| **one == Published::TooLarge).count() as u64;
+            let last =
+                published.iter().filter_map(|one| if let Published::Kept(at) = one { Some(*at) } else { None }).max();
             done += published.len();
             self.report().published += published.len() as u64 - too_large;
-            self.note(|record| record.too_large += too_large)?;
+            self.note(|record| {
+                record.too_large += too_large;
+                if record.stream == made {
+                    record.last = record.last.max(last.unwrap_or(0));
+                }
+            })?;
             self.note_published(&outbox, done, &made)?;
             if let Some(trouble) = trouble {
                 return Ok(Err(trouble));
@@ -94,9 +103,11 @@ impl Bridge {
                 let place = format!("event {} of {}", out.id, ws.store.name);
                 Error::new(Code::Corrupt, format!("{place} cannot be read: {}", e.message))
             })?;
+            let chance = lock(&self.env).chance()?;
             Ok(Sent {
                 subject: out.subject.clone(),
                 id: out.id.to_string(),
+                spare_id: Some(format!("{}-{chance:016x}", out.id)),
                 payload: entry.line.as_bytes().to_vec(),
                 more: out.more,
             })

@@ -3,10 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Bridge, FIRST_REST, lock, unreachable};
+use super::{Bridge, FIRST_REST, fingerprint, lock, unreachable};
+use crate::engine::Workspace;
 use crate::engine::bus::incoming::{self, Message};
 use crate::error::Result;
 use crate::nats::{EventStream, Received, StreamFacts, Trouble};
+use crate::runtime::{bus, journal};
 
 /// Most messages that are recorded at once.
 const AT_ONCE: usize = 200;
@@ -41,8 +43,11 @@ impl Bridge {
     /// Takes in messages until the bridge is to end.
     pub(super) fn keep_taking(&self, stream: &mut EventStream<'_>) -> Result<()> {
         let (mut inbox, mut rest, mut looked) = (Inbox::default(), FIRST_REST, Some(Instant::now()));
+        let mut journal = None;
         while !self.is_stopping() {
-            let why = match self.take_more(stream, &mut inbox, &mut looked) {
+            let taken = self.take_more(stream, &mut inbox, &mut looked);
+            let taken = taken.and_then(|taken| self.look_at_waiting(&mut journal).map(|()| taken));
+            let why = match taken {
                 Ok(Ok(())) => {
                     rest = FIRST_REST;
                     self.note(|record| record.cannot_take = None)?;
@@ -68,8 +73,10 @@ impl Bridge {
         looked: &mut Option<Instant>,
     ) -> Result<Result<(), Trouble>> {
         if looked.is_none_or(|looked| looked.elapsed() > LOOK_EVERY) {
+            // Before the server is asked: meanwhile this bridge publishes.
+            let seen = self.record().last;
             match stream.facts() {
-                Ok(facts) => self.look(&facts, stream, inbox)?,
+                Ok(facts) => self.look(&facts, seen, stream, inbox)?,
                 Err(trouble) => return Ok(Err(trouble)),
             }
             *looked = Some(Instant::now());
@@ -92,6 +99,7 @@ impl Bridge {
     /// Takes in everything that the stream has now.
     pub(super) fn take_all(&self, stream: &mut EventStream<'_>) -> Result<()> {
         let mut inbox = Inbox::default();
+        self.look_at_waiting(&mut None)?;
         loop {
             let read = self.read(stream, &mut inbox, Duration::ZERO).map_err(|trouble| unreachable(&trouble))?;
             if read == 0 {
@@ -117,27 +125,46 @@ impl Bridge {
     /// A message with an event, unless this bridge published it.
     fn unless_own(&self, message: Received) -> Option<Message> {
         let Received { sequence, subject, payload, more, id } = message;
+        // Its header does not count: it is whatever its sender says.
+        let is_own = lock(&self.sent).has(&fingerprint(&subject, &payload));
         if self.subjects.is_announcement(&subject) {
             if subject == self.subjects.settings() {
                 *lock(&self.settings_elsewhere) = String::from_utf8(payload).ok();
             }
             return None;
         }
-        let id = id.and_then(|id| id.parse().ok());
-        let is_own = id.is_some_and(|id| lock(&self.sent).has(id));
         (!is_own).then_some(Message { sequence, subject, payload, more, id })
+    }
+
+    /// Looks again at the events that wait, if the journal has changed since the last look: git may have brought their parents, or
+    /// them.
+    fn look_at_waiting(&self, journal: &mut Option<u64>) -> Result<()> {
+        if self.report().waiting == 0 {
+            return Ok(());
+        }
+        let ws = self.workspace()?;
+        let length = || ws.runtime().map_or(0, journal::length);
+        if *journal != Some(length()) {
+            self.take(&ws, &[])?;
+            *journal = Some(length());
+        }
+        Ok(())
+    }
+
+    fn take(&self, ws: &Workspace, messages: &[Message]) -> Result<()> {
+        let taken = incoming::take(ws, &self.subjects, messages)?;
+        let mut report = self.report();
+        report.taken += taken.recorded as u64;
+        report.refused += taken.refused as u64;
+        report.waiting = taken.waiting as u64;
+        lock(&self.received).note_all(taken.accepted);
+        Ok(())
     }
 
     fn record_due(&self, inbox: &mut Inbox) -> Result<()> {
         let Some(read_to) = inbox.read_to.filter(|_| inbox.is_due()) else { return Ok(()) };
         if !inbox.messages.is_empty() {
-            let ws = self.workspace()?;
-            let taken = incoming::take(&ws, &self.subjects, &inbox.messages)?;
-            lock(&self.received).note_all(inbox.messages.iter().filter_map(|message| message.id));
-            let mut report = self.report();
-            report.taken += taken.taken as u64;
-            report.refused += taken.refused as u64;
-            report.waiting = taken.waiting as u64;
+            self.take(&self.workspace()?, &inbox.messages)?;
         }
         *inbox = Inbox::default();
         let now = lock(&self.env).now();
@@ -150,32 +177,36 @@ impl Bridge {
     }
 
     /// Compares the stream with the one that was known, and begins again where it is another one.
-    fn look(&self, facts: &StreamFacts, stream: &mut EventStream<'_>, inbox: &mut Inbox) -> Result<()> {
-        if self.adopt(facts)? {
+    fn look(&self, facts: &StreamFacts, seen: u64, stream: &mut EventStream<'_>, inbox: &mut Inbox) -> Result<()> {
+        if self.adopt(facts, seen)? {
             *inbox = Inbox::default();
             stream.reset();
         }
         Ok(())
     }
 
-    /// Notes what is known of the stream. Returns whether it is another one than before. Then it is read from its first message, and
-    /// filled again from the journal.
-    pub(super) fn adopt(&self, facts: &StreamFacts) -> Result<bool> {
+    /// Notes what is known of the stream. Returns whether it is another one than before, or was set back, as by a backup: it ends
+    /// before what was the last message when the server had not been asked yet. Then it is read from its first message, and filled
+    /// again from the journal.
+    pub(super) fn adopt(&self, facts: &StreamFacts, seen: u64) -> Result<bool> {
         let now = lock(&self.env).now();
-        let mut is_other = false;
+        let (mut is_other, mut missed) = (false, 0);
         self.note(|record| {
-            is_other = record.stream != facts.made || facts.last < record.taken_to;
+            is_other = record.stream != facts.made || facts.last < seen.max(record.taken_to);
             if is_other {
                 record.stream.clone_from(&facts.made);
                 (record.taken_to, record.published_to) = (0, None);
             } else if record.taken_to > 0 && facts.first > record.taken_to + 1 {
-                record.missed += facts.first - record.taken_to - 1;
+                missed = facts.first - record.taken_to - 1;
                 record.taken_to = facts.first - 1;
             }
-            record.last = facts.last;
+            record.last = if is_other { facts.last } else { record.last.max(facts.last) };
             record.differs.clone_from(&facts.differs);
             record.seen_at = Some(now);
         })?;
+        if missed > 0 {
+            bus::add_missed(&self.own, missed)?;
+        }
         if is_other {
             lock(&self.sent).forget();
             lock(&self.received).forget();

@@ -231,7 +231,7 @@ pub struct Bus {
     #[arg(long, value_name = "DURATION", default_value = "30d")]
     pub max_age: crate::model::args::Duration,
     /// Number of servers that keep each message (default: bus.replicas in the settings)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=5))]
     pub replicas: Option<usize>,
     /// Refuse new messages when the stream is full, instead of dropping old ones
     #[arg(long)]

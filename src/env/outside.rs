@@ -79,6 +79,11 @@ pub fn is_of_another_user(path: &Path) -> bool {
     metadata(path).is_ok_and(|m| m.uid() != rustix::process::geteuid().as_raw())
 }
 
+/// Whether a path leads to a regular file, which can be opened without waiting.
+pub fn is_file(path: &Path) -> io::Result<bool> {
+    std::fs::metadata(path).map(|metadata| metadata.is_file())
+}
+
 /// Size, times and inode of a file that git named; all 0 if there is none.
 pub fn mark(path: &Path) -> Mark {
     sys::stat(path).map(|stat| Mark::of(&stat)).unwrap_or_default()

@@ -3,13 +3,14 @@
 //! Guarantees that a stream that is there is used as it is, whatever its limits, and that what distinguishes it from the wanted one is
 //! named.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, PublishErrorKind};
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{self, DiscardPolicy, Info, StorageType};
+use async_nats::jetstream::stream::{self, DiscardPolicy, Info, RawMessageErrorKind, StorageType};
 use futures_util::StreamExt as _;
 
 use super::{Connection, PATIENCE, Trouble};
@@ -47,6 +48,8 @@ pub struct StreamFacts {
     pub last: u64,
     /// What distinguishes it from the wanted one.
     pub differs: Vec<String>,
+    /// The wanted subjects that it does not take.
+    pub lacks: Vec<String>,
 }
 
 /// A message to publish.
@@ -55,6 +58,8 @@ pub struct Sent {
     pub subject: String,
     /// Its id, by which the server knows repetitions.
     pub id: String,
+    /// The id that it gets where another message has its id. Without one, it is left out then.
+    pub spare_id: Option<String>,
     /// Its bytes.
     pub payload: Vec<u8>,
     /// How many of the messages that follow belong to it.
@@ -71,16 +76,16 @@ pub struct Received {
     pub payload: Vec<u8>,
     /// How many events of the same command follow, as its sender says.
     pub more: usize,
-    /// The id of the event, as its sender says.
+    /// The id of the message, as its sender says.
     pub id: Option<String>,
 }
 
 /// What became of a message that was published.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
-    /// It is in the stream; also where it was before.
-    Kept,
-    /// It was refused for good: the server takes none of this size.
+    /// It is in the stream, with this sequence number; also where it was before.
+    Kept(u64),
+    /// It was refused for good: the server or the stream takes none of this size.
     TooLarge,
 }
 
@@ -129,33 +134,59 @@ impl<'a> EventStream<'a> {
     }
 
     /// Publishes messages in order. Returns what became of the first ones; and why the next one was not published.
-    pub fn publish(&self, messages: Vec<Sent>) -> (Vec<Published>, Option<Trouble>) {
+    pub fn publish(&self, messages: &[Sent]) -> (Vec<Published>, Option<Trouble>) {
         let context = &self.connection.context;
-        let name = &self.name;
         let mut done = Vec::with_capacity(messages.len());
         let sent = self.connection.wait(4 * PATIENCE, async {
             let mut acks = Vec::with_capacity(messages.len());
-            for Sent { subject, id, payload, more } in messages {
-                let mut message = PublishMessage::build().payload(payload.into()).message_id(id).expected_stream(name);
-                if more > 0 {
-                    message = message.header(MORE, more.to_string().as_str());
-                }
-                acks.push(context.send_publish(subject, message).await);
+            for sent in messages {
+                acks.push(context.send_publish(sent.subject.clone(), self.message(sent, &sent.id)).await);
             }
-            for ack in acks {
-                let kept = match ack {
-                    Ok(ack) => ack.await.map(drop),
+            for (sent, ack) in messages.iter().zip(acks) {
+                let ack = match ack {
+                    Ok(ack) => ack.await,
                     Err(e) => Err(e),
                 };
-                match kept {
-                    Ok(()) => done.push(Published::Kept),
-                    Err(e) if e.kind() == PublishErrorKind::MaxPayloadExceeded => done.push(Published::TooLarge),
+                let ack = match (ack, &sent.spare_id) {
+                    // A message of another sender under the id of an event must not keep the event from the others.
+                    (Ok(ack), Some(spare)) if ack.duplicate && !self.holds(ack.sequence, &sent.payload).await? => {
+                        tracing::warn!(
+                            id = sent.id,
+                            "another message has the id of an event; it is published under another one"
+                        );
+                        match context.send_publish(sent.subject.clone(), self.message(sent, spare)).await {
+                            Ok(ack) => ack.await,
+                            Err(e) => Err(e),
+                        }
+                    }
+                    (ack, _) => ack,
+                };
+                match ack {
+                    Ok(ack) => done.push(Published::Kept(ack.sequence)),
+                    Err(e) if is_too_large(&e) => done.push(Published::TooLarge),
                     Err(e) => return Err(e.to_string()),
                 }
             }
             Ok(())
         });
         (done, sent.err())
+    }
+
+    fn message(&self, sent: &Sent, id: &str) -> PublishMessage {
+        let message = PublishMessage::build().payload(sent.payload.clone().into()).message_id(id);
+        let message = message.expected_stream(&self.name);
+        if sent.more > 0 { message.header(MORE, sent.more.to_string().as_str()) } else { message }
+    }
+
+    /// Whether the message with a sequence number has these bytes.
+    async fn holds(&self, sequence: u64, payload: &[u8]) -> Result<bool, String> {
+        let context = &self.connection.context;
+        let stream = context.get_stream_no_info(&self.name).await.map_err(|e| e.to_string())?;
+        match stream.get_raw_message(sequence).await {
+            Ok(message) => Ok(message.payload == payload),
+            Err(e) if matches!(e.kind(), RawMessageErrorKind::NoMessageFound) => Ok(false),
+            Err(e) => Err(e.to_string()),
+        }
     }
 
     /// Reads messages from a sequence number on: waits at most `wait` for the first, and takes as many as there are then, at most
@@ -216,6 +247,13 @@ impl<'a> EventStream<'a> {
     }
 }
 
+/// Whether the server, or the stream as it is, takes no message of this size.
+fn is_too_large(e: &PublishError) -> bool {
+    let answer = e.source().and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>());
+    e.kind() == PublishErrorKind::MaxPayloadExceeded
+        || answer.is_some_and(|answer| answer.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM)
+}
+
 /// Why a stream was not made, and what its maker can do about it.
 fn not_made(e: &CreateStreamError) -> String {
     match e.kind() {
@@ -255,15 +293,35 @@ fn facts(found: &Info, wanted: &stream::Config) -> StreamFacts {
     compare("its number of replicas", is.num_replicas.to_string(), wanted.num_replicas.to_string());
     compare("what a full stream drops", drops(is.discard).into(), drops(wanted.discard).into());
     compare("its retention", format!("{:?}", is.retention), format!("{:?}", wanted.retention));
-    let state = &found.state;
-    StreamFacts { made: found.created.to_string(), first: state.first_sequence, last: state.last_sequence, differs }
+    let lacks = wanted.subjects.iter().filter(|wanted| !is.subjects.iter().any(|is| covers(is, wanted)));
+    let (lacks, state) = (lacks.cloned().collect(), &found.state);
+    StreamFacts {
+        made: found.created.to_string(),
+        first: state.first_sequence,
+        last: state.last_sequence,
+        differs,
+        lacks,
+    }
 }
 
-fn size(n: i64) -> String {
+/// Whether a subject with wildcards has every subject that another one has.
+fn covers(is: &str, wanted: &str) -> bool {
+    let (mut is, mut wanted) = (is.split('.'), wanted.split('.'));
+    loop {
+        match (is.next(), wanted.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some("*"), Some(part)) if part != ">" => {}
+            (Some(one), Some(other)) if one == other => {}
+            _ => return false,
+        }
+    }
+}
+
+pub(super) fn size(n: i64) -> String {
     if n <= 0 { "unlimited".into() } else { n.to_string() }
 }
 
-fn age(span: Duration) -> String {
+pub(super) fn age(span: Duration) -> String {
     if span.is_zero() { "unlimited".into() } else { format!("{} s", span.as_secs()) }
 }
 
@@ -271,5 +329,20 @@ fn drops(policy: DiscardPolicy) -> &'static str {
     match policy {
         DiscardPolicy::Old => "old messages",
         DiscardPolicy::New => "new messages",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_covers_what_it_matches_and_no_wider_subject() {
+        for is in ["a.p.task.>", "a.p.>", "a.*.task.>", ">", "*.p.*.>"] {
+            assert!(covers(is, "a.p.task.>"), "{is}");
+        }
+        for is in ["a.p.agent.>", "a.p.task.*", "a.p.task.x", "a.p.task", "a.p.task.>.>", "a.q.>"] {
+            assert!(!covers(is, "a.p.task.>"), "{is}");
+        }
     }
 }

@@ -2,17 +2,18 @@
 //! the expected one.
 //!
 //! Guarantees that the server alone decides, by `Nats-Expected-Last-Subject-Sequence`, and that records are read from the server that
-//! decides. The stream drops nothing by age or size.
+//! decides. The stream that is made drops nothing by age or size; of one that does, the limits are named.
 
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, RawMessageErrorKind, StorageType};
+use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, RawMessageErrorKind, RetentionPolicy, StorageType};
 use futures_util::StreamExt as _;
 use futures_util::future::try_join;
 
+use super::events::{age, size};
 use super::{Connection, Trouble};
 
 /// How many records of a subject are kept, so that the one before can be restored.
@@ -31,6 +32,17 @@ pub struct LeaseMessage {
     pub at: i64,
     /// Its bytes.
     pub payload: Vec<u8>,
+}
+
+/// What is known of the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseStreamFacts {
+    /// When it was made: another one of the same name has another time.
+    pub made: String,
+    /// The sequence number of its last message.
+    pub last: u64,
+    /// The limits by which it may lose records.
+    pub loses: Vec<String>,
 }
 
 /// What became of a record that was sent.
@@ -63,10 +75,15 @@ impl LeaseStream {
         LeaseStream { connection, name, subjects, replicas, patience }
     }
 
-    /// When the stream was made, which distinguishes it from one of the same name; it is made where it is missing.
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The stream as it is; made where it is missing.
     ///
     /// Errors: why the server did not answer, or does not make it.
-    pub fn made(&self) -> Result<String, Trouble> {
+    pub fn facts(&self) -> Result<LeaseStreamFacts, Trouble> {
         let config = stream::Config {
             name: self.name.clone(),
             subjects: vec![self.subjects.clone()],
@@ -81,7 +98,9 @@ impl LeaseStream {
         let context = &self.connection.context;
         self.connection.wait(self.patience, async {
             let stream = context.get_or_create_stream(config).await.map_err(|e| e.to_string())?;
-            Ok::<_, String>(stream.cached_info().created.to_string())
+            let found = stream.get_info().await.map_err(|e| e.to_string())?;
+            let (made, last) = (found.created.to_string(), found.state.last_sequence);
+            Ok::<_, String>(LeaseStreamFacts { made, last, loses: losses(&found.config) })
         })
     }
 
@@ -182,6 +201,23 @@ impl LeaseStream {
             Err(Trouble(why)) => Replaced::Unknown(why),
         }
     }
+}
+
+/// The limits of a stream by which it may lose a record that no other one has replaced.
+fn losses(is: &stream::Config) -> Vec<String> {
+    let of_a_subject = is.max_messages_per_subject;
+    let limits = [
+        (!is.max_age.is_zero(), format!("its maximum age is {}", age(is.max_age))),
+        (is.max_bytes > 0, format!("its maximum size is {}", size(is.max_bytes))),
+        (is.max_messages > 0, format!("its maximum number of messages is {}", size(is.max_messages))),
+        (
+            (1..KEPT).contains(&of_a_subject),
+            format!("its maximum number of messages of a subject is {of_a_subject}, not {KEPT}"),
+        ),
+        (is.storage != StorageType::File, "it is kept in memory".to_owned()),
+        (is.retention != RetentionPolicy::Limits, format!("its retention is {:?}", is.retention)),
+    ];
+    limits.into_iter().filter_map(|(is_set, what)| is_set.then_some(what)).collect()
 }
 
 fn refused(e: &PublishError) -> Replaced {

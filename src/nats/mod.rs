@@ -11,7 +11,7 @@ mod offers;
 
 pub use self::address::Address;
 pub use self::events::{EventStream, Limits, Published, Received, Sent, StreamFacts};
-pub use self::leases::{LeaseMessage, LeaseStream, Replaced};
+pub use self::leases::{LeaseMessage, LeaseStream, LeaseStreamFacts, Replaced};
 pub use self::offers::{Offer, OfferQueue};
 
 use std::future::Future;

@@ -5,7 +5,7 @@
 //! Leaves to others: the bus, and what an event means.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -22,6 +22,7 @@ const RECORD: &str = "bus/bridge.json";
 const LEASES: &str = "bus/leases.json";
 const PLAN: &str = "bus/plan.json";
 const WAITING: &str = "bus/waiting.jsonl";
+const MISSED: &str = "bus/missed";
 const REFUSED: &str = "bus/refused.jsonl";
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -42,8 +43,6 @@ pub struct BridgeRecord {
     pub taken_to: u64,
     /// The last sequence number of the stream, when it was last seen.
     pub last: u64,
-    /// Messages that the stream dropped before they were taken.
-    pub missed: u64,
     /// Events that the server does not take, since they are too large for it.
     pub too_large: u64,
     /// A digest of the settings and roles at the upstream, when the bridge last looked.
@@ -124,39 +123,95 @@ pub fn note_plan(runtime: &Dir, store: &str, plan: &str) -> Result<()> {
 }
 
 /// The stream of leases that this clone knows.
-#[derive(Serialize, Deserialize)]
-struct LeaseStreamRecord {
-    plan: String,
-    made: String,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeaseStreamRecord {
+    /// The name of the plan on the bus.
+    pub plan: String,
+    /// When the stream was made.
+    pub made: String,
+    /// The last sequence number that was seen; 0 if nothing ever stood in it.
+    #[serde(default = "unknown_number")]
+    pub last: u64,
+    /// The sequence number of the note on when it began.
+    #[serde(default)]
+    pub begun: u64,
+    /// The limits by which it may lose leases, so that none is confirmed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loses: Vec<String>,
 }
 
-/// When the stream of a plan's leases was made that this clone knows; `None` if it knows none.
-pub fn lease_stream(runtime: &Dir, plan: &str) -> Option<String> {
-    let record: LeaseStreamRecord = serde_json::from_slice(&runtime.read(LEASES, MAX_FILE).ok()?).ok()?;
-    (record.plan == plan).then_some(record.made)
+/// What ends the limits of a stream of leases.
+pub const LEASE_STREAM_LIMITS: &str = "lift the limits, as with nats stream edit; a stream in memory, or with another retention, must \
+    give way to the one that the next claim makes";
+
+impl LeaseStreamRecord {
+    /// Why no lease is confirmed.
+    pub fn losses(&self) -> String {
+        format!("the stream of leases may lose some: {}", self.loses.join(", "))
+    }
+}
+
+/// The number of a record that notes none: the stream held something, nothing more is known.
+fn unknown_number() -> u64 {
+    1
+}
+
+/// The stream of a plan's leases that this clone knows; `None` if it knows none.
+pub fn lease_stream(runtime: &Dir, plan: &str) -> Option<LeaseStreamRecord> {
+    known_lease_stream(runtime).filter(|record| record.plan == plan)
+}
+
+/// The last stream of leases that this clone met.
+pub fn known_lease_stream(runtime: &Dir) -> Option<LeaseStreamRecord> {
+    serde_json::from_slice(&runtime.read(LEASES, MAX_FILE).ok()?).ok()
 }
 
 /// Notes which stream of leases this clone knows.
 ///
 /// Errors: `ERR_IO`, `ERR_NO_SPACE`.
-pub fn write_lease_stream(runtime: &Dir, plan: &str, made: &str) -> Result<()> {
-    let record = LeaseStreamRecord { plan: plan.to_owned(), made: made.to_owned() };
-    let bytes = serde_json::to_vec(&record).map_err(|e| Error::io("write", runtime.path(), &e.into()))?;
+pub fn write_lease_stream(runtime: &Dir, record: &LeaseStreamRecord) -> Result<()> {
+    let bytes = serde_json::to_vec(record).map_err(|e| Error::io("write", runtime.path(), &e.into()))?;
     replace(runtime, LEASES, &bytes)
+}
+
+/// Messages that the stream dropped before they were taken in, since the last sync.
+pub fn missed(own: &Dir) -> u64 {
+    let bytes = own.read(MISSED, MAX_FILE).unwrap_or_default();
+    String::from_utf8(bytes).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Adds to the messages that the stream dropped.
+///
+/// Errors: `ERR_IO`, `ERR_NO_SPACE`.
+pub fn add_missed(own: &Dir, messages: u64) -> Result<()> {
+    replace(own, MISSED, missed(own).saturating_add(messages).to_string().as_bytes())
+}
+
+/// Forgets the messages that the stream dropped: git brought what they held.
+///
+/// Errors: `ERR_IO`.
+pub fn forget_missed(own: &Dir) -> Result<()> {
+    own.remove(MISSED).map_err(|e| Error::io("remove", &own.path().join(MISSED), &e))
+}
+
+/// What a file of lines holds, and the lines of it that cannot be read, as after a disk was full.
+#[derive(Debug)]
+pub struct Lines<T> {
+    /// What can be read.
+    pub found: Vec<T>,
+    /// What cannot.
+    pub damaged: Vec<Vec<u8>>,
 }
 
 /// The events that wait for their parents, with the sequence numbers of their messages.
 ///
 /// Errors: `ERR_IO` if the file cannot be read.
-pub fn waiting(own: &Dir) -> Result<Vec<(u64, Entry)>> {
-    let mut found = Vec::new();
-    each_line(own, WAITING, |line| {
-        let Ok(Waiting { sequence, event }) = serde_json::from_str(line) else { return };
-        if let Ok(parsed) = parse_line(event.get()) {
-            found.push((sequence, Entry { event: parsed, line: event.get().into() }));
-        }
-    })?;
-    Ok(found)
+pub fn waiting(own: &Dir) -> Result<Lines<(u64, Entry)>> {
+    lines(own, WAITING, |line| {
+        let Waiting { sequence, event } = serde_json::from_str(line).ok()?;
+        let parsed = parse_line(event.get()).ok()?;
+        Some((sequence, Entry { event: parsed, line: event.get().into() }))
+    })
 }
 
 /// Replaces the events that wait.
@@ -186,36 +241,51 @@ pub fn refuse(own: &Dir, messages: &[RefusedMessage]) -> Result<()> {
     }
     let shown = own.path().join(REFUSED);
     let fail = |e: std::io::Error| Error::io("write", &shown, &e);
-    let mut text = String::new();
+    own.make_dir(FOLDER).map_err(fail)?;
+    // A line that was cut off, as by a full disk, must not take the next one with it.
+    let mut text = if ends_in_a_line(own).map_err(fail)? { String::new() } else { "\n".to_owned() };
     for message in messages {
         text.push_str(&serde_json::to_string(message).map_err(|e| fail(e.into()))?);
         text.push('\n');
     }
-    own.make_dir(FOLDER).map_err(fail)?;
     let mut file = own.open_append(REFUSED, 0o600).map_err(fail)?;
     file.write_all(text.as_bytes()).map_err(fail)?;
     if file.metadata().map_err(fail)?.len() > MAX_REFUSED {
-        let all = refused(own)?;
+        let all = refused(own)?.found;
         let kept = all.iter().skip(all.len() / 2).filter_map(|message| serde_json::to_string(message).ok());
         replace(own, REFUSED, kept.map(|line| line + "\n").collect::<String>().as_bytes())?;
     }
     Ok(())
 }
 
+/// Whether what is added to the file of refused messages begins a line.
+fn ends_in_a_line(own: &Dir) -> std::io::Result<bool> {
+    let mut file = match own.open_file(REFUSED) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
+        Err(e) => return Err(e),
+    };
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
 /// The messages that were refused, oldest first.
 ///
 /// Errors: `ERR_IO` if the file cannot be read.
-pub fn refused(own: &Dir) -> Result<Vec<RefusedMessage>> {
-    let mut found = Vec::new();
-    each_line(own, REFUSED, |line| found.extend(serde_json::from_str::<RefusedMessage>(line)))?;
-    Ok(found)
+pub fn refused(own: &Dir) -> Result<Lines<RefusedMessage>> {
+    lines(own, REFUSED, |line| serde_json::from_str(line).ok())
 }
 
 /// The ids of the events among them.
 ///
 /// Errors: as [`refused`].
 pub fn refused_events(own: &Dir) -> Result<BTreeSet<Id>> {
-    Ok(refused(own)?.into_iter().filter_map(|message| message.event).collect())
+    Ok(refused(own)?.found.into_iter().filter_map(|message| message.event).collect())
 }
 
 /// Where refused messages are kept, below the folder.
@@ -223,17 +293,22 @@ pub fn refused_name() -> &'static str {
     REFUSED
 }
 
-fn each_line(own: &Dir, name: &str, mut visit: impl FnMut(&str)) -> Result<()> {
+/// The lines of a file, as far as `read` can read them.
+fn lines<T>(own: &Dir, name: &str, read: impl Fn(&str) -> Option<T>) -> Result<Lines<T>> {
+    let mut all = Lines { found: Vec::new(), damaged: Vec::new() };
     let file = match own.open_file(name) {
         Ok(file) => file,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(all),
         Err(e) => return Err(Error::io("read", &own.path().join(name), &e)),
     };
-    for line in BufReader::new(file).lines() {
+    for line in BufReader::new(file).split(b'\n') {
         let line = line.map_err(|e| Error::io("read", &own.path().join(name), &e))?;
-        if line.len() <= 4 * MAX_LINE {
-            visit(&line);
+        let text = std::str::from_utf8(&line).ok().filter(|text| text.len() <= 4 * MAX_LINE);
+        match text.and_then(&read) {
+            Some(found) => all.found.push(found),
+            None if line.is_empty() => {}
+            None => all.damaged.push(line),
         }
     }
-    Ok(())
+    Ok(all)
 }

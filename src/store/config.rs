@@ -111,7 +111,19 @@ fn take_unusable(table: &mut Table, report: &mut dyn FnMut(&[String], &Value, &s
         report(&path, &Value::Integer(seconds), "a lease lasts at least a second and at most seven days");
         lease.remove("ttl_seconds");
     }
+    let bus = table.get_mut("bus").and_then(Value::as_table_mut);
+    if let Some(bus) = bus
+        && let Some(replicas) = bus.get("replicas").and_then(Value::as_integer)
+        && !REPLICAS.contains(&replicas)
+    {
+        let path = ["bus", "replicas"].map(str::to_owned);
+        report(&path, &Value::Integer(replicas), "one to five servers keep each message");
+        bus.remove("replicas");
+    }
 }
+
+/// The numbers of servers that can keep a message.
+const REPLICAS: std::ops::RangeInclusive<i64> = 1..=5;
 
 /// Removes and reports the keys that only the user's own file may have.
 fn take_users_only(table: &mut Table, report: &mut dyn FnMut(&str)) {

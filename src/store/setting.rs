@@ -11,6 +11,7 @@ use super::config::{MAX_CONFIG, SettingsFile, UNTIL_CORRECTED, known, values};
 use crate::error::{Code, Error, Result};
 use crate::model::finding::Rule;
 use crate::model::id::quoted;
+use crate::model::subject::Subjects;
 use crate::model::suggest::nearest;
 
 /// The parts of a setting's name, such as `lease.ttl_seconds`.
@@ -86,6 +87,12 @@ pub fn with_setting(file: &SettingsFile, path: &[String], value: &str) -> Result
     let as_text = || toml_edit::Value::from(value);
     let value = if model.is_str() { as_text() } else { value.trim().parse().unwrap_or_else(|_| as_text()) };
     check_alone(file, path, &value)?;
+    // In a file such a name stays in force, so that the bus refuses it: another name would lead to the events of another plan.
+    if name_of(path) == "bus.plan"
+        && let Some(plan) = value.as_str().filter(|plan| !plan.is_empty())
+    {
+        Subjects::of(plan)?;
+    }
     let corrupt = |why: &str| {
         Error::new(Code::Corrupt, format!("{}: {why}; nothing was written", file.name))
             .hint("correct the file with an editor; agentpm lint names the line")
@@ -187,6 +194,9 @@ mod tests {
         assert!(refused("lint.severity.log-gap", "off").contains("cannot make it less than an error"));
         assert_eq!(set("x = [", "lease.required", "true").unwrap_err().code, Code::Corrupt);
         assert_eq!(set("lease = 3\n", "lease.required", "true").unwrap_err().code, Code::Corrupt);
+        assert!(refused("bus.plan", "bad name").contains("is no name for a plan on the bus"));
+        assert!(refused("bus.replicas", "0").contains("one to five servers"));
+        set("", "bus.plan", "").unwrap();
         let address = refused("bus.url", "nats://elsewhere");
         assert!(address.starts_with("bus.url is read from ~/.agentpm/config.toml alone"), "{address}");
     }

@@ -5,6 +5,7 @@ mod fleet;
 mod hostile;
 mod leases;
 mod partitions;
+mod servers;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -272,6 +273,7 @@ fn what_a_stream_dropped_before_it_was_read_is_reported_and_comes_by_git() {
     clones.run("ada", &["sync"]).data();
     clones.run("bob", &["sync"]).data();
     assert_eq!(once(&clones, "bob", &nats).data()["waiting"], 0);
+    assert_eq!(clones.run("bob", &["status"]).data()["bus"]["waiting"], 0, "what git brought does not wait");
     assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
 }
 

@@ -105,6 +105,19 @@ impl Nats {
         std::fs::remove_dir_all(&self.folder).expect("its folder");
     }
 
+    /// Copies all that it stored, while it does not run.
+    pub fn save(&self) -> PathBuf {
+        let saved = self.folder.with_extension("saved");
+        copy(&self.folder, &saved);
+        saved
+    }
+
+    /// Replaces all that it stored by a copy from before, while it does not run.
+    pub fn set_back(&self, saved: &Path) {
+        self.wipe();
+        copy(saved, &self.folder);
+    }
+
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
@@ -117,6 +130,18 @@ impl Nats {
 impl Drop for Nats {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for one in std::fs::read_dir(from).expect("its folder").map(|one| one.expect("an entry").path()) {
+        let there = to.join(one.file_name().expect("a name"));
+        if one.is_dir() {
+            copy(&one, &there);
+        } else {
+            std::fs::copy(&one, &there).expect("a copy");
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::model::id::Id;
 use crate::model::plain;
 use crate::model::subject::Subjects;
 use crate::model::time::Time;
-use crate::runtime::bus::{self, RefusedMessage};
+use crate::runtime::bus::{self, Lines, RefusedMessage};
 use crate::runtime::journal::{Carrier, Journal};
 use crate::store::entity::read_log;
 use crate::store::project::check_home;
@@ -38,15 +38,17 @@ pub(crate) struct Message {
     pub payload: Vec<u8>,
     /// How many events of the same command follow it, as its sender says.
     pub more: usize,
-    /// The id of its event, as its sender says.
-    pub id: Option<Id>,
+    /// Its id, as its sender says.
+    pub id: Option<String>,
 }
 
 /// What was done with messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Taken {
-    pub taken: usize,
-    pub known: usize,
+    /// How many events were recorded.
+    pub recorded: usize,
+    /// The events that the plan has now: those that were recorded, and those that it had.
+    pub accepted: Vec<Id>,
     pub refused: usize,
     pub waiting: usize,
 }
@@ -58,14 +60,17 @@ pub(crate) fn take(ws: &Workspace, subjects: &Subjects, messages: &[Message]) ->
     ws.check_safe_to_change()?;
     let own = own_runtime(ws)?;
     let mut intake = Intake { ws, own: &own, refused: Vec::new(), refused_before: None };
-    let mut events = bus::waiting(&own)?;
+    let Lines { found: mut events, damaged } = bus::waiting(&own)?;
+    for line in &damaged {
+        intake.refuse(0, "", None, line, "it waited for its parents, and its line cannot be read any more".into());
+    }
     for message in messages {
         match event_of(subjects, message) {
             Ok(entry) => events.push((message.sequence, entry)),
             Err(why) => intake.refuse(message.sequence, &message.subject, None, &message.payload, why),
         }
     }
-    let taken = if events.is_empty() {
+    let taken = if events.is_empty() && damaged.is_empty() {
         Taken::default()
     } else {
         write::under_lock(ws, "agentpm bus", |runtime, _, journal| intake.record(subjects, events, runtime, journal))?
@@ -101,8 +106,19 @@ fn event_of(subjects: &Subjects, message: &Message) -> std::result::Result<Entry
         Some(subject) if subject != message.subject => {
             Err(format!("it was published as {}, and its event belongs to {subject}", message.subject))
         }
-        Some(_) => Ok(Entry { event, line: text.into() }),
+        Some(_) => match &message.id {
+            // The server drops a second message with an id, so that the id of an event is for its event alone.
+            Some(id) if !is_id_for(event.id, id) => {
+                Err(format!("its message id is {id}, and its event is {}", event.id))
+            }
+            _ => Ok(Entry { event, line: text.into() }),
+        },
     }
+}
+
+/// Whether a message with an event has this id: that of the event, also with an addition, which it gets where another message has it.
+fn is_id_for(event: Id, id: &str) -> bool {
+    id.strip_prefix(&event.to_string()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 struct Intake<'a> {
@@ -140,7 +156,7 @@ impl Intake<'_> {
         journal: &mut Journal<'_>,
     ) -> Result<Taken> {
         look_after_git(self.ws, journal, runtime)?;
-        let mut known = 0;
+        let mut accepted = Vec::new();
         let mut by_entity: BTreeMap<Entity, Vec<(u64, Entry)>> = BTreeMap::new();
         for (sequence, entry) in events {
             by_entity.entry(entry.event.entity.clone()).or_default().push((sequence, entry));
@@ -157,7 +173,7 @@ impl Intake<'_> {
             }
             let here = read_log(&self.ws.store, &entity)?.entries;
             events.sort_by_key(|(_, entry)| entry.event.stamp());
-            let new = self.new_ones(subjects, &here, events, &mut waiting, &mut known)?;
+            let new = self.new_ones(subjects, &here, events, &mut waiting, &mut accepted)?;
             if !new.is_empty() {
                 fresh.insert(entity, Fresh { here, new });
             }
@@ -175,7 +191,9 @@ impl Intake<'_> {
             .collect();
         record_arrivals(self.ws, journal, runtime, &recorded, Carrier::Bus)?;
         bus::write_waiting(self.own, &waiting)?;
-        Ok(Taken { taken: recorded.values().map(Vec::len).sum(), known, refused: 0, waiting: waiting.len() })
+        accepted.extend(recorded.values().flatten().map(|entry| entry.event.id));
+        let recorded = recorded.values().map(Vec::len).sum();
+        Ok(Taken { recorded, accepted, refused: 0, waiting: waiting.len() })
     }
 
     /// Those events of a log that are not in it and whose parents are there. The others wait, or are refused.
@@ -185,7 +203,7 @@ impl Intake<'_> {
         here: &[Entry],
         events: Vec<(u64, Entry)>,
         waiting: &mut Vec<(u64, Entry)>,
-        known: &mut usize,
+        accepted: &mut Vec<Id>,
     ) -> Result<Vec<(u64, Entry)>> {
         let mut lines: BTreeMap<Id, &str> = here.iter().map(|entry| (entry.event.id, &*entry.line)).collect();
         let mut new: Vec<(u64, Entry)> = Vec::new();
@@ -200,7 +218,7 @@ impl Intake<'_> {
                 let same = same.or_else(|| twice.map(|(_, other)| other.line.to_string()));
                 if let Some(line) = same {
                     if says_the_same(&line, &entry.line) || is_redacted(&line, &entry) {
-                        *known += 1;
+                        accepted.push(entry.event.id);
                     } else {
                         let why = format!("event {} is here already with other content", entry.event.id);
                         self.refuse_event(subjects, &(sequence, entry), why);

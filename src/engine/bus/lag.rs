@@ -24,7 +24,9 @@ pub struct BusLag {
     pub waiting: usize,
     /// Messages that were refused.
     pub refused: usize,
-    /// Messages that the stream dropped before they were taken in.
+    /// Lines in the files of the bridge that cannot be read.
+    pub unreadable: usize,
+    /// Messages that the stream dropped before they were taken in, since the last sync.
     pub missed: u64,
     /// Events that the server does not take, since they are too large for it.
     pub too_large: u64,
@@ -48,7 +50,7 @@ pub struct BusLag {
 pub(crate) fn lag(ws: &Workspace) -> Result<Option<BusLag>> {
     let Ok(own) = Dir::open(&ws.own_runtime_path()) else { return Ok(None) };
     let Some(record) = bus::read(&own) else { return Ok(None) };
-    let refused = bus::refused(&own)?;
+    let (refused, waiting) = (bus::refused(&own)?, bus::waiting(&own)?);
     let mut to_publish = 0;
     if let Some(runtime) = ws.runtime() {
         let key = ws.store_key();
@@ -68,13 +70,14 @@ pub(crate) fn lag(ws: &Workspace) -> Result<Option<BusLag>> {
         plan: record.plan,
         to_publish,
         to_take: record.last.saturating_sub(record.taken_to),
-        waiting: bus::waiting(&own)?.len(),
-        refused: refused.len(),
-        missed: record.missed,
+        waiting: waiting.found.len(),
+        refused: refused.found.len(),
+        unreadable: refused.damaged.len() + waiting.damaged.len(),
+        missed: bus::missed(&own),
         too_large: record.too_large,
         seen_at: record.seen_at,
         trouble: record.cannot_take.or(record.cannot_publish),
         differs: record.differs,
-        last_refusal: refused.last().map(|last| format!("message {}: {}", last.sequence, last.why)),
+        last_refusal: refused.found.last().map(|last| format!("message {}: {}", last.sequence, last.why)),
     }))
 }

@@ -19,21 +19,27 @@ const DIGITS: usize = 20;
 
 /// The server, with the credentials; `None` where none is named.
 ///
-/// Errors: `ERR_IO` if the credentials cannot be read.
+/// Errors: `ERR_IO` if the credentials cannot be read, `ERR_VALIDATION` if they stand in no regular file or the address is none.
 pub(crate) fn address(ws: &Workspace, url: Option<&str>, creds: Option<&Path>) -> Result<Option<Address>> {
     let own = &ws.settings.bus;
-    let set = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    let url = url.map(str::to_owned).or_else(|| ws.env.var("AGENTPM_BUS_URL").map(str::to_owned)).or(set(&own.url));
+    let set = |text: &&str| !text.is_empty();
+    let url =
+        url.filter(set).or_else(|| ws.env.var("AGENTPM_BUS_URL").filter(set)).or(Some(own.url.as_str()).filter(set));
     let Some(url) = url else { return Ok(None) };
-    let creds = creds.map(Path::to_owned).or_else(|| ws.env.var("AGENTPM_BUS_CREDS").map(Into::into));
-    let creds = creds.map(|path| ws.env.cwd().join(path));
-    // A relative path in the user's settings begins in their home, wherever agentpm runs.
-    let creds = creds.or_else(|| Some(ws.env.home().unwrap_or_default().join(set(&own.creds)?)));
+    let named = ws.env.var("AGENTPM_BUS_CREDS").filter(set).map(Path::new);
+    let creds = creds.filter(|path| !path.as_os_str().is_empty()).or(named).map(|path| ws.env.cwd().join(path));
+    // A relative path in the user's settings begins in their home, wherever agentpm runs. No shell reads a ~ there.
+    let in_home = |path: &str| ws.env.home().unwrap_or_default().join(path.strip_prefix("~/").unwrap_or(path));
+    let creds = creds.or_else(|| Some(own.creds.as_str()).filter(set).map(in_home));
     let creds = creds.map(|path| read(&path)).transpose()?;
-    Ok(Some(Address::new(url, creds)))
+    Address::new(url, creds).map(Some)
 }
 
 fn read(path: &Path) -> Result<String> {
+    // To open a pipe is to wait for its writer.
+    if !outside::is_file(path).map_err(|e| Error::io("read the credentials in", path, &e))? {
+        return Err(Error::validation(format!("{} is no regular file; credentials are read from one", path.display())));
+    }
     let bytes = outside::read(path, MAX_CREDS).map_err(|e| Error::io("read the credentials in", path, &e))?;
     String::from_utf8(bytes).map_err(|_| Error::validation(format!("{} is no UTF-8", path.display())))
 }

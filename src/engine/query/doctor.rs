@@ -22,7 +22,7 @@ use crate::model::id::{HANDLE_MIN, quoted};
 use crate::model::plain::{counted, escape, first_of};
 use crate::model::settings::BUS;
 use crate::reports::view::Done;
-use crate::runtime::bus::refused_name;
+use crate::runtime::bus::{LEASE_STREAM_LIMITS, known_lease_stream, refused_name};
 use crate::runtime::{journal, journals, records};
 use crate::store::layout::FORMAT;
 
@@ -190,6 +190,10 @@ fn leases(ws: &Workspace) -> Result<Check> {
         ));
     }
     if ws.lease_remote() == Some(BUS) {
+        if let Some(stream) = ws.runtime().and_then(known_lease_stream).filter(|stream| !stream.loses.is_empty()) {
+            let wrong = format!("{found}; {}, so that no lease is confirmed", stream.losses());
+            return Ok(check("leases", false, wrong, LEASE_STREAM_LIMITS));
+        }
         found.push_str(", confirmed by the message bus");
     }
     if let Some(name) = ws.lease_git_remote() {
@@ -252,10 +256,19 @@ fn bus(ws: &Workspace) -> Result<Option<Check>> {
         found.push_str(&format!("; {} refused, the last one {last}", counted(lag.refused, "message")));
         next.push(format!("{} holds them; remove it to end this report", path.display()));
     }
+    if lag.unreadable > 0 {
+        let folder = ws.own_runtime_path().join(refused_name());
+        let folder = folder.parent().unwrap_or(&folder).display().to_string();
+        found.push_str(&format!("; {} in {folder} cannot be read", counted(lag.unreadable, "line")));
+        next.push(
+            "agentpm sync brings what they held, unless it was refused; remove refused.jsonl there to end this report"
+                .to_owned(),
+        );
+    }
     if !lag.differs.is_empty() {
         found.push_str(&format!("; the stream is used as it is: {}", lag.differs.join(", ")));
     }
-    let ok = lag.trouble.is_none() && lag.refused == 0;
+    let ok = lag.trouble.is_none() && lag.refused == 0 && lag.unreadable == 0;
     let mut check = check("bus", ok, found, "");
     check.fix = (!next.is_empty()).then(|| next.join("; "));
     Ok(Some(check))

@@ -27,6 +27,7 @@ use crate::engine::context::Workspace;
 use crate::engine::repair::{self, RestoredTask};
 use crate::engine::view::messages::{messages_between, receiver};
 use crate::engine::view::{read, uncommitted};
+use crate::env::files::Dir;
 use crate::env::process;
 use crate::error::{Code, Error, Result};
 use crate::git::{Git, Objects, Oid, Repo};
@@ -38,6 +39,7 @@ use crate::model::plan::PLAN_ORIGIN;
 use crate::reports::inbox::SentMessage;
 use crate::reports::view::ConflictEnd;
 use crate::rules::held::NamedTask;
+use crate::runtime::bus;
 use crate::runtime::lock::Lock;
 use crate::store::layout::CONFIG;
 
@@ -264,6 +266,12 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     }
     if asks && let Err(e) = sync.clean_leases(there, &mut leases, &mut warnings) {
         warn_of(e, &mut warnings);
+    }
+    if !options.plan
+        && upstream.is_some()
+        && let Ok(own) = Dir::open(&ws.own_runtime_path())
+    {
+        bus::forget_missed(&own)?;
     }
     report.leases = leases;
     report.unblocked = named(ws, &unblocked);

@@ -187,3 +187,63 @@ fn a_server_with_smaller_limits_is_named_and_what_fits_goes_through() {
     clones.run("bob", &["sync"]).data();
     assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"), "git carries the rest");
 }
+
+#[test]
+fn a_message_under_the_id_of_an_event_does_not_keep_the_event_from_the_others() {
+    needs!("nats-server");
+    let (clones, task, nats, name) = exchanged();
+    clones.run("ada", &["note", &task, "--content", "precious"]).data();
+    let line = log(&clones, "ada", &task).lines().last().unwrap().to_owned();
+    let event: Value = serde_json::from_str(&line).unwrap();
+    let id = event["id"].as_str().unwrap().to_owned();
+    let subject = format!("agentpm.{name}.task.{task}.ContextAdded");
+    let mut client = nats.client();
+    let mut put = |id: &str, body: &str| {
+        let ack = client.ask_with(&subject, &[("Nats-Msg-Id", id)], body.as_bytes());
+        assert!(ack["seq"].is_u64() && ack["duplicate"].is_null(), "{ack}");
+    };
+    put(&id, "garbage");
+    let by_ada = once(&clones, "ada", &nats).data();
+    assert_eq!((by_ada["refused"].clone(), by_ada["published"].clone()), (json!(1), json!(1)), "{by_ada}");
+    let by_bob = once(&clones, "bob", &nats).data();
+    assert_eq!((by_bob["refused"].clone(), by_bob["taken"].clone()), (json!(1), json!(1)), "{by_bob}");
+    assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
+
+    // An event that is in order, under the id of another one.
+    let forged =
+        forged(&clones, &task, &[("id", json!(NEW)), ("type", json!("ContextAdded")), ("parents", json!([id]))]);
+    let mut forged: Value = serde_json::from_str(&forged).unwrap();
+    forged["payload"] = event["payload"].clone();
+    put(&format!("{NEW}0"), &forged.to_string());
+    put(&id.replace(&id[..4], "01AA"), &forged.to_string());
+    for name in ["ada", "bob"] {
+        assert_eq!(once(&clones, name, &nats).data()["refused"], 2, "both refuse it");
+        assert!(doctor(&clones, name)["found"].as_str().unwrap().contains("its message id is 01AA"));
+    }
+    assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
+}
+
+#[test]
+fn lines_that_were_cut_off_stop_nothing_and_are_named() {
+    needs!("nats-server");
+    let (clones, task, nats, name) = exchanged();
+    let bus = clones.dir("bob").join(".git/agentpm/bus");
+    std::fs::write(bus.join("refused.jsonl"), b"{\"sequence\":1,\"text\":\"\xc3").unwrap();
+    std::fs::write(bus.join("waiting.jsonl"), b"{\"sequence\":2,\"event\":{\"x\":\"\xc3").unwrap();
+    for command in [&["status"][..], &["prime"], &["stats", "--format", "prometheus"]] {
+        assert_eq!(clones.run("bob", command).code, 0, "{command:?}");
+    }
+    let found = doctor(&clones, "bob");
+    assert!(found["ok"] == false && found["found"].as_str().unwrap().contains("2 lines in"), "{found}");
+    nats.client().publish(&format!("agentpm.{name}.task.{task}.Odd"), b"no event");
+    clones.run("ada", &["note", &task, "--content", "meanwhile"]).data();
+    once(&clones, "ada", &nats).data();
+    let taken = once(&clones, "bob", &nats).data();
+    assert_eq!((taken["taken"].clone(), taken["refused"].clone()), (json!(1), json!(2)), "{taken}");
+    let found = doctor(&clones, "bob");
+    let found = found["found"].as_str().unwrap();
+    assert!(found.contains("1 line in") && found.contains("2 messages refused"), "{found}");
+    let kept = std::fs::read(bus.join("refused.jsonl")).unwrap();
+    assert!(String::from_utf8_lossy(&kept).contains("its line cannot be read any more"), "the lost line is named");
+    assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
+}

@@ -94,6 +94,92 @@ fn what_a_lost_stream_held_is_restored_and_nothing_is_confirmed_for_a_while() {
 }
 
 #[test]
+fn a_stream_that_may_lose_leases_confirms_none_and_its_limits_are_named() {
+    needs!("nats-server");
+    let (clones, task, nats) = leasing(&["ada", "bob"]);
+    let other = clones.run("ada", &["add", "other", "--quiet"]).text().to_owned();
+    assert_eq!(claim(&clones, "ada", &task).data()["lease"]["confirmed"], true);
+    let mut client = nats.client();
+    let name = client.streams().into_iter().find(|name| name.ends_with("_LEASES")).expect("a stream of leases");
+    let kept = client.ask(&format!("STREAM.INFO.{name}"), &Value::Null)["config"].clone();
+    let limits = [
+        ("max_age", json!(3_600_000_000_000_u64), "its maximum age is 3600 s"),
+        ("max_bytes", json!(50_000_000), "its maximum size is 50000000"),
+        ("max_msgs", json!(100), "its maximum number of messages is 100"),
+        ("max_msgs_per_subject", json!(1), "its maximum number of messages of a subject is 1, not 8"),
+    ];
+    for (limit, value, words) in limits {
+        let mut config = kept.clone();
+        config[limit] = value;
+        let changed = client.ask(&format!("STREAM.UPDATE.{name}"), &config);
+        assert!(changed["error"].is_null(), "{changed}");
+        let answer = clones.run("ada", &["lease", "renew", &task]);
+        assert_eq!(answer.data()["confirmed"], false, "{limit}: {answer:?}");
+        assert!(answer.stderr.contains(words) && answer.stderr.contains(&name), "{answer:?}");
+        let checks = clones.run("ada", &["doctor"]).json()["data"]["checks"].clone();
+        let check = checks.as_array().unwrap().iter().find(|check| check["check"] == "leases").unwrap();
+        assert!(check["ok"] == false && check["found"].as_str().unwrap().contains(words), "{check}");
+    }
+    assert!(client.ask(&format!("STREAM.UPDATE.{name}"), &kept)["error"].is_null());
+    let answer = claim(&clones, "ada", &other);
+    assert_eq!(answer.data()["lease"]["confirmed"], false, "what was dropped meanwhile is not known");
+    assert!(answer.stderr.contains("the bus lost its leases, and confirms none before"), "{answer:?}");
+    claim(&clones, "bob", &task).error("ERR_LEASE_HELD", 5);
+}
+
+#[test]
+fn a_stream_of_leases_in_memory_confirms_none_and_its_successor_does() {
+    needs!("nats-server");
+    let (clones, task, nats) = leasing(&["ada"]);
+    let mut client = nats.client();
+    assert_eq!(claim(&clones, "ada", &task).data()["lease"]["confirmed"], true);
+    let name = client.streams().into_iter().find(|name| name.ends_with("_LEASES")).expect("a stream of leases");
+    let mut config = client.ask(&format!("STREAM.INFO.{name}"), &Value::Null)["config"].clone();
+    config["storage"] = json!("memory");
+    let again = |client: &mut crate::nats::Client, config: &Value| {
+        client.ask(&format!("STREAM.DELETE.{name}"), &Value::Null);
+        if !config.is_null() {
+            let made = client.ask(&format!("STREAM.CREATE.{name}"), config);
+            assert!(made["error"].is_null(), "{made}");
+        }
+    };
+    // A clone that never had a lease there.
+    again(&mut client, &config);
+    std::fs::remove_file(clones.dir("ada").join(".git/agentpm/bus/leases.json")).unwrap();
+    let other = clones.run("ada", &["add", "other", "--quiet"]).text().to_owned();
+    let answer = claim(&clones, "ada", &other);
+    assert_eq!(answer.data()["lease"]["confirmed"], false, "{answer:?}");
+    assert!(answer.stderr.contains("it is kept in memory"), "{answer:?}");
+    again(&mut client, &Value::Null);
+    assert_eq!(clones.run("ada", &["lease", "renew", &other]).data()["confirmed"], true, "nothing ever stood there");
+}
+
+#[test]
+fn a_stream_of_leases_that_was_set_back_is_a_lost_one() {
+    needs!("nats-server");
+    let (clones, task, mut nats) = leasing(&["ada", "bob"]);
+    let [other, third] =
+        ["other", "third"].map(|title| clones.run("ada", &["add", title, "--quiet"]).text().to_owned());
+    clones.run("ada", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    assert_eq!(claim(&clones, "ada", &other).data()["lease"]["confirmed"], true);
+    claim(&clones, "bob", &other).error("ERR_LEASE_HELD", 5);
+    nats.kill();
+    let saved = nats.save();
+    nats.run();
+    assert_eq!(claim(&clones, "ada", &task).data()["lease"]["confirmed"], true);
+    nats.kill();
+    nats.set_back(&saved);
+    nats.run();
+    let listed = clones.run("ada", &["lease", "list", "--remote"]).data();
+    assert!(listed["items"].to_string().contains(&task), "what ada remembers is restored: {listed}");
+    claim(&clones, "bob", &task).error("ERR_LEASE_HELD", 5);
+    let answer = claim(&clones, "bob", &third);
+    assert_eq!(answer.data()["lease"]["confirmed"], false);
+    assert!(answer.stderr.contains("the bus lost its leases, and confirms none before"), "{answer:?}");
+}
+
+#[test]
 fn a_server_that_hangs_confirms_nothing_and_stops_no_one() {
     needs!("nats-server");
     let (clones, task, nats) = leasing(&["ada", "bob"]);

@@ -2,7 +2,8 @@
 //!
 //! Guarantees that no record is removed, so that nothing needs to be noted apart from them. A stream that was lost is filled again from
 //! what the clones remember. Until the longest lease that it may have held is over, nothing is confirmed: a clone that is not there
-//! yet may remember more. Only the server's clock counts for that.
+//! yet may remember more. Only the server's clock counts for that. A stream that was set back, or whose limits may drop records, is a
+//! lost one.
 //! Leaves to others: what a record holds (`super`), and the protocol (`nats`).
 
 use std::collections::BTreeMap;
@@ -11,14 +12,16 @@ use std::time::Duration;
 use super::{RecordStore, StoredRecord};
 use crate::engine::context::Workspace;
 use crate::engine::context::bus::{address, subjects};
+use crate::env::files::Dir;
 use crate::error::Result;
 use crate::model::agent::{MAX_TTL, RemoteRecord, Seen};
 use crate::model::id::Id;
 use crate::model::subject::Subjects;
 use crate::model::time::Time;
-use crate::nats::{self, Connection, LeaseMessage, LeaseStream, PATIENCE, Replaced};
+use crate::nats::{self, Connection, LeaseMessage, LeaseStream, LeaseStreamFacts, PATIENCE, Replaced};
 use crate::rules::confirm::{Notes, Swap, Trouble};
-use crate::runtime::{bus, records};
+use crate::runtime::bus::{self, LEASE_STREAM_LIMITS, LeaseStreamRecord};
+use crate::runtime::records;
 
 /// How often a record that others change meanwhile is tried again.
 const ROUNDS: usize = 20;
@@ -27,6 +30,7 @@ const ROUNDS: usize = 20;
 pub(crate) struct LeaseBus {
     stream: LeaseStream,
     subjects: Subjects,
+    runtime: Dir,
 }
 
 impl LeaseBus {
@@ -46,33 +50,64 @@ impl LeaseBus {
         let patience = Duration::from_secs(ws.settings.lease.remote_seconds.max(1).into()).min(PATIENCE);
         let connection = Connection::open(&address, patience).map_err(unreachable)?;
         let (name, all) = (subjects.stream("LEASES"), subjects.all_leases());
-        let stream = LeaseStream::new(connection, name, all, ws.settings.bus.replicas.max(1), patience);
-        let leases = LeaseBus { stream, subjects };
-        leases.meet(ws)?;
+        let stream = LeaseStream::new(connection, name, all, ws.settings.bus.replicas, patience);
+        let runtime = ws.runtime_to_write().map_err(|e| Trouble::Refused(e.message))?;
+        let leases = LeaseBus { stream, subjects, runtime };
+        leases.meet()?;
         Ok(leases)
     }
 
     /// Compares the stream with the one that this clone knows.
-    fn meet(&self, ws: &Workspace) -> Result<(), Trouble> {
+    fn meet(&self) -> Result<(), Trouble> {
         let failed = |e: crate::error::Error| Trouble::Refused(e.message);
-        let made = self.stream.made().map_err(unreachable)?;
-        let runtime = ws.runtime_to_write().map_err(failed)?;
-        let known = bus::lease_stream(&runtime, self.subjects.plan());
-        if known.as_ref() == Some(&made) {
-            return Ok(());
+        // Before the server is asked: meanwhile other processes note what they write.
+        let known = bus::lease_stream(&self.runtime, self.subjects.plan());
+        let LeaseStreamFacts { made, last, loses } = self.stream.facts().map_err(unreachable)?;
+        let plan = self.subjects.plan().to_owned();
+        let mut now = LeaseStreamRecord { plan, made, last, begun: 0, loses };
+        if !now.loses.is_empty() {
+            let why = now.losses();
+            // What was known of it before says later whether it lost anything.
+            let noted =
+                known.clone().map(|known| LeaseStreamRecord { loses: now.loses.clone(), ..known }).unwrap_or(now);
+            if known.as_ref() != Some(&noted) {
+                bus::write_lease_stream(&self.runtime, &noted).map_err(failed)?;
+            }
+            return Err(Trouble::Refused(format!("{}: {why}; {LEASE_STREAM_LIMITS}", self.stream.name())));
         }
-        self.begin(if known.is_some() { MAX_TTL } else { 0 })?;
-        for task in records::leased_tasks(&runtime).map_err(failed)? {
-            if let Some(seen) = records::lease(&runtime, task).map_err(failed)?.remote {
+        let is_same = |known: &LeaseStreamRecord| known.made == now.made && known.last <= last;
+        if let Some(known) = known.as_ref().filter(|known| is_same(known) && known.loses.is_empty() && known.begun > 0)
+        {
+            return self.note_last(known, last).map_err(failed);
+        }
+        // A stream that was empty lost nothing.
+        let lost = known.as_ref().is_some_and(|known| known.last > 0 && !(is_same(known) && known.loses.is_empty()));
+        let old = known.filter(|known| known.made == now.made).map(|known| known.begun);
+        now.begun = self.begin(if lost { MAX_TTL } else { 0 }, old.filter(|_| lost))?;
+        for task in records::leased_tasks(&self.runtime).map_err(failed)? {
+            if let Some(seen) = records::lease(&self.runtime, task).map_err(failed)?.remote {
                 self.remember(&seen.record)?;
             }
         }
-        bus::write_lease_stream(&runtime, self.subjects.plan(), &made).map_err(failed)
+        now.last = last.max(now.begun);
+        bus::write_lease_stream(&self.runtime, &now).map_err(failed)
     }
 
-    /// Notes in the stream how long after this note nothing is confirmed, unless it says as much already.
-    fn begin(&self, rest: i64) -> Result<(), Trouble> {
-        self.write_unless(&self.subjects.leases_begun(), rest.to_string().into_bytes(), |begun| rest_of(begun) >= rest)
+    /// Notes the last sequence number that was seen, by which a stream that was set back is known.
+    fn note_last(&self, known: &LeaseStreamRecord, last: u64) -> crate::error::Result<()> {
+        if last <= known.last {
+            return Ok(());
+        }
+        bus::write_lease_stream(&self.runtime, &LeaseStreamRecord { last, ..known.clone() })
+    }
+
+    /// Notes in the stream how long after this note nothing is confirmed, unless it says as much already. The note with the sequence
+    /// number `old` is one that the stream had before it was set back, and says nothing. Returns the number of the note.
+    fn begin(&self, rest: i64, old: Option<u64>) -> Result<u64, Trouble> {
+        let subject = self.subjects.leases_begun();
+        self.write_unless(&subject, rest.to_string().into_bytes(), |begun| {
+            rest_of(begun) >= rest && old != Some(begun.sequence)
+        })
     }
 
     /// Restores a record that the stream may have lost, unless it has one of the same or a higher fence.
@@ -82,28 +117,46 @@ impl LeaseBus {
             serde_json::from_slice::<RemoteRecord>(&there.payload)
                 .is_ok_and(|there| (there.fence, there.ends.len()) >= (record.fence, record.ends.len()))
         })
+        .map(drop)
     }
 
-    /// Writes a message to a subject, unless the last one there will do.
+    /// Writes a message to a subject, unless the last one there will do. Returns the sequence number of the one that is there then.
     fn write_unless(
         &self,
         subject: &str,
         bytes: Vec<u8>,
         will_do: impl Fn(&LeaseMessage) -> bool,
-    ) -> Result<(), Trouble> {
+    ) -> Result<u64, Trouble> {
         for _ in 0..ROUNDS {
             let there = self.stream.last(subject).map_err(unreachable)?;
-            if there.as_ref().is_some_and(&will_do) {
-                return Ok(());
+            if let Some(there) = there.as_ref().filter(|there| will_do(there)) {
+                return Ok(there.sequence);
             }
             match self.stream.replace(subject, there.map_or(0, |there| there.sequence), bytes.clone()) {
-                Replaced::Taken(_) => return Ok(()),
+                Replaced::Taken(sequence) => return Ok(sequence),
                 Replaced::Lost | Replaced::Unknown(_) => {}
                 Replaced::Refused(why) => return Err(Trouble::Refused(why)),
                 Replaced::NotSent(why) => return Err(Trouble::Unreachable(why)),
             }
         }
         Err(Trouble::Refused("other clones keep changing it".into()))
+    }
+
+    /// Replaces a record, and notes that it was the last one.
+    fn put(&self, subject: &str, expected: u64, payload: Vec<u8>) -> Swap {
+        match self.stream.replace(subject, expected, payload) {
+            Replaced::Taken(sequence) => {
+                let known = bus::lease_stream(&self.runtime, self.subjects.plan());
+                if let Some(Err(e)) = known.map(|known| self.note_last(&known, sequence)) {
+                    tracing::warn!(error = %e, "the last lease on the bus could not be noted");
+                }
+                Swap::Taken(sequence.to_string())
+            }
+            Replaced::Lost => Swap::Lost,
+            Replaced::Refused(why) => Swap::Refused(why),
+            Replaced::NotSent(why) => Swap::NotSent(why),
+            Replaced::Unknown(why) => Swap::Unknown(why),
+        }
     }
 
     fn stored(&self, message: LeaseMessage) -> StoredRecord {
@@ -125,16 +178,6 @@ fn unreachable(trouble: nats::Trouble) -> Trouble {
     Trouble::Unreachable(trouble.0)
 }
 
-fn swapped(replaced: Replaced) -> Swap {
-    match replaced {
-        Replaced::Taken(sequence) => Swap::Taken(sequence.to_string()),
-        Replaced::Lost => Swap::Lost,
-        Replaced::Refused(why) => Swap::Refused(why),
-        Replaced::NotSent(why) => Swap::NotSent(why),
-        Replaced::Unknown(why) => Swap::Unknown(why),
-    }
-}
-
 /// The sequence number that a name stands for; 0 for no record. A name that is none, as of a record of another place, is that of no
 /// message.
 fn sequence_of(name: Option<&str>) -> u64 {
@@ -152,15 +195,13 @@ impl RecordStore for &LeaseBus {
     }
 
     fn swap(&mut self, task: Id, expected: Option<&str>, record: &[u8]) -> Swap {
-        swapped(self.stream.replace(&self.subjects.lease(task), sequence_of(expected), record.to_vec()))
+        self.put(&self.subjects.lease(task), sequence_of(expected), record.to_vec())
     }
 
     fn restore(&mut self, task: Id, expected: &str, name: &str) -> Swap {
         let subject = self.subjects.lease(task);
         match self.stream.at(sequence_of(Some(name))) {
-            Ok(Some(old)) if old.subject == subject => {
-                swapped(self.stream.replace(&subject, sequence_of(Some(expected)), old.payload))
-            }
+            Ok(Some(old)) if old.subject == subject => self.put(&subject, sequence_of(Some(expected)), old.payload),
             Ok(_) => Swap::Refused("the record that stood there is not to be had any more".into()),
             Err(nats::Trouble(why)) => Swap::NotSent(why),
         }
