@@ -434,12 +434,7 @@ pub fn is_free(seen: &Seen, wish: &LeaseRequest) -> bool {
         return false;
     }
     match r.state {
-        // Others had it since, by events that are not here. A clone that has not seen them finishes it only under a lease
-        // that holds.
-        RemoteState::Released if matches!(wish.goal, Goal::Finish { anyway: false, .. }) => {
-            wish.explicit || seen.ours || r.fence <= wish.fence
-        }
-        RemoteState::Released => true,
+        RemoteState::Released => may_follow(seen, wish),
         // A clone that knows the end and has the task open again may have it.
         RemoteState::Finished => !r.ends.is_empty() || wish.known.in_spite,
         RemoteState::Held if matches!(wish.goal, Goal::Finish { anyway: true, .. }) => true,
@@ -448,9 +443,17 @@ pub fn is_free(seen: &Seen, wish: &LeaseRequest) -> bool {
             // command that died, or by the original of a copied clone: it has to expire.
             let known = r.lease == wish.lease || r.fence.saturating_add(STEP) <= wish.fence;
             let asks_for_it = wish.explicit || wish.goal != Goal::Hold;
-            (seen.ours && known) || ((seen.ours || asks_for_it) && has_run_out(seen, wish.now))
+            let is_over = has_run_out(seen, wish.now) && may_follow(seen, wish);
+            (seen.ours && known) || ((seen.ours || asks_for_it) && is_over)
         }
     }
+}
+
+/// Whether what a request wants may follow a lease that is over. Others had the task by events that are not here: a clone that has not
+/// seen them finishes it only under a lease that holds.
+fn may_follow(seen: &Seen, wish: &LeaseRequest) -> bool {
+    let finishes = matches!(wish.goal, Goal::Finish { anyway: false, .. });
+    !finishes || wish.explicit || seen.ours || seen.record.fence <= wish.fence
 }
 
 /// Whether a lease expired: by its holder's clock, or because it was unchanged for its whole duration by the reader's clock.

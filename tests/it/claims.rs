@@ -171,6 +171,18 @@ fn an_expired_lease_continues_where_the_remote_knows_no_other() {
 }
 
 #[test]
+fn an_expired_lease_ends_no_task_that_another_clone_had_since() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["claim", &task]).data();
+    // Bob's lease is over too. Ann has heard of it from no one.
+    let error =
+        run_at(&clones, "ann", "2026-11-20T10:30:00Z", &["done", &task, "--all-met"]).error("ERR_LEASE_LOST", 5);
+    assert_eq!(error["details"]["holder"], "bob", "{error}");
+    run_at(&clones, "bob", "2026-11-20T10:31:00Z", &["done", &task, "--all-met"]).data();
+}
+
+#[test]
 fn work_in_the_second_half_of_a_lease_renews_it_at_the_remote() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();

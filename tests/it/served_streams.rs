@@ -1,11 +1,11 @@
 //! What a client of a server's stream of events is told, and for how long.
 
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 
 use serde_json::{Value, json};
 
-use crate::sandbox::Sandbox;
-use crate::server::{Server, Stream, request};
+use crate::sandbox::{Sandbox, wait_for};
+use crate::server::{Server, Stream, request, serve};
 
 /// Opens a stream of events, and reads the head of the answer.
 fn listen<S: Stream>(mut stream: S, path: &str, host: &str, headers: &[&str]) -> BufReader<S> {
@@ -86,4 +86,32 @@ fn a_stream_ends_with_the_token_that_opened_it() {
     let mut rest = String::new();
     stream.read_to_string(&mut rest).unwrap();
     assert!(!rest.contains(&hidden), "{rest}");
+}
+
+#[test]
+fn a_wait_claims_nothing_for_a_client_that_is_gone_or_whose_token_is_revoked() {
+    let room = Sandbox::new();
+    let mut command = serve(&room, &room.repo(), &["--tcp", "127.0.0.1:0"]);
+    let server = Server::spawn(command.env("AGENTPM_LOG_LEVEL", "debug")).expect("the server starts");
+    room.run(&["agent", "register", "--name", "bob", "--role", "executor"]).data();
+    let token = room.run(&["agent", "token", "bob", "--quiet"]).text().to_owned();
+    let (bearer, host) = (format!("Authorization: Bearer {token}"), server.tcp.unwrap().to_string());
+    let wait = json!({ "wait": "60s", "claim": true });
+    let waits = || server.printed().matches("waiting for work").count();
+    let mut gone = server.connect();
+    let asked = request("POST", "/ops/next.wait", "localhost", &["X-Agentpm-Agent: ada"], Some(&wait));
+    gone.write_all(asked.as_bytes()).unwrap();
+    wait_for("the first request waits", || waits() > 0);
+    drop(gone);
+    let before = waits();
+    let mut revoked = server.connect_tcp();
+    revoked.write_all(request("POST", "/ops/next.wait", &host, &[&bearer], Some(&wait)).as_bytes()).unwrap();
+    wait_for("the second request waits", || waits() > before);
+    room.run(&["agent", "token", "bob", "--revoke"]).data();
+    let created = room.task("for whom", &[]);
+    let mut answer = String::new();
+    revoked.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    let task = room.run(&["task", "get", &created]).data();
+    assert_eq!(task["status"], "open", "{task}");
 }

@@ -184,8 +184,8 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, (verb, judges): (Verb
         // A closed task has no holder: a lease that outlived the end, for example after git's reset or a merge, is ignored.
         Standing::OthersExpired(_) | Standing::Others(_) if task.status.is_finished() => return Ok(None),
         Standing::OthersExpired(other) => {
-            let refusal = lease::abandoned(task, &other);
-            (other, refusal)
+            let lost = lease::lost_refusal(task.id, &record, &me);
+            (other.clone(), lost.unwrap_or_else(|| lease::abandoned(task, &other)))
         }
         Standing::Others(other) => {
             let refusal = lease::refusal(task.id, &record, &other, &me);
