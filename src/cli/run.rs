@@ -31,7 +31,6 @@ use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::model::args::EventRef;
 use crate::model::command::{Command, TaskTransition, Undo};
-use crate::model::id::check_agent_name;
 use crate::model::job::{self, Job};
 use crate::model::query::{Query, TaskGet, TaskList};
 use crate::model::task::Status;
@@ -115,7 +114,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Output> {
         Verb::Mcp(Deferred(Mcp { print_config: Some(client) })) => {
             let agent = env.var("AGENTPM_AGENT").filter(|_| options.request.agent.is_none());
             let agent = options.request.agent.as_deref().or(agent);
-            agent.map(check_agent_name).transpose()?;
+            agent.map(crate::model::id::check_agent_name).transpose()?;
             return Ok(document(crate::mcp::entry(client, agent)));
         }
         #[cfg(feature = "mcp")]

@@ -5,6 +5,7 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+#[cfg_attr(not(feature = "server"), expect(dead_code, reason = "a request needs a server"))]
 #[path = "../../fuzz/src/targets.rs"]
 mod targets;
 

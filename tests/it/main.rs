@@ -117,6 +117,7 @@ mod schemas;
 mod served;
 #[cfg(feature = "server")]
 mod served_callers;
+#[cfg(feature = "server")]
 mod served_streams;
 #[cfg(feature = "server")]
 mod server;
