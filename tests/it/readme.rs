@@ -131,17 +131,19 @@ fn has_heading(page: &Path, anchor: &str) -> bool {
 /// Runs the commands of a page and compares what they print.
 fn play(page: &str) {
     crate::machine::needs!("grep", "sed");
-    if page == "docs/server.md" {
-        if !cfg!(feature = "server") {
-            return;
-        }
-        crate::machine::needs!("curl");
+    let is_built = match page {
+        "docs/server.md" => cfg!(feature = "server"),
+        "docs/mcp.md" => cfg!(feature = "mcp"),
+        "docs/bus.md" => cfg!(feature = "bus"),
+        _ => true,
+    };
+    if !is_built {
+        return;
     }
-    if page == "docs/bus.md" {
-        if !cfg!(feature = "bus") {
-            return;
-        }
-        crate::machine::needs!("nats-server");
+    match page {
+        "docs/server.md" => crate::machine::needs!("curl"),
+        "docs/bus.md" => crate::machine::needs!("nats-server"),
+        _ => {}
     }
     let mut terminal = Terminal { room: Sandbox::bare_repo(), seen: HashMap::new() };
     let written = read(page);
