@@ -201,20 +201,9 @@ fn next_event(stream: &mut impl BufRead) -> (String, Value) {
 }
 /// The lines of a stream of events, after its head.
 fn listen(server: &Server, since: Option<&str>) -> BufReader<UnixStream> {
-    let headers: Vec<String> = since.map(|id| format!("Last-Event-ID: {id}")).into_iter().collect();
-    let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
-    let mut stream = server.connect();
-    // The body comes in chunks, whose lengths stand on lines of their own: they are no fields of an event.
-    stream.write_all(request("GET", "/events/stream", "localhost", &headers, None).as_bytes()).unwrap();
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line).unwrap();
-    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
-    while line.trim_end() != "" {
-        line.clear();
-        reader.read_line(&mut line).unwrap();
-    }
-    reader
+    let header = since.map(|id| format!("Last-Event-ID: {id}"));
+    let headers: Vec<&str> = header.iter().map(String::as_str).collect();
+    crate::server::listen(server.connect(), "/events/stream", "localhost", &headers)
 }
 
 #[test]

@@ -1,25 +1,11 @@
 //! What a client of a server's stream of events is told, and for how long.
 
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::io::{BufRead, Read as _, Write as _};
 
 use serde_json::{Value, json};
 
 use crate::sandbox::{Sandbox, wait_for};
-use crate::server::{Server, Stream, request, serve};
-
-/// Opens a stream of events, and reads the head of the answer.
-fn listen<S: Stream>(mut stream: S, path: &str, host: &str, headers: &[&str]) -> BufReader<S> {
-    stream.write_all(request("GET", path, host, headers, None).as_bytes()).unwrap();
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line).unwrap();
-    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
-    while line.trim_end() != "" {
-        line.clear();
-        reader.read_line(&mut line).unwrap();
-    }
-    reader
-}
+use crate::server::{Server, listen, request, serve};
 
 /// The data of the next message of this kind.
 fn next(stream: &mut impl BufRead, kind: &str) -> Value {

@@ -200,6 +200,20 @@ impl Drop for Server {
     }
 }
 
+/// Opens a stream of events, and reads the head of the answer.
+pub fn listen<S: Stream>(mut stream: S, path: &str, host: &str, headers: &[&str]) -> BufReader<S> {
+    stream.write_all(request("GET", path, host, headers, None).as_bytes()).unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+    while line.trim_end() != "" {
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+    }
+    reader
+}
+
 /// The bytes of a request.
 pub fn request(method: &str, path: &str, host: &str, headers: &[&str], body: Option<&Value>) -> String {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
