@@ -191,7 +191,8 @@ fn at_most_once(ws: &Workspace, call: &Call, still_wanted: &dyn Fn() -> bool) ->
             let done = once(ws, call.name(), || call.args(), || run(ws, job, still_wanted))?;
             Ok(Answered { changed: true, ..done })
         }
-        Call::Change(_) | Call::Query(_) => carry_out(ws, call, ws.request.idempotency_key.as_deref()),
+        Call::Change(command) => change(ws, command, ws.request.idempotency_key.as_deref()),
+        Call::Query(query) => ask(ws, query),
         Call::Job(job) => run(ws, job, still_wanted),
     }
 }
@@ -218,20 +219,20 @@ fn once(
     }))
 }
 
-fn carry_out(ws: &Workspace, call: &Call, key: Option<&str>) -> Result<Answered> {
-    match call {
-        Call::Change(Command::Claim(asked)) => next::claim_keyed(ws, asked, false, key),
-        Call::Change(command) => {
-            let key = key.map(|key| Key::new(key, command.op(), &command.to_json())).transpose()?;
-            write::execute_keyed(ws, command, key.as_ref()).map(Answered::from).map(|done| inbox::counted(ws, done))
-        }
-        Call::Query(Query::Next(asked)) => next::show(ws, asked),
-        Call::Query(query) => {
-            let answered = retry_on_damaged_index(ws, || answer(ws, query))?;
-            Ok(if matches!(query, Query::Brief(_)) { inbox::counted(ws, answered) } else { answered })
-        }
-        Call::Job(job) => run(ws, job, &|| true),
+fn change(ws: &Workspace, command: &Command, key: Option<&str>) -> Result<Answered> {
+    if let Command::Claim(asked) = command {
+        return next::claim_keyed(ws, asked, false, key);
     }
+    let key = key.map(|key| Key::new(key, command.op(), &command.to_json())).transpose()?;
+    write::execute_keyed(ws, command, key.as_ref()).map(Answered::from).map(|done| inbox::counted(ws, done))
+}
+
+fn ask(ws: &Workspace, query: &Query) -> Result<Answered> {
+    if let Query::Next(asked) = query {
+        return next::show(ws, asked);
+    }
+    let answered = retry_on_damaged_index(ws, || answer(ws, query))?;
+    Ok(if matches!(query, Query::Brief(_)) { inbox::counted(ws, answered) } else { answered })
 }
 
 /// Carries out a call whose answer is a list of any length: gives `take` each item as soon as it is known, and answers with the

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Answered, Call, carry_out};
+use super::{Answer, Answered, change};
 use crate::engine::Workspace;
 use crate::error::{Error, Result};
 use crate::model::command::{Batch, BatchOp, Command};
@@ -31,8 +31,7 @@ pub fn each(ws: &Workspace, batch: &Batch) -> Result<Answered> {
         }
         let Some(op) = ops.next() else { break };
         let key = ws.request.idempotency_key.as_ref().map(|key| format!("{key} step {n}"));
-        let made =
-            with_names(op, &names).and_then(|command| carry_out(&linked, &Call::Change(command), key.as_deref()));
+        let made = with_names(op, &names).and_then(|command| change(&linked, &command, key.as_deref()));
         let mut item = BatchStep { name: op.name.clone(), ok: Some(true), ..BatchStep::default() };
         match made {
             Ok(step) => {

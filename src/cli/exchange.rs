@@ -189,10 +189,8 @@ pub fn watch(ws: &Workspace, args: &Watch) -> Result<Output> {
         !gone && left != Some(0)
     };
     if args.inbox {
-        engine::inbox::watch(ws, span, |one| match one {
-            Some(one) => Ok(print(json!(engine::inbox::item(ws, one)?).to_string())),
-            None => Ok(true),
-        })?;
+        let show = |one: &_| Ok(print(json!(engine::inbox::item(ws, one)?).to_string()));
+        engine::inbox::watch(ws, span, &|| true, show)?;
     } else {
         let show = |entry: Option<&Entry>| entry.is_none_or(|entry| print(entry.line.to_string()));
         engine::feed::stream::watch(ws, args.since, span, show)?;

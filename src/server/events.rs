@@ -4,6 +4,7 @@
 //! not read, or may not ask any more, is dropped.
 //! Leaves to others: which events there are (`engine::feed`), and what concerns an agent (`engine::inbox`).
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -149,13 +150,13 @@ fn send_inbox(ws: &Workspace, mut client: Client) {
         return;
     }
     client.begin();
-    let watched = inbox::watch(ws, None, |one| {
-        let Some(one) = one else { return Ok(client.stay()) };
+    let client = RefCell::new(client);
+    let watched = inbox::watch(ws, None, &|| client.borrow_mut().stay(), |one| {
         let item = inbox::item(ws, one)?;
-        Ok(client.write(format!("id: {}\nevent: InboxItem\ndata: {}\n\n", item.id, json!(item))))
+        Ok(client.borrow_mut().write(format!("id: {}\nevent: InboxItem\ndata: {}\n\n", item.id, json!(item))))
     });
     if let Err(e) = watched {
-        client.end(e);
+        client.into_inner().end(e);
     }
 }
 
