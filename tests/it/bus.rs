@@ -252,9 +252,8 @@ fn a_stream_that_is_there_is_used_as_it_is_and_named() {
     assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
 }
 
-#[test]
-fn what_a_stream_dropped_before_it_was_read_is_reported_and_comes_by_git() {
-    needs!("nats-server");
+/// Clones of `ada`, who published three notes, and of `bob`, who was not there; the stream has dropped the first two.
+fn with_dropped() -> (Clones, Nats) {
     let (clones, task) = Clones::new(&["ada", "bob"]);
     let nats = Nats::start(&clones.room);
     clones.run("ada", &["note", &task, "--content", "zero"]).data();
@@ -264,8 +263,14 @@ fn what_a_stream_dropped_before_it_was_read_is_reported_and_comes_by_git() {
         clones.run("ada", &["note", &task, "--content", text]).data();
     }
     once(&clones, "ada", &nats).data();
-    let name = stream(&nats);
-    nats.client().ask(&format!("STREAM.PURGE.{name}"), &json!({ "keep": 1 }));
+    nats.client().ask(&format!("STREAM.PURGE.{}", stream(&nats)), &json!({ "keep": 1 }));
+    (clones, nats)
+}
+
+#[test]
+fn what_a_stream_dropped_before_it_was_read_is_reported_and_comes_by_git() {
+    needs!("nats-server");
+    let (clones, nats) = with_dropped();
     let taken = once(&clones, "bob", &nats).data();
     assert_eq!((taken["taken"].clone(), taken["waiting"].clone()), (json!(0), json!(1)), "its parents are missing");
     let found = doctor(&clones, "bob");

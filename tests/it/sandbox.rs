@@ -342,12 +342,33 @@ pub fn some<T>(mut cases: Vec<T>) -> Vec<T> {
     cases
 }
 
+/// What a program has printed so far.
+pub type Collected = std::sync::Arc<std::sync::Mutex<Vec<u8>>>;
+
+/// What arrives through a pipe, which is never full.
+pub fn collect(mut pipe: impl std::io::Read + Send + 'static) -> Collected {
+    let collected = Collected::default();
+    let all = std::sync::Arc::clone(&collected);
+    std::thread::spawn(move || {
+        let mut part = [0; 4096];
+        while let Ok(n @ 1..) = pipe.read(&mut part) {
+            all.lock().unwrap().extend_from_slice(&part[..n]);
+        }
+    });
+    collected
+}
+
 /// How long a story waits for one thing.
 pub const WAIT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Waits until something is so, and fails with what was waited for where it never is.
-pub fn wait_for(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = std::time::Instant::now() + WAIT;
+pub fn wait_for(what: &str, is_so: impl FnMut() -> bool) {
+    wait_at_most(WAIT, what, is_so);
+}
+
+/// As [`wait_for`], for something that may take longer or shorter.
+pub fn wait_at_most(most: std::time::Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + most;
     while !is_so() {
         assert!(std::time::Instant::now() < deadline, "waited in vain: {what}");
         std::thread::sleep(std::time::Duration::from_millis(10));

@@ -1,4 +1,4 @@
-//! What a client of a server's stream of events is told, and for how long.
+//! The event stream of the server: events, ready tasks and inbox items, until the client leaves or its token is revoked.
 
 use std::io::{BufRead, Read as _, Write as _};
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 
-use crate::sandbox::{Answer, Sandbox, WAIT, wait_for};
+use crate::sandbox::{Answer, Sandbox, WAIT, collect, wait_for};
 
 /// A running server, ended when this is dropped.
 #[derive(Debug)]
@@ -265,17 +265,4 @@ fn try_reply(stream: &mut (impl Stream + ?Sized)) -> Result<Reply, String> {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     Ok(Reply { status, head: head.to_owned(), body: body.to_owned() })
-}
-
-/// What arrives through a pipe, which is never full.
-fn collect(mut pipe: impl Read + Send + 'static) -> Arc<Mutex<Vec<u8>>> {
-    let collected = Arc::<Mutex<Vec<u8>>>::default();
-    let all = Arc::clone(&collected);
-    std::thread::spawn(move || {
-        let mut part = [0; 4096];
-        while let Ok(n @ 1..) = pipe.read(&mut part) {
-            all.lock().unwrap().extend_from_slice(&part[..n]);
-        }
-    });
-    collected
 }

@@ -14,7 +14,7 @@ use super::Bridge;
 use super::leases::leasing;
 use crate::machine::needs;
 use crate::proxy::Proxy;
-use crate::sandbox::{Answer, plays_all, sealed_vars, shard};
+use crate::sandbox::{Answer, plays_all, sealed_vars, shard, wait_at_most};
 use crate::sync::{Clones, plan};
 
 /// Random numbers of a seed.
@@ -251,12 +251,7 @@ fn a_fleet_loses_nothing_and_confirms_no_task_twice_whatever_breaks() {
         let first = plan(&clones, names[0]);
         names[1..].iter().all(|name| plan(&clones, name) == first)
     };
-    let become_equal = || {
-        while !are_equal() {
-            assert!(begun.elapsed() < 2 * most, "SEED={seed}: the clones do not become equal");
-            std::thread::sleep(Duration::from_millis(500));
-        }
-    };
+    let become_equal = || wait_at_most(most, &format!("SEED={seed}: the clones become equal"), are_equal);
     become_equal();
     let left = take_over(&clones, names[0], &proxies[0].url());
     become_equal();

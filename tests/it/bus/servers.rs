@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Bridge, doctor, once, stream};
+use super::{Bridge, doctor, once, stream, with_dropped};
 use crate::machine::needs;
 use crate::nats::{Nats, free_port};
 use crate::sandbox::{Answer, wait_for};
@@ -143,16 +143,7 @@ fn a_stream_that_was_set_back_is_filled_again() {
 #[test]
 fn what_waits_leaves_once_git_brought_it_and_what_was_missed_is_named_until_a_sync() {
     needs!("nats-server");
-    let (clones, task) = Clones::new(&["ada", "bob"]);
-    let nats = Nats::start(&clones.room);
-    clones.run("ada", &["note", &task, "--content", "zero"]).data();
-    once(&clones, "ada", &nats).data();
-    once(&clones, "bob", &nats).data();
-    for text in ["one", "two", "three"] {
-        clones.run("ada", &["note", &task, "--content", text]).data();
-    }
-    once(&clones, "ada", &nats).data();
-    nats.client().ask(&format!("STREAM.PURGE.{}", stream(&nats)), &json!({ "keep": 1 }));
+    let (clones, nats) = with_dropped();
     let bridge = Bridge::start(&clones, "bob", &nats, &[]);
     let noted = |what: &str| clones.run("bob", &["status"]).data()["bus"][what].clone();
     wait_for("an event waits", || noted("waiting") == 1);
