@@ -343,9 +343,11 @@ pub fn some<T>(mut cases: Vec<T>) -> Vec<T> {
 }
 
 /// What a program has printed so far.
+#[cfg(any(feature = "server", feature = "mcp"))]
 pub type Collected = std::sync::Arc<std::sync::Mutex<Vec<u8>>>;
 
 /// What arrives through a pipe, which is never full.
+#[cfg(any(feature = "server", feature = "mcp"))]
 pub fn collect(mut pipe: impl std::io::Read + Send + 'static) -> Collected {
     let collected = Collected::default();
     let all = std::sync::Arc::clone(&collected);
