@@ -264,6 +264,13 @@ impl Entry {
         })?;
         Ok(Entry { event, line: line.into_boxed_str() })
     }
+
+    /// Whether a log that holds one of the two needs the other no more: they have the same line, or one is what a redaction
+    /// left. Other lines with one id contradict each other; a log keeps both, and neither counts.
+    pub fn is_copy_of(&self, other: &Entry) -> bool {
+        let is_redaction = || self.event.is_redacted() || other.event.is_redacted();
+        self.event.id == other.event.id && (self.line == other.line || is_redaction())
+    }
 }
 
 #[derive(Serialize)]

@@ -254,6 +254,15 @@ impl Log {
     }
 }
 
+/// Those of `more` that a log which holds `known` lacks ([`Entry::is_copy_of`]).
+pub fn absent<'a>(known: &[Entry], more: &'a [Entry]) -> impl Iterator<Item = &'a Entry> {
+    let mut by_id: HashMap<Id, Vec<&Entry>> = HashMap::with_capacity(known.len());
+    known.iter().for_each(|entry| by_id.entry(entry.event.id).or_default().push(entry));
+    more.iter().filter(move |entry| {
+        !by_id.get(&entry.event.id).is_some_and(|copies| copies.iter().any(|copy| copy.is_copy_of(entry)))
+    })
+}
+
 /// The union of two versions of a log, in canonical form. If one of them cannot be held whole, it is each distinct line
 /// unchanged, so that nothing of either is lost.
 pub fn union(one: &[u8], other: &[u8]) -> Vec<u8> {

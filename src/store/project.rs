@@ -1,6 +1,6 @@
 //! Projects acknowledged events into the files that people read.
 //!
-//! Guarantees that projection is idempotent by event id, so that repeating it after a crash changes nothing. A log is
+//! Guarantees that projection is idempotent by event, so that repeating it after a crash changes nothing. A log is
 //! appended to, or replaced as a whole if something in it needs repair. Only duplicates, conflict markers and the rest of a
 //! cut-off write are dropped; that rest is set aside first.
 //! Leaves to others: whether the events were acknowledged.
@@ -21,7 +21,7 @@ use crate::store::archive;
 use crate::store::compact;
 use crate::store::entity::{MAX_YAML, is_odd, read_log};
 use crate::store::layout::{LOG, Store, home};
-use crate::store::log::Log;
+use crate::store::log::{Log, absent};
 
 /// The most earlier states of a log that a readable file is compared with.
 const MAX_STATES: usize = 64;
@@ -78,11 +78,8 @@ fn project_logs(
     over: Expected<'_>,
 ) -> Result<Rendered> {
     let Some((folder, readable)) = home(entity) else { return Ok(None) };
-    let mut fresh: Vec<Entry> = new
-        .iter()
-        .filter(|e| !e.event.payload.journal_only() && !log.entries.iter().any(|known| known.event.id == e.event.id))
-        .cloned()
-        .collect();
+    let mut fresh: Vec<Entry> =
+        absent(&log.entries, new).filter(|entry| !entry.event.payload.journal_only()).cloned().collect();
     let fail = |what: &'static str| {
         let path = store.path().join(&folder);
         move |e: std::io::Error| match is_odd(&e) {

@@ -629,6 +629,41 @@ fn an_upstream_cannot_bring_what_no_store_may_hold() {
 }
 
 #[test]
+fn two_lines_with_one_id_reach_every_clone_and_neither_counts() {
+    let (clones, task) = Clones::new(&["anna", "bo", "cleo"]);
+    clones.run("anna", &["task", "update", &task, "--priority", "1"]).data();
+    let path = clones.room.task_dir(&task).join("events.jsonl");
+    let path = path.strip_prefix(clones.room.repo()).unwrap();
+    let log = std::fs::read_to_string(clones.dir("anna").join(path)).unwrap();
+    let true_line = log.lines().last().unwrap();
+    let false_line = true_line.replace("\"priority\":1", "\"priority\":9");
+    assert_ne!(true_line, false_line);
+    let forged = log.replace(true_line, &false_line);
+    for name in ["bo", "cleo"] {
+        std::fs::write(clones.dir(name).join(path), &forged).unwrap();
+    }
+
+    clones.run("anna", &["sync"]).data();
+    clones.run("bo", &["sync"]).data();
+    // By git alone too: cleo commits her log, and pulls.
+    clones.git("cleo", &["commit", "-q", "-a", "-m", "forged"]).text();
+    clones.git("cleo", &["pull", "-q", "--rebase"]).text();
+    for name in ["anna", "bo", "cleo", "anna", "bo"] {
+        clones.run(name, &["sync"]).data();
+    }
+    let tip = clones.git("anna", &["rev-parse", "origin/main"]).text().to_owned();
+    for name in ["anna", "bo", "cleo"] {
+        let log = std::fs::read_to_string(clones.dir(name).join(path)).unwrap();
+        assert!(log.contains(true_line) && log.contains(&false_line), "{name}: {log}");
+        let found = clones.run(name, &["lint", "--json"]);
+        assert!(found.stdout.contains("event-id-conflict"), "{name}: {}", found.stdout);
+        clones.run(name, &["sync"]).data();
+    }
+    clones.git("anna", &["fetch", "-q"]).text();
+    assert_eq!(clones.git("anna", &["rev-parse", "origin/main"]).text(), tip, "nothing is left to commit");
+}
+
+#[test]
 fn two_worktrees_of_one_clone_sync_at_the_same_time() {
     let (clones, task) = Clones::new(&["ada"]);
     clones.git("ada", &["config", "push.default", "upstream"]).text();

@@ -4,7 +4,6 @@
 //! that it cannot decide is left in conflict, and no line is dropped.
 //! Leaves the logs themselves to git's union merge.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::engine::commit::hand_edits::judge::Comparison;
@@ -18,7 +17,7 @@ use crate::model::id::Id;
 use crate::store::edited::{Readable, split};
 use crate::store::entity::MAX_YAML;
 use crate::store::layout::{LOG, TASKS, entity_below};
-use crate::store::log::Log;
+use crate::store::log::{Log, absent};
 use crate::store::merge::{MergeResult, merge};
 use crate::store::project::render;
 
@@ -95,10 +94,10 @@ fn merge_logs(env: &Env, input: &MergeInput, [base, ours, theirs]: &[Vec<u8>; 3]
         _ => None,
     };
     let before = parent.map_or(Ok(Vec::new()), |parent| sides.log(parent))?;
-    let known: BTreeSet<Id> = entries.iter().chain(&before).map(|entry| entry.event.id).collect();
+    let known: Vec<Entry> = entries.iter().chain(&before).cloned().collect();
     let entity = Entity::Task(id);
     let plain = render(&entity, &coming);
-    entries.extend(coming.into_iter().filter(|entry| !known.contains(&entry.event.id)));
+    entries.extend(absent(&known, &coming).cloned());
     let text = render(&entity, &entries);
     let lineage = Lineage::new(env, Some(&repo), &store);
     // The hand edits of a version on top of another text; `None` where it cannot be read.

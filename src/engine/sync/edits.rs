@@ -4,7 +4,7 @@
 //! reason. Merging commits never overwrites it.
 //! Leaves to others: how an edit is judged (`engine::commit::hand_edits::record`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -30,7 +30,7 @@ use crate::rules::copies::is_hand_edit;
 use crate::store::edited::{Readable, split};
 use crate::store::entity::{read_log, read_yaml};
 use crate::store::layout::{LOG, entity_below, task_dir};
-use crate::store::log::Log;
+use crate::store::log::{Log, absent};
 use crate::store::merge::merge;
 use crate::store::project::{project_log, render};
 
@@ -278,12 +278,11 @@ impl Sync<'_> {
         for id in committed {
             let mut entries = self.entries(id, theirs)?;
             let here = read_log(&self.ws.store, &Entity::Task(id))?.entries;
-            let is_new = |entry: &Entry| here.iter().all(|known| known.event.id != entry.event.id);
-            if !entries.iter().any(|entry| is_hand_edit(&entry.event) && is_new(entry)) {
+            if !absent(&here, &entries).any(|entry| is_hand_edit(&entry.event)) {
                 continue;
             }
-            let known: BTreeSet<Id> = entries.iter().map(|entry| entry.event.id).collect();
-            entries.extend(here.into_iter().filter(|entry| !known.contains(&entry.event.id)));
+            let more: Vec<Entry> = absent(&entries, &here).cloned().collect();
+            entries.extend(more);
             there.insert(id, entries);
         }
         Ok(there)
@@ -307,8 +306,7 @@ impl Sync<'_> {
             for (id, entries) in there {
                 let entity = Entity::Task(*id);
                 let log = read_log(&self.ws.store, &entity)?;
-                let known: BTreeSet<Id> = log.entries.iter().map(|entry| entry.event.id).collect();
-                let new: Vec<Entry> = entries.iter().filter(|e| !known.contains(&e.event.id)).cloned().collect();
+                let new: Vec<Entry> = absent(&log.entries, entries).cloned().collect();
                 journal.saw(new.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK));
                 project_log(&self.ws.store, &entity, log, &new, runtime)?;
             }

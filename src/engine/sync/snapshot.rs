@@ -24,7 +24,7 @@ use crate::model::finding::Rule;
 use crate::store::dropped;
 use crate::store::entity::read_log;
 use crate::store::layout::{LOG, SETTINGS, TOP_FILES, entity_below, home, is_in_archives};
-use crate::store::log::{Log, MAX_LOG, union};
+use crate::store::log::{Log, MAX_LOG, absent, union};
 use crate::store::project::{redacted, render};
 
 /// Why a settings file cannot be read; `None` for a readable one and for other files.
@@ -93,8 +93,7 @@ impl Sync<'_> {
                 continue;
             }
             // No event that was read may be dropped.
-            let known: BTreeSet<_> = log.entries.iter().map(|e| e.event.id).collect();
-            let more: Vec<Entry> = committed.into_iter().filter(|e| !known.contains(&e.event.id)).collect();
+            let more: Vec<Entry> = absent(&log.entries, &committed).cloned().collect();
             let is_archived = log.partial && entity.task().is_some_and(|id| !sparse::has_log(ws, id));
             if is_archived && more.is_empty() && !self.preview.contains_key(&entity) {
                 changes.extend([LOG, "task.yaml"].map(|name| (path(name), None)));
