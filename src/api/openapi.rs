@@ -29,18 +29,20 @@ pub fn document() -> Value {
         let described = describe(operation, by_name, &format!("ops.{}", operation.name), &mut shared);
         add(&mut paths, format!("/ops/{}", operation.name), Method::Post, described);
     }
-    for (path, summary, kind) in [
+    for (path, summary, kind, parameters) in [
+        ("/events/stream", "Stream the events as they arrive", "text/event-stream", of_stream()),
+        ("/metrics", "Measurements of the server and the plan, as Prometheus text", "text/plain", Vec::new()),
         (
-            "/events/stream",
-            "Stream the events as they arrive; Last-Event-ID continues after an event",
-            "text/event-stream",
+            "/diagnostics/bundle",
+            "The files of diagnostics.export as an archive, tar.gz",
+            "application/gzip",
+            Vec::new(),
         ),
-        ("/metrics", "Measurements of the server and the plan, as Prometheus text", "text/plain"),
-        ("/diagnostics/bundle", "The files of diagnostics.export as an archive, tar.gz", "application/gzip"),
-        ("/openapi.json", "This document", "application/json"),
-        ("/healthz", "Whether the server can read the store", "application/json"),
+        ("/openapi.json", "This document", "application/json", Vec::new()),
+        ("/healthz", "Whether the server can read the store", "application/json", Vec::new()),
     ] {
-        let described = json!({ "summary": summary, "responses": responses(kind, json!({})) });
+        let responses = responses(kind, json!({}), false);
+        let described = json!({ "summary": summary, "parameters": parameters, "responses": responses });
         add(&mut paths, path.to_owned(), Method::Get, described);
     }
     shared.insert("Error".into(), error_schema());
@@ -67,6 +69,17 @@ fn add(paths: &mut Map<String, Value>, path: String, method: Method, described: 
     paths.entry(path).or_insert_with(|| json!({}))[name] = described;
 }
 
+/// The parameters of the stream of events.
+fn of_stream() -> Vec<Value> {
+    let id = || json!({ "type": "string" });
+    let last = "The last event that the client saw; the stream continues after it";
+    vec![
+        parameter("Last-Event-ID", "header", last, false, id()),
+        parameter("since_event_id", "query", "As Last-Event-ID, which comes first", false, id()),
+        parameter("inbox", "query", "Send the inbox of the agent instead", false, json!({ "type": "boolean" })),
+    ]
+}
+
 fn describe(operation: &Operation, route: Route, id: &str, shared: &mut Map<String, Value>) -> Value {
     let header = |(name, about): &(&str, &str)| parameter(name, "header", about, false, json!({ "type": "string" }));
     let mut parameters: Vec<Value> = HEADERS.iter().map(header).collect();
@@ -74,6 +87,10 @@ fn describe(operation: &Operation, route: Route, id: &str, shared: &mut Map<Stri
         let about = "Makes the change once, however often it is repeated with this key within 30 days";
         let key = json!({ "type": "string", "minLength": 1 });
         parameters.push(parameter("Idempotency-Key", "header", about, false, key));
+    }
+    if operation.has_argument("expected_version") {
+        let about = "The version that the task must have, in double quotes, as the ETag of an answer has it";
+        parameters.push(parameter("If-Match", "header", about, false, json!({ "type": "string" })));
     }
     let mut arguments = json!(operation.arguments);
     hoist(&mut arguments, operation.name, shared);
@@ -96,7 +113,9 @@ fn describe(operation: &Operation, route: Route, id: &str, shared: &mut Map<Stri
             properties.shift_remove(named);
         }
     }
-    let answers = responses("application/json", envelope(operation, shared));
+    let answer = envelope(operation, shared);
+    let is_versioned = is_versioned(&answer["properties"]["data"], shared);
+    let answers = responses("application/json", answer, is_versioned);
     let mut described = json!({ "operationId": id, "summary": operation.summary(), "responses": answers });
     if matches!(route.method, Method::Get | Method::Delete) {
         for (name, schema) in arguments["properties"].as_object().into_iter().flatten() {
@@ -107,7 +126,9 @@ fn describe(operation: &Operation, route: Route, id: &str, shared: &mut Map<Stri
             parameters.extend(names.into_iter().flatten().map(named));
         }
     } else {
-        described["requestBody"] = json!({ "content": { "application/json": { "schema": arguments } } });
+        let is_required = arguments["required"].as_array().is_some_and(|names| !names.is_empty());
+        described["requestBody"] =
+            json!({ "required": is_required, "content": { "application/json": { "schema": arguments } } });
     }
     if operation.name == "task.list" {
         let about = "Items to pass over; needs limit";
@@ -145,10 +166,22 @@ fn envelope(operation: &Operation, shared: &mut Map<String, Value>) -> Value {
     })
 }
 
+/// Whether an answer of this schema may have the version of a task.
+fn is_versioned(schema: &Value, shared: &Map<String, Value>) -> bool {
+    let named = schema["$ref"].as_str().and_then(|to| shared.get(to.strip_prefix("#/components/schemas/")?));
+    let forms = ["anyOf", "oneOf"].into_iter().flat_map(|key| schema[key].as_array().into_iter().flatten());
+    schema["properties"].get("version").is_some() || named.into_iter().chain(forms).any(|one| is_versioned(one, shared))
+}
+
 /// A success of this content, and all refusals.
-fn responses(kind: &str, schema: Value) -> Value {
+fn responses(kind: &str, schema: Value, is_versioned: bool) -> Value {
     let mut all = Map::new();
-    all.insert("200".into(), json!({ "description": "OK", "content": { kind: { "schema": schema } } }));
+    let mut ok = json!({ "description": "OK", "content": { kind: { "schema": schema } } });
+    if is_versioned {
+        let about = "The version of the task, in double quotes";
+        ok["headers"] = json!({ "ETag": { "description": about, "schema": { "type": "string" } } });
+    }
+    all.insert("200".into(), ok);
     let mut statuses: Vec<u16> = Code::ALL.iter().map(|code| code.status()).chain([401, 413]).collect();
     statuses.sort_unstable();
     statuses.dedup();
@@ -161,10 +194,12 @@ fn responses(kind: &str, schema: Value) -> Value {
             _ => about,
         };
         let schema = json!({ "$ref": "#/components/schemas/Error" });
-        all.insert(
-            status.to_string(),
-            json!({ "description": about, "content": { "application/json": { "schema": schema } } }),
-        );
+        let mut refusal = json!({ "description": about, "content": { "application/json": { "schema": schema } } });
+        if [Code::RateLimit, Code::Busy].iter().any(|code| code.status() == status) {
+            let about = "Seconds until the request may be repeated";
+            refusal["headers"] = json!({ "Retry-After": { "description": about, "schema": { "type": "integer" } } });
+        }
+        all.insert(status.to_string(), refusal);
     }
     Value::Object(all)
 }

@@ -118,8 +118,12 @@ impl Operation {
             "agents" => "name",
             _ => "id",
         };
-        let known = |name: &&str| self.arguments.get("properties").is_some_and(|all| all.get(*name).is_some());
-        [of_collection, "id", "task_id"].into_iter().find(known).unwrap_or("id")
+        [of_collection, "id", "task_id"].into_iter().find(|name| self.has_argument(name)).unwrap_or("id")
+    }
+
+    /// Whether it takes an argument of this name.
+    pub fn has_argument(&self, name: &str) -> bool {
+        self.arguments.get("properties").is_some_and(|all| all.get(name).is_some())
     }
 
     /// Whether it may change anything.

@@ -27,7 +27,7 @@ fn hexadecimal(secret: [u8; 32]) -> String {
 }
 
 /// Whether two texts are equal, in a time that does not depend on where they differ.
-pub fn is_equal(a: &str, b: &str) -> bool {
+fn is_equal(a: &str, b: &str) -> bool {
     // Digests have one length, and what is learned of a digest is no help in finding its text.
     let (a, b) = (digest(a), digest(b));
     std::hint::black_box(a.bytes().zip(b.bytes()).fold(0, |all, (a, b)| all | (a ^ b))) == 0
@@ -81,22 +81,41 @@ pub fn agent_of(runtime: &Dir, token: &str) -> Result<Option<String>> {
 ///
 /// Errors: `ERR_IO` if it cannot be read or written, `ERR_UNAUTHORIZED` if other users can read it.
 pub fn server_token(runtime: &Dir, secret: impl FnOnce() -> Result<[u8; 32]>) -> Result<String> {
+    if let Some(token) = known_server_token(runtime)? {
+        return Ok(token);
+    }
+    match runtime.create_synced(SERVER, hexadecimal(secret()?).as_bytes(), 0o600) {
+        // Another process was first; its token counts.
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+        made => made.map_err(|e| Error::io("write", &runtime.path().join(SERVER), &e))?,
+    }
+    known_server_token(runtime)?.ok_or_else(|| {
+        Error::new(Code::Busy, "the token of the server was removed as it was made").hint("run the same command again")
+    })
+}
+
+/// Whether a token is that of the server, as it is on the disk: one whose file was removed is void.
+///
+/// Errors: as [`server_token`].
+#[cfg(feature = "server")]
+pub fn is_of_server(runtime: &Dir, token: &str) -> Result<bool> {
+    Ok(known_server_token(runtime)?.is_some_and(|own| is_equal(&own, token)))
+}
+
+fn known_server_token(runtime: &Dir) -> Result<Option<String>> {
     let shown = runtime.path().join(SERVER);
     let failed = |e: std::io::Error| Error::io("read", &shown, &e);
-    if runtime.kind(SERVER).map_err(failed)?.is_none() {
-        match runtime.create_synced(SERVER, hexadecimal(secret()?).as_bytes(), 0o600) {
-            // Another process was first; its token counts.
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-            made => made.map_err(|e| Error::io("write", &shown, &e))?,
-        }
-    }
-    let token = String::from_utf8_lossy(&runtime.read(SERVER, MAX_TOKEN).map_err(failed)?).trim().to_owned();
+    let bytes = match runtime.read(SERVER, MAX_TOKEN) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(failed)?,
+    };
+    let token = String::from_utf8_lossy(&bytes).trim().to_owned();
     if runtime.mode(SERVER).map_err(failed)? & 0o077 != 0 || token.len() < 64 {
         return Err(Error::new(
             Code::Unauthorized,
             format!("{} must hold a token that only its owner can read", shown.display()),
         )
-        .hint("remove the file; the next start makes a new token"));
+        .hint("remove the file; agentpm serve --print-token makes a new token"));
     }
-    Ok(token)
+    Ok(Some(token))
 }

@@ -29,8 +29,6 @@ pub struct App {
     options: Options,
     /// The agent that started the server: it closes sessions and escalates threads.
     own_agent: Option<String>,
-    /// The token of the server, where it answers over TCP.
-    pub token: Option<String>,
     pub rate: Rate,
     /// That of the store, however often it is opened.
     pub meter: Arc<Meter>,
@@ -57,14 +55,13 @@ impl Marks {
 }
 
 impl App {
-    pub fn new(ws: Workspace, options: Options, own_agent: Option<String>, token: Option<String>, rate: u32) -> Self {
+    pub fn new(ws: Workspace, options: Options, own_agent: Option<String>, rate: u32) -> Self {
         let marks = Marks::of(&ws);
         let meter = Arc::clone(ws.env.meter());
         App {
             store: RwLock::new((ws, marks)),
             options,
             own_agent,
-            token,
             rate: Rate::new(rate),
             meter,
             work: Arc::new(Semaphore::new(MAX_WORK)),

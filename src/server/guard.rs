@@ -16,7 +16,6 @@ use super::reply::Refusal;
 use crate::engine::{self, Request};
 use crate::error::{Code, Error};
 use crate::model::id::quoted;
-use crate::runtime::tokens::is_equal;
 
 /// The largest body of a request, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -68,6 +67,10 @@ fn check_site(peer: Peer, parts: &Parts) -> Result<(), Refusal> {
     if hosts.next().is_some() {
         return refuse("a request has one Host");
     }
+    // Where a request names its server twice, what stands between may have judged the other name.
+    if parts.uri.authority().is_some_and(|named| !named.as_str().eq_ignore_ascii_case(host)) {
+        return refuse("the address of the request is not at its Host");
+    }
     if let Peer::Tcp(address) = peer {
         let port = address.map(|address| address.port()).unwrap_or_default();
         let ours = ["127.0.0.1", "localhost", "[::1]"].map(|name| format!("{name}:{port}"));
@@ -116,7 +119,7 @@ pub fn caller(app: &App, peer: Peer, headers: &HeaderMap) -> Result<Request, Ref
         }
         return Ok(Request { agent: Some(owner), authenticated: true, ..request });
     }
-    if !app.token.as_ref().is_some_and(|own| is_equal(own, &token)) {
+    if !engine::commit::tokens::is_of_server(&ws, &token)? {
         return Err(unauthenticated("the token is not known here; it may have been revoked"));
     }
     if request.agent.is_some() && ws.rights.0.is_some() && matches!(peer, Peer::Tcp(_)) {

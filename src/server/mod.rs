@@ -72,10 +72,12 @@ pub fn serve(env: Env, options: Options, serving: Serving, ready: impl FnOnce(&A
     ws.choose_runtime_place();
     let place = socket::place(&ws)?;
     let tcp = serving.tcp.map(listen_on_loopback).transpose()?;
-    let token = tcp.as_ref().map(|_| engine::commit::tokens::server_token(&ws)).transpose()?;
+    if tcp.is_some() {
+        engine::commit::tokens::server_token(&ws)?;
+    }
     let (bound, listener) = socket::bind(&ws, &place)?;
     let addresses = Addresses { socket: place, tcp: tcp.as_ref().and_then(|listener| listener.local_addr().ok()) };
-    let app = Arc::new(App::new(ws, options, own_agent, token, serving.rate));
+    let app = Arc::new(App::new(ws, options, own_agent, serving.rate));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

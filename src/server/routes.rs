@@ -205,17 +205,16 @@ fn arguments(operation: &Operation, asking: &Asking) -> Result<(Map<String, Valu
     if let Some(id) = id {
         args::put_id(&mut args, operation.id_argument(), id.clone())?;
     }
-    let property = |name: &str| operation.arguments.get("properties").is_some_and(|all| all.get(name).is_some());
     if let Some(version) = guard::guard_of(&parts.headers, "if-match")?.filter(|text| text != "*") {
         let number = version.trim_matches('"').parse::<u64>();
-        let number = number.ok().filter(|_| property("expected_version"));
+        let number = number.ok().filter(|_| operation.has_argument("expected_version"));
         let wrong = || Error::usage(format!("{} takes no If-Match {}", operation.name, quoted(&version)));
         let number = json!(number.ok_or_else(wrong)?);
         if args.insert("expected_version".into(), number.clone()).is_some_and(|other| other != number) {
             return Err(Error::usage(format!("If-Match is {version}, and expected_version another version")).into());
         }
     }
-    if asked.full && property("full") {
+    if asked.full && operation.has_argument("full") {
         args.entry("full").or_insert(json!(true));
     }
     if asked.offset > 0 {

@@ -622,6 +622,28 @@ fn the_description_names_every_route_and_its_references_lead_somewhere() {
 }
 
 #[test]
+fn the_description_names_the_headers_that_a_request_and_an_answer_may_have() {
+    let printed: Value = serde_json::from_str(&Sandbox::nothing().run_short(&["openapi"]).stdout).unwrap();
+    let names = |method: &str, path: &str| -> Vec<String> {
+        let parameters = printed["paths"][path][method]["parameters"].as_array().unwrap();
+        parameters.iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let has = |method: &str, path: &str, name: &str| names(method, path).iter().any(|known| known == name);
+    assert!(has("patch", "/tasks/{id}", "If-Match") && has("patch", "/tasks/{id}", "Idempotency-Key"));
+    assert!(!has("get", "/tasks/{id}", "If-Match") && !has("get", "/tasks/{id}", "Idempotency-Key"));
+    assert_eq!(names("get", "/events/stream"), ["Last-Event-ID", "since_event_id", "inbox"]);
+    let of = |method: &str, path: &str, what: &str| printed["paths"][path][method].pointer(what).cloned();
+    for (method, path) in [("get", "/tasks/{id}"), ("post", "/tasks"), ("patch", "/tasks/{id}")] {
+        assert!(of(method, path, "/responses/200/headers/ETag").is_some(), "{method} {path}");
+    }
+    assert!(of("get", "/tasks", "/responses/200/headers/ETag").is_none());
+    assert!(of("post", "/tasks", "/responses/429/headers/Retry-After").is_some());
+    assert!(of("post", "/tasks", "/responses/409/headers").is_none());
+    assert_eq!(of("post", "/contexts", "/requestBody/required"), Some(json!(true)));
+    assert_eq!(of("post", "/sessions/start", "/requestBody/required"), Some(json!(false)));
+}
+
+#[test]
 fn the_metrics_count_requests_and_tasks() {
     let room = Sandbox::new();
     let server = Server::start(&room, &[]);

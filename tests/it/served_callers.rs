@@ -45,6 +45,63 @@ fn a_token_gives_nothing_of_another_agent() {
 }
 
 #[test]
+fn with_a_token_an_agent_pushes_only_what_it_did() {
+    let room = Sandbox::new();
+    let (server, bob) = with_bob(&room);
+    let task = room.task("one", &[]);
+    let line = std::fs::read_to_string(room.log_of(&task)).unwrap();
+    let event = |id: &str, agent: &str| {
+        let mut event: Value = serde_json::from_str(&line).unwrap();
+        let known = event["id"].as_str().unwrap().to_owned();
+        event["parents"] = json!([known]);
+        event["lamport"] = json!(2);
+        event["id"] = json!(format!("{}{id}", &known[..24]));
+        event["type"] = json!("ContextAdded");
+        event["payload"] = json!({ "type": "note", "content": format!("by {agent}") });
+        event["agent"] = json!(agent);
+        event
+    };
+    let push = |events: Value| server.ask_tcp("POST", "/events/push", &[&bob], Some(&json!({ "events": events })));
+    let refused = push(json!([event("Z1", "bob"), event("Z2", "eve")]));
+    refused.error(403, "ERR_UNAUTHORIZED");
+    assert_eq!(std::fs::read_to_string(room.log_of(&task)).unwrap(), line, "none of both was recorded");
+    assert_eq!(push(json!([event("Z1", "bob")])).data()["taken"], 1);
+    // A program without a token of an agent brings what a whole clone wrote.
+    let all = json!({ "events": [event("Z1", "bob"), event("Z2", "eve")] });
+    assert_eq!(server.ask("POST", "/events/push", Some(&all)).data()["taken"], 1);
+    assert_eq!(push(json!([event("Z2", "eve")])).data()["known"], 1, "what is here already changes nothing");
+}
+
+#[test]
+fn a_token_of_the_server_is_void_once_its_file_is_gone() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &["--tcp", "127.0.0.1:0"]);
+    let printed = || room.run(&["serve", "--print-token", "--quiet"]).text().to_owned();
+    let ask = |token: &str| {
+        let bearer = format!("Authorization: Bearer {token}");
+        server.ask_tcp("GET", "/ready", &[&bearer], None)
+    };
+    let first = printed();
+    ask(&first).data();
+    std::fs::remove_file(room.repo().join(".git/agentpm/token")).unwrap();
+    ask(&first).error(401, "ERR_UNAUTHORIZED");
+    let second = printed();
+    assert_ne!(first, second);
+    ask(&second).data();
+    ask(&first).error(401, "ERR_UNAUTHORIZED");
+}
+
+#[test]
+fn an_address_with_another_name_than_the_host_is_refused() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &["--tcp", "127.0.0.1:0"]);
+    let own = server.tcp.unwrap();
+    server.ask_tcp("GET", &format!("http://{own}/healthz"), &[], None).data();
+    server.ask_tcp("GET", "http://plan.example/healthz", &[], None).error(403, "ERR_UNAUTHORIZED");
+    server.ask("GET", "http://plan.example/healthz", None).error(403, "ERR_UNAUTHORIZED");
+}
+
+#[test]
 fn a_token_is_issued_once_under_its_key_and_kept_nowhere() {
     let room = Sandbox::new();
     let (server, _) = with_bob(&room);

@@ -78,6 +78,14 @@ pub fn agent_of(ws: &Workspace, token: &str) -> Result<Option<String>> {
     ws.runtime().map_or(Ok(None), |runtime| tokens::agent_of(runtime, token))
 }
 
+/// Whether this is the token of the server.
+///
+/// Errors: `ERR_IO` if it cannot be read, `ERR_UNAUTHORIZED` if other users can read it.
+#[cfg(feature = "server")]
+pub fn is_of_server(ws: &Workspace, token: &str) -> Result<bool> {
+    ws.runtime().map_or(Ok(false), |runtime| tokens::is_of_server(runtime, token))
+}
+
 /// Whether an agent has a token.
 #[cfg(feature = "server")]
 pub fn has_token(ws: &Workspace, agent: &str) -> bool {

@@ -26,7 +26,7 @@ use crate::env::files::Dir;
 use crate::env::parallel;
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry, Event, MAX_CLOCK, Stamp, parse_line};
-use crate::model::id::Id;
+use crate::model::id::{Id, quoted};
 use crate::model::job::SyncPull;
 use crate::model::payload::Payload;
 use crate::reports::list::Rest;
@@ -138,6 +138,16 @@ pub(crate) fn check_may_record(ws: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// Refuses the events of others that a caller gives who is one agent alone.
+fn check_are_own<'a>(ws: &Workspace, mut entries: impl Iterator<Item = &'a Entry>) -> Result<()> {
+    let is_bound = ws.request.authenticated && ws.rights.0.is_none();
+    let Some(me) = ws.request.agent.as_deref().filter(|_| is_bound) else { return Ok(()) };
+    let Some(entry) = entries.find(|entry| entry.event.author.agent != me) else { return Ok(()) };
+    let (id, author) = (entry.event.id, quoted(&entry.event.author.agent));
+    Err(Error::new(Code::Unauthorized, format!("{me} asks with its own token, and event {id} is by {author}"))
+        .hint("push with the server's token, or give the agent the permission admin in roles.yml"))
+}
+
 /// Records those of the events that are not here yet, all or none. Returns them by entity.
 ///
 /// Errors: `ERR_VALIDATION` if the id of one stands for another event here, `ERR_BUSY`, `ERR_IO`.
@@ -172,7 +182,7 @@ pub(crate) fn record_arrivals(
 
 /// Those of the events that are not here yet, by entity.
 ///
-/// Errors: `ERR_VALIDATION` if the id of one stands for another event here.
+/// Errors: `ERR_VALIDATION` if the id of one stands for another event here, `ERR_UNAUTHORIZED` where the caller may give only its own.
 pub(crate) fn fresh_of(ws: &Workspace, entries: Vec<Entry>) -> Result<BTreeMap<Entity, Vec<Entry>>> {
     let mut fresh: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
     for entry in entries {
@@ -203,6 +213,7 @@ pub(crate) fn fresh_of(ws: &Workspace, entries: Vec<Entry>) -> Result<BTreeMap<E
         *more = new;
     }
     fresh.retain(|_, more| !more.is_empty());
+    check_are_own(ws, fresh.values().flatten())?;
     Ok(fresh)
 }
 
