@@ -42,6 +42,10 @@ use crate::model::job::{InboxWait, Job, NextWait};
 
 /// Largest answer of a tool, in bytes. Lists and briefs stay below it by themselves.
 const MAX_ANSWER: usize = 48 * 1024;
+/// Calls that run at once, besides waits: each takes a thread.
+const MAX_WORK: usize = 16;
+/// The tasks that a client may have subscribed to: each is looked at once a second.
+const MAX_SUBSCRIBED: usize = 100;
 /// How often a wait reports its progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// The requests that are answered.
@@ -80,6 +84,8 @@ struct Connection {
     session: OnceLock<Option<String>>,
     /// The waits that the client polls.
     waits: TaskManager,
+    /// Places for calls.
+    work: Arc<Semaphore>,
     /// Places for waits, polled or not.
     places: Arc<Semaphore>,
     /// Cancelled once the client is gone or the server is to end.
@@ -104,6 +110,7 @@ pub fn serve(env: Env, options: Options) -> Result<()> {
         options,
         session: OnceLock::new(),
         waits: TaskManager::new(),
+        work: Arc::new(Semaphore::new(MAX_WORK)),
         places: Arc::new(Semaphore::new(api::MAX_WAITING)),
         gone: CancellationToken::new(),
         subscriptions: Mutex::default(),
@@ -133,6 +140,41 @@ pub fn serve(env: Env, options: Options) -> Result<()> {
 }
 
 impl Connection {
+    /// Does work that may wait for the disk, once there is a place for it.
+    async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Connection) -> T + Send + 'static,
+    ) -> std::result::Result<T, ErrorData> {
+        // The semaphore is never closed.
+        let place = Arc::clone(&self.work).acquire_owned().await.ok();
+        let connection = Arc::clone(self);
+        off_thread(move || {
+            let _place = place;
+            work(&connection)
+        })
+        .await
+    }
+
+    /// Calls `notify` with the address of each of these tasks that changes, until it says that the client is gone.
+    async fn follow<F: Future<Output = bool> + Send>(
+        self: Arc<Self>,
+        uris: Vec<String>,
+        notify: impl Fn(String) -> F,
+    ) -> std::result::Result<(), ErrorData> {
+        let mut seen = resources::Seen::default();
+        loop {
+            let asked = uris.clone();
+            let (changed, now) = self.run(move |connection| seen.look(connection, &asked)).await?;
+            seen = now;
+            for uri in changed {
+                if !notify(uri).await {
+                    return Ok(());
+                }
+            }
+            tokio::time::sleep(resources::LOOK_EVERY).await;
+        }
+    }
+
     /// The store as it is now, for one request.
     fn open(&self, trace: Option<&str>, key: Option<String>) -> Result<Workspace> {
         let mut request = self.options.request.clone();
@@ -368,11 +410,11 @@ impl ServerHandler for Server {
             Err(e) => return Ok(refused(e)),
         };
         let trace = context.meta.get_traceparent().map(str::to_owned);
-        let (connection, client) = (Arc::clone(&self.connection), context.client_info());
-        off_thread(move || connection.begin_session(client.as_ref())).await?;
+        let client = context.client_info();
+        self.connection.run(move |connection| connection.begin_session(client.as_ref())).await?;
         let Some(whole) = wait_of(&call) else {
-            let connection = Arc::clone(&self.connection);
-            let outcome = off_thread(move || connection.carry_out(&call, trace.as_deref(), key)).await?;
+            let carry_out = move |connection: &Connection| connection.carry_out(&call, trace.as_deref(), key);
+            let outcome = self.connection.run(carry_out).await?;
             return Ok(result(outcome).into());
         };
         let Ok(place) = Arc::clone(&self.connection.places).try_acquire_owned() else {
@@ -420,8 +462,10 @@ impl ServerHandler for Server {
         if request.name != "prime" {
             return Err(ErrorData::invalid_params(format!("there is no prompt {:?}", request.name), None));
         }
-        let connection = Arc::clone(&self.connection);
-        let text = off_thread(move || connection.open(None, None).and_then(|ws| api::prime(&ws, None)))
+        let prime = |connection: &Connection| connection.open(None, None).and_then(|ws| api::prime(&ws, None));
+        let text = self
+            .connection
+            .run(prime)
             .await?
             .map_err(|e| ErrorData::internal_error(e.message.clone(), Some(json!(e))))?;
         Ok(GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)]).into())
@@ -432,8 +476,8 @@ impl ServerHandler for Server {
         request: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> std::result::Result<ListResourcesResult, ErrorData> {
-        let connection = Arc::clone(&self.connection);
-        off_thread(move || resources::list(&connection, request.and_then(|request| request.cursor))).await?
+        let cursor = request.and_then(|request| request.cursor);
+        self.connection.run(|connection| resources::list(connection, cursor)).await?
     }
 
     async fn list_resource_templates(
@@ -449,31 +493,22 @@ impl ServerHandler for Server {
         request: ReadResourceRequestParams,
         _: RequestContext<RoleServer>,
     ) -> std::result::Result<ReadResourceResponse, ErrorData> {
-        let connection = Arc::clone(&self.connection);
-        off_thread(move || resources::read(&connection, &request.uri)).await?.map(Into::into)
+        self.connection.run(move |connection| resources::read(connection, &request.uri)).await?.map(Into::into)
     }
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
         let wanted = requested.resource_subscriptions.iter().flatten().filter(|uri| resources::task_of(uri).is_some());
-        Some(SubscriptionFilter::builder().resource_subscriptions(wanted.cloned()).build())
+        // The client learns from the answer which of them are followed.
+        Some(SubscriptionFilter::builder().resource_subscriptions(wanted.take(MAX_SUBSCRIBED).cloned()).build())
     }
 
     async fn listen(&self, context: SubscriptionContext) -> std::result::Result<(), ErrorData> {
         let uris = context.accepted().resource_subscriptions.clone().unwrap_or_default();
-        let mut seen = resources::Seen::default();
-        loop {
-            let (connection, asked) = (Arc::clone(&self.connection), uris.clone());
-            let (changed, now) = off_thread(move || seen.look(&connection, &asked)).await?;
-            seen = now;
-            for uri in changed {
-                if context.sink().notify_resource_updated(uri).await.is_err() {
-                    return Ok(());
-                }
-            }
-            tokio::select! {
-                () = context.cancelled() => return Ok(()),
-                () = tokio::time::sleep(resources::LOOK_EVERY) => {}
-            }
+        let sink = context.sink();
+        let notify = |uri| async move { sink.notify_resource_updated(uri).await.is_ok() };
+        tokio::select! {
+            followed = Arc::clone(&self.connection).follow(uris, notify) => followed,
+            () = context.cancelled() => Ok(()),
         }
     }
 
@@ -482,29 +517,29 @@ impl ServerHandler for Server {
         request: SubscribeRequestParams,
         context: RequestContext<RoleServer>,
     ) -> std::result::Result<(), ErrorData> {
-        if resources::task_of(&request.uri).is_none() {
-            return Err(ErrorData::resource_not_found(format!("there is no resource {:?}", request.uri), None));
+        let uri = request.uri;
+        if resources::task_of(&uri).is_none() {
+            return Err(ErrorData::resource_not_found(format!("there is no resource {uri:?}"), None));
         }
         let stop = CancellationToken::new();
-        let before = self.subscriptions().insert(request.uri.clone(), stop.clone());
-        before.iter().for_each(CancellationToken::cancel);
-        let (server, peer, uri) = (self.clone(), context.peer.clone(), request.uri);
+        {
+            let mut subscriptions = self.subscriptions();
+            if subscriptions.len() >= MAX_SUBSCRIBED && !subscriptions.contains_key(&uri) {
+                let why =
+                    format!("a client may subscribe to {MAX_SUBSCRIBED} resources; unsubscribe from others first");
+                return Err(ErrorData::invalid_request(why, None));
+            }
+            subscriptions.insert(uri.clone(), stop.clone()).iter().for_each(CancellationToken::cancel);
+        }
+        let (connection, peer) = (Arc::clone(&self.connection), context.peer.clone());
         tokio::spawn(async move {
-            let mut seen = resources::Seen::default();
-            loop {
-                let (connection, asked) = (Arc::clone(&server.connection), vec![uri.clone()]);
-                let Ok((changed, now)) = off_thread(move || seen.look(&connection, &asked)).await else { return };
-                seen = now;
-                for uri in changed {
-                    let update = rmcp::model::ResourceUpdatedNotificationParam::new(uri);
-                    if peer.notify_resource_updated(update).await.is_err() {
-                        return;
-                    }
-                }
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(resources::LOOK_EVERY) => {}
-                }
+            let notify = |uri: String| {
+                let (peer, update) = (peer.clone(), rmcp::model::ResourceUpdatedNotificationParam::new(uri));
+                async move { peer.notify_resource_updated(update).await.is_ok() }
+            };
+            tokio::select! {
+                followed = connection.follow(vec![uri], notify) => drop(followed),
+                () = stop.cancelled() => {}
             }
         });
         Ok(())

@@ -400,6 +400,23 @@ fn tasks_are_resources_and_a_subscriber_hears_of_a_change() {
 }
 
 #[test]
+fn a_client_subscribes_to_a_bounded_number_of_tasks() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["add", "One"]).data();
+    let mut client = Client::start(&sandbox, false);
+    let mut subscribe =
+        |n: usize| client.ask("resources/subscribe", json!({ "uri": format!("agentpm://task/{n:06}") }));
+    for n in 0..100 {
+        assert!(subscribe(n)["result"].is_object(), "{n}");
+    }
+    assert_eq!(subscribe(100)["error"]["code"], -32600, "one too many");
+    assert!(subscribe(7)["result"].is_object(), "a repeated one takes no further place");
+    client.ask("resources/unsubscribe", json!({ "uri": "agentpm://task/000007" }));
+    assert!(client.ask("resources/subscribe", json!({ "uri": "agentpm://task/000100" }))["result"].is_object());
+    client.leave();
+}
+
+#[test]
 fn an_answer_is_never_longer_than_its_bound() {
     let sandbox = Sandbox::new();
     let ops: Vec<Value> = (0..400)
