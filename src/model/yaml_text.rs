@@ -240,6 +240,9 @@ pub(super) fn is_block(text: &str) -> bool {
 
 /// Characters that are never written raw in a file: line separators, marks that reverse or hide text, non-characters.
 fn must_escape(c: char) -> bool {
+    if c < '\u{7F}' {
+        return false;
+    }
     matches!(c,
         '\u{7F}'..='\u{A0}'
         | '\u{AD}'

@@ -379,7 +379,7 @@ struct Known {
 /// What the cache holds; `None` if it is of another form or boot, or damaged.
 fn read_cache(cache: &Cache) -> Option<Vec<Archive>> {
     let bytes = outside::read(&cache.path, MAX_CACHE).ok()?;
-    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let end = memchr::memchr(b'\n', &bytes)?;
     let header: Header = serde_json::from_slice(&bytes[..end]).ok()?;
     if header.form != FORM || header.boot != cache.boot || cache.boot.is_empty() {
         return None;
