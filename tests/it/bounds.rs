@@ -388,6 +388,7 @@ fn merged_notes(room: &Sandbox, each: usize) -> String {
 
 #[test]
 fn a_task_that_grew_by_merging_is_in_the_way_of_nothing_else() {
+    crate::sandbox::needs_all_rounds!();
     let room = Sandbox::new();
     let task = merged_notes(&room, 14);
     let other = room.task("other work", &[]);
@@ -417,6 +418,7 @@ fn a_task_that_grew_by_merging_is_in_the_way_of_nothing_else() {
 
 #[test]
 fn a_large_file_that_is_behind_its_log_is_stale_and_one_that_was_edited_is_named() {
+    crate::sandbox::needs_all_rounds!();
     let room = Sandbox::new();
     let task = merged_notes(&room, 14);
     room.run(&["lint", "--fix"]).data();

@@ -7,21 +7,18 @@ use std::fmt::{self, Display, Formatter};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentpm::api::{Kind, OPERATIONS};
 use serde_json::json;
 
 use crate::crash::{CHANGING, Case, FULL, REFUSED, calls_of, for_each, trace_of};
-use crate::operations::{Plan, asked};
+use crate::operations::{Plan, asked, copied};
 use crate::sandbox::{Answer, Sandbox, rounds};
 
-/// A change, its plan, and how many events the plan has before and after.
+/// A change, the repository of the plan, and how many events the plan has before and after.
 struct Change {
     name: &'static str,
-    /// Kept for its folder, which vanishes with it.
-    _plan: Mutex<Plan>,
     repo: PathBuf,
     args: Vec<String>,
     before: u64,
@@ -79,15 +76,6 @@ fn events(room: &Sandbox) -> u64 {
     room.run(&["log", "--limit", "1"]).data()["total"].as_u64().unwrap()
 }
 
-fn copy(of: &Path) -> Sandbox {
-    let room = Sandbox::nothing();
-    // A little later than the plan: ids that are made at the same time would be the same.
-    room.at("2026-11-20T10:00:01Z");
-    let copied = room.sealed("cp", of).arg("-a").arg(of.join(".")).arg(room.repo()).output().expect("cp starts");
-    Answer::from(copied).text();
-    room
-}
-
 /// The library that makes writes short. It is preloaded into agentpm, not into git.
 struct Library {
     folder: tempfile::TempDir,
@@ -116,16 +104,14 @@ impl Library {
 }
 
 impl Change {
-    fn of(name: &'static str, library: &Library) -> Option<(Self, Vec<Fault>)> {
-        let plan = Plan::new();
-        let (args, _) = asked(&plan, name);
+    fn of(name: &'static str, plan: &Plan, library: &Library) -> Option<(Self, Vec<Fault>)> {
+        let (args, _) = asked(plan, name);
         if args.is_empty() {
             return None;
         }
         let before = events(&plan.room);
-        let repo = plan.room.repo();
-        let mut change = Change { name, _plan: Mutex::new(plan), repo, args, before, after: before };
-        let room = copy(&change.repo);
+        let mut change = Change { name, repo: plan.room.repo(), args, before, after: before };
+        let room = copied(&change.repo);
         let trace = format!("trace={}", CHANGING.iter().map(|name| format!("?{name}")).collect::<Vec<_>>().join(","));
         change.under_strace(&room, &["-e".to_owned(), trace]).expect("no process was killed").data();
         let calls = calls_of(&std::fs::read_to_string(trace_of(&room)).expect("a trace"));
@@ -139,7 +125,7 @@ impl Change {
 
     /// Each write of a run that nothing disturbs, both ways.
     fn short_writes(&self, library: &Library) -> impl Iterator<Item = Fault> + use<> {
-        let room = copy(&self.repo);
+        let room = copied(&self.repo);
         let mut command = room.agentpm();
         let count = library.preload(&room, &mut command);
         Answer::from(command.args(&self.args).output().expect("agentpm starts")).data();
@@ -172,7 +158,7 @@ impl Change {
 
     /// Whether it kept the change from being acknowledged.
     fn meets(&self, fault: &Fault, library: &Library) -> bool {
-        let room = copy(&self.repo);
+        let room = copied(&self.repo);
         let answer = match fault {
             Fault::Call(case) => self.under_strace(&room, &case.options()),
             Fault::Short(write) => Some(self.with_short_write(&room, write, library)),
@@ -200,11 +186,11 @@ impl Change {
 #[test]
 fn every_change_happened_or_did_not_whatever_call_fails() {
     crate::machine::needs!("strace", "cc");
-    let library = Library::build();
+    let (plan, library) = (Plan::new(), Library::build());
     let only = std::env::var("FAULTS_OF").ok();
     let names = OPERATIONS.iter().filter(|operation| operation.kind != Kind::Query).map(|operation| operation.name);
     let names = names.filter(|name| only.as_deref().is_none_or(|only| only == *name));
-    let changes: Vec<(Change, Vec<Fault>)> = names.filter_map(|name| Change::of(name, &library)).collect();
+    let changes: Vec<(Change, Vec<Fault>)> = names.filter_map(|name| Change::of(name, &plan, &library)).collect();
     let (changes, faults): (Vec<Change>, Vec<Vec<Fault>>) = changes.into_iter().unzip();
     let all = changes.iter().zip(faults);
     let all = all.flat_map(|(change, faults)| faults.into_iter().map(move |fault| Point { change, fault }));

@@ -14,7 +14,7 @@ use proptest::sample::select;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
-use crate::sandbox::plays_all;
+use crate::sandbox::{plays_all, rounds};
 
 const TASK: &str = "01K5R4XJ7Z0000000000000000";
 
@@ -297,7 +297,7 @@ fn discussion() -> impl Strategy<Value = Vec<Entry>> {
 
 #[test]
 fn replicas_that_discuss_with_precedences_converge() {
-    let cases = if plays_all() { 100_000 } else { 2_000 };
+    let cases = if plays_all() { 100_000 } else { 1_000 };
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let histories = (discussion(), any::<[prop::sample::Index; 3]>(), any::<[prop::sample::Index; 6]>());
     let end = |entries: &[Entry]| {
@@ -354,7 +354,7 @@ fn texts_of(task: &Task) -> Vec<(String, Value)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: rounds(5_000) as u32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_fold_never_fails_and_the_order_of_lines_is_of_no_account(

@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use crate::sandbox::{Answer, Sandbox};
+use crate::sandbox::{Answer, Sandbox, rounds};
 
 /// A repository and a clone of it that works offline: ada in the first, bob in the second.
 pub struct Twins {
@@ -502,7 +502,7 @@ fn removes(event: &Event, edge: Id) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: rounds(5_000) as u32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_plain_rule_decides_between_concurrent_writers(
@@ -538,7 +538,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: rounds(2_000) as u32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn events_of_a_single_replica_are_never_lost(steps in prop::collection::vec(step(1), 0..20)) {

@@ -11,6 +11,10 @@ use serde_json::{Value, json};
 
 use crate::sandbox::{Sandbox, sealed_vars};
 
+/// When a plan is made, and when something happens to a copy of it.
+const BEGIN: &str = "2026-11-20T10:00:00Z";
+const LATER: &str = "2026-11-20T10:00:01Z";
+
 /// A plan with something for each operation to work on.
 pub struct Plan {
     pub room: Sandbox,
@@ -20,7 +24,7 @@ pub struct Plan {
 impl Plan {
     pub fn new() -> Self {
         let room = Sandbox::new();
-        room.at("2026-11-20T10:00:00Z");
+        room.at(BEGIN);
         let mut names = BTreeMap::new();
         let id = |answer: Value| answer["id"].as_str().unwrap().to_owned();
         names.insert("open", room.task("open", &["--acceptance", "it works"]));
@@ -56,6 +60,11 @@ impl Plan {
         std::fs::write(room.repo().join("export"), r#"{"tasks":[{"id":1,"title":"x","status":"pending"}]}"#).unwrap();
         std::fs::write(room.repo().join("ops"), r#"[{"op":"task.create","args":{"title":"x"}}]"#).unwrap();
         Plan { room, names }
+    }
+
+    /// The same plan in a room of its own.
+    fn copy(&self) -> Self {
+        Plan { room: copied(&self.room.repo()), names: self.names.clone() }
     }
 
     pub fn name(&self, name: &str) -> &str {
@@ -204,6 +213,14 @@ pub fn is_of_a_place(operation: &str) -> bool {
     matches!(operation, "task.path" | "doctor" | "diagnostics.export" | "config.list")
 }
 
+/// A copy of a plan's repository, a second later: ids that are made at the same time would be the same.
+pub fn copied(repo: &Path) -> Sandbox {
+    let room = Sandbox::nothing();
+    room.at(LATER);
+    copy_folder(&repo.join("."), &room.repo());
+    room
+}
+
 pub fn copy_folder(from: &Path, to: &Path) {
     let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
     assert!(copied.success());
@@ -238,8 +255,9 @@ fn empty(value: &Value) -> Vec<&str> {
 #[test]
 fn every_operation_answers_alike_from_the_command_line_and_by_its_name() {
     let mut wrong = Vec::new();
+    let first = Plan::new();
     for operation in OPERATIONS.iter() {
-        let plan = Plan::new();
+        let plan = first.copy();
         let (words, args) = asked(&plan, operation.name);
         if words.is_empty() {
             continue;
@@ -252,7 +270,7 @@ fn every_operation_answers_alike_from_the_command_line_and_by_its_name() {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.into_string().unwrap()))
             .collect();
-        vars.insert("AGENTPM_CLOCK".into(), "2026-11-20T10:00:00Z".into());
+        vars.insert("AGENTPM_CLOCK".into(), LATER.into());
         let env = Env::new(vars, copy).unwrap();
         let request = Request { agent: Some("ada".into()), ..Request::default() };
         let ws = engine::open(env, Options { request, ..Options::default() }).unwrap();
@@ -281,8 +299,9 @@ fn every_operation_answers_alike_from_the_command_line_and_by_its_name() {
 
 #[test]
 fn an_agent_without_rights_is_refused_with_the_permission_that_the_table_names() {
+    let first = Plan::new();
     for operation in OPERATIONS.iter().filter(|operation| operation.permission.is_some()) {
-        let plan = Plan::new();
+        let plan = first.copy();
         std::fs::write(plan.room.store().join("roles.yml"), "agents:\n  bob:\n    perms: []\n").unwrap();
         let (words, _) = asked(&plan, operation.name);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -300,7 +300,7 @@ pub fn sealed_vars(home: &Path) -> Vec<(&'static str, std::ffi::OsString)> {
         ("HOME", home.into()),
         ("LC_ALL", "C".into()),
         ("GIT_CONFIG_NOSYSTEM", "1".into()),
-        ("GIT_CONFIG_GLOBAL", "/dev/null".into()),
+        ("GIT_CONFIG_GLOBAL", concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/gitconfig").into()),
         ("GIT_AUTHOR_NAME", "Test".into()),
         ("GIT_AUTHOR_EMAIL", "test@example.invalid".into()),
         ("GIT_COMMITTER_NAME", "Test".into()),
@@ -329,6 +329,17 @@ pub fn rounds(full: usize) -> usize {
 pub fn plays_all() -> bool {
     std::env::var("AGENTPM_ROUNDS").is_ok_and(|rounds| rounds == "full")
 }
+
+/// Skips a test whose plan must be so large that it takes as long as dozens of others.
+macro_rules! needs_all_rounds {
+    () => {
+        if !crate::sandbox::plays_all() {
+            crate::machine::skip("AGENTPM_ROUNDS=full");
+            return;
+        }
+    };
+}
+pub(crate) use needs_all_rounds;
 
 /// The cases that are played: of many every tenth, or all.
 pub fn some<T>(mut cases: Vec<T>) -> Vec<T> {

@@ -58,8 +58,11 @@ fn a_ready_task_is_offered_to_one_of_those_who_wait_and_to_another_if_it_is_not_
         all.sort();
         all
     };
-    assert_eq!(sorted(got), sorted(both), "each of the two got one");
+    assert_eq!(sorted(got), sorted(both.clone()), "each of the two got one");
     wait_for("no offer is left", || offers(&nats) == 0);
+    // Until it knows of the claims, ada would take one of those tasks.
+    let is_held = |id: &String| clones.run("ada", &["task", "get", id]).data()["status"] == "in_progress";
+    wait_for("ada knows of the claims", || [&first].into_iter().chain(&both).all(is_held));
     clones.run("ada", &["add", "fourth", "--quiet"]).text();
     wait_for("a task that no agent waits for is offered too", || offers(&nats) == 1);
     clones.run("ada", &["next", "--claim", "--quiet"]).text();
