@@ -174,6 +174,14 @@ impl Answer {
         matches!(self, Answer::Next(None) | Answer::Changed(Changed::Nothing))
     }
 
+    /// Whether a wait has found what it waits for.
+    pub fn ends_a_wait(&self) -> bool {
+        match self {
+            Answer::Inbox(page) => !page.list.items.is_empty(),
+            other => !other.is_nothing(),
+        }
+    }
+
     /// The ids of what the answer is about, of agents the names; `None` where it is about none.
     pub fn names(&self) -> Option<Vec<String>> {
         fn ids<T>(items: &[T], id: impl Fn(&T) -> String) -> Option<Vec<String>> {

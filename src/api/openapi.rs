@@ -3,6 +3,8 @@
 //! Guarantees that it names every route of the table with the schemas of its arguments and its answer.
 //! Leaves to others: serving it (`server`).
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value, json};
 
 use super::table::{Method, OPERATIONS, OTHER_NAMES, Operation, Route};
@@ -17,7 +19,12 @@ const HEADERS: &[(&str, &str)] = &[
 ];
 
 /// The OpenAPI document (3.1).
-pub fn document() -> Value {
+pub fn document() -> &'static Value {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(made);
+    &DOCUMENT
+}
+
+fn made() -> Value {
     let mut paths: Map<String, Value> = Map::new();
     let mut shared = Map::new();
     for operation in OPERATIONS.iter() {
@@ -161,6 +168,7 @@ fn envelope(operation: &Operation, shared: &mut Map<String, Value>) -> Value {
             "error": { "type": "null" },
             "reasons": { "description": "Why no task is handed out" },
             "warnings": { "type": "array", "items": { "type": "string" } },
+            "unread": { "type": "integer", "minimum": 1, "description": "Unread items in the inbox of the caller" },
         },
         "required": ["ok", "data", "error"],
     })

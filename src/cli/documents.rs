@@ -17,7 +17,7 @@ use crate::model::finding::Rule;
 use crate::model::id::quoted;
 
 pub fn openapi() -> Result<Output> {
-    let data = api::openapi::document();
+    let data = api::openapi::document().clone();
     let human = serde_json::to_string_pretty(&data).unwrap_or_default() + "\n";
     Ok(Output { data, human, document: true, ..Output::default() })
 }

@@ -11,10 +11,10 @@ use serde_json::json;
 
 use super::output::{Output, escape_lines, for_terminal};
 use crate::api::Call;
+use crate::engine::feed::stream::{self, Shown};
 use crate::engine::{self, MergeInput, Options, Workspace};
 use crate::env::Env;
 use crate::error::{Code, Result};
-use crate::model::event::Entry;
 use crate::model::id::Id;
 use crate::model::job::{self, Job};
 use crate::model::query::{Query, Unheld};
@@ -192,8 +192,10 @@ pub fn watch(ws: &Workspace, args: &Watch) -> Result<Output> {
         let show = |one: &_| Ok(print(json!(engine::inbox::item(ws, one)?).to_string()));
         engine::inbox::watch(ws, span, &|| true, show)?;
     } else {
-        let show = |entry: Option<&Entry>| entry.is_none_or(|entry| print(entry.line.to_string()));
-        engine::feed::stream::watch(ws, args.since, span, show)?;
+        stream::watch(ws, args.since, span, |shown| match shown {
+            Shown::Event(entry) => print(entry.line.to_string()),
+            Shown::Begin(_) | Shown::Nothing => true,
+        })?;
     }
     Ok(Output { document: true, ..Output::default() })
 }

@@ -224,11 +224,14 @@ impl Connection {
         let done = api::call_while(&ws, call, still_wanted);
         let changed = done.as_ref().is_ok_and(|answered| !answered.events.is_empty());
         let notices = api::notices(&ws, changed);
-        let Answered { data, mut warnings, reasons, .. } = done.map_err(|e| refusal(&e))?;
+        let Answered { data, mut warnings, reasons, unread, .. } = done.map_err(|e| refusal(&e))?;
         warnings.extend(notices.into_iter().filter(|notice| !warnings.contains(notice)).collect::<Vec<_>>());
-        let mut envelope = json!({ "ok": true, "data": data.to_json(false) });
+        let mut envelope = json!({ "ok": true, "data": data.to_json(false), "error": null });
         if let Some(reasons) = reasons {
-            envelope["reasons"] = json!(reasons);
+            envelope["reasons"] = api::without_empty(&reasons);
+        }
+        if let Some(unread) = unread {
+            envelope["unread"] = json!(unread);
         }
         if !warnings.is_empty() {
             envelope["warnings"] = json!(warnings);
@@ -250,7 +253,7 @@ fn bounded(envelope: Value) -> Value {
         return envelope;
     }
     json!({
-        "ok": true, "data": null, "truncated": true, "bytes": bytes,
+        "ok": true, "data": null, "error": null, "truncated": true, "bytes": bytes,
         "hint": "the answer is too long for a tool: ask for less with limit and cursor, or run agentpm on the command line",
     })
 }
@@ -277,6 +280,7 @@ struct Wait {
     whole: Duration,
     place: OwnedSemaphorePermit,
     trace: Option<String>,
+    key: Option<String>,
 }
 
 /// How long a call waits at most; `None` if it is no wait.
@@ -324,7 +328,7 @@ impl Server {
     /// it has come.
     async fn wait(
         &self,
-        Wait { call, whole, place, trace }: Wait,
+        Wait { call, whole, place, trace, key }: Wait,
         progress: Option<(Peer<RoleServer>, ProgressToken)>,
         is_cancelled: impl Fn() -> bool + Send + Sync + 'static,
     ) -> std::result::Result<Option<std::result::Result<Value, Value>>, ErrorData> {
@@ -332,7 +336,7 @@ impl Server {
         let waiting = off_thread(move || {
             let _place = place;
             let is_cancelled = || is_cancelled() || connection.gone.is_cancelled();
-            let outcome = connection.carry_out_while(&call, trace.as_deref(), None, &|| !is_cancelled());
+            let outcome = connection.carry_out_while(&call, trace.as_deref(), key, &|| !is_cancelled());
             (outcome.as_ref().map_or(true, has_found) || !is_cancelled()).then_some(outcome)
         });
         tokio::select! {
@@ -420,7 +424,7 @@ impl ServerHandler for Server {
         let Ok(place) = Arc::clone(&self.connection.places).try_acquire_owned() else {
             return Ok(refused(api::waits_already()));
         };
-        let asked = Wait { call, whole, place, trace };
+        let asked = Wait { call, whole, place, trace, key };
         if context.client_capabilities().is_some_and(|client| client.supports_tasks()) {
             return Ok(self.wait_in_background(asked));
         }

@@ -79,6 +79,11 @@ pub trait Stage {
     fn settings(&self) -> &Settings;
     /// Refuses with `ERR_UNAUTHORIZED` if the roles of the store do not permit the actor the verb.
     fn require(&mut self, verb: Verb) -> Result<()>;
+
+    /// Refuses an actor without a right that acts for another agent, or that proved to be one agent where no roles say what else it may.
+    ///
+    /// Errors: `ERR_UNAUTHORIZED`.
+    fn require_for(&mut self, other: &str, verb: Verb) -> Result<()>;
     /// Creates an id.
     fn new_id(&mut self) -> Result<Id>;
 

@@ -81,6 +81,12 @@ impl Lock {
             .hint("run the same command again"))
     }
 
+    /// Releases a lock whose name is hardly used again, and removes its file: those who wait for it see that, and make another.
+    pub fn retire(self, runtime: &Dir) {
+        // A file that stays takes a few bytes.
+        let _ = runtime.remove(&self.path);
+    }
+
     /// Notes the holder of the lock. Only messages of other processes need it, so a failure is ignored.
     fn sign(&mut self, holder: &str) {
         let mut words = format!("{holder} (process {})", std::process::id());

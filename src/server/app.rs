@@ -84,9 +84,10 @@ impl App {
         let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
         // Another request may have been first.
         if Marks::of(&store.0) != store.1 {
+            // What is saved while it is opened may not be in it: the marks are those of before.
+            let marks = Marks::of(&store.0);
             let opened = engine::open(store.0.env.fork(), self.options.clone())?;
             opened.choose_runtime_place();
-            let marks = Marks::of(&opened);
             *store = (opened, marks);
         }
         Ok(store.0.for_request(request))

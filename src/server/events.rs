@@ -24,11 +24,12 @@ use super::arguments::{pairs, truth};
 use super::guard::{self, Peer};
 use super::reply::{Refusal, refused};
 use super::routes::peer_of;
-use crate::engine::feed::stream as feed;
+use crate::engine::feed::stream::{self as feed, Shown};
 use crate::engine::{Workspace, inbox};
 use crate::error::{Code, Error, Result};
-use crate::model::event::Entry;
+use crate::model::event::{Entry, Event};
 use crate::model::id::Id;
+use crate::model::payload::KINDS;
 
 /// Events that wait for a client to read them.
 const WAITING: usize = 64;
@@ -130,17 +131,29 @@ fn send_events(ws: &Workspace, since: Option<Id>, mut client: Client) {
     let mut ready = Ready { known: None, is_stale: true, looked: None };
     // Those that are ready before the client listens became so before.
     ready.look(ws);
-    let watched = feed::watch(ws, since, None, |entry| {
-        client.begin();
-        let Some(Entry { event, line }) = entry else {
-            return ready.look(ws).into_iter().all(|text| client.write(text)) && client.stay();
-        };
-        ready.is_stale = true;
-        client.write(format!("id: {}\nevent: {}\ndata: {line}\n\n", event.id, event.payload.kind()))
+    let watched = feed::watch(ws, since, None, |shown| match shown {
+        Shown::Begin(last) => {
+            client.begin();
+            // So that a client which lost the connection before the first event goes on from here.
+            last.is_none_or(|id| client.write(format!("id: {id}\n\n")))
+        }
+        Shown::Event(Entry { event, line }) => {
+            ready.is_stale = true;
+            client.write(message(event, line))
+        }
+        Shown::Nothing => ready.look(ws).into_iter().all(|text| client.write(text)) && client.stay(),
     });
     if let Err(e) = watched {
         client.end(e);
     }
+}
+
+/// The message of an event. What others wrote of it cannot end its lines: a type that is not known may be any text, and between
+/// the parts of a line of JSON there may be a CR.
+fn message(event: &Event, line: &str) -> String {
+    let kind = event.payload.kind();
+    let kind = if KINDS.contains(&kind) { kind } else { "Unknown" };
+    format!("id: {}\nevent: {kind}\ndata: {}\n\n", event.id, line.replace('\r', " "))
 }
 
 /// Sends each unread item of the inbox of the agent that asks, and each further one as it comes.

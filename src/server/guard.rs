@@ -4,7 +4,7 @@
 //! request with an agent's token acts as that agent alone.
 //! Leaves to others: what an agent may do (`rules::rights`).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -73,8 +73,11 @@ fn check_site(peer: Peer, parts: &Parts) -> Result<(), Refusal> {
     }
     if let Peer::Tcp(address) = peer {
         let port = address.map(|address| address.port()).unwrap_or_default();
-        let ours = ["127.0.0.1", "localhost", "[::1]"].map(|name| format!("{name}:{port}"));
-        if !ours.iter().any(|name| name.eq_ignore_ascii_case(host)) {
+        let own = address.map(|address| address.ip()).filter(IpAddr::is_ipv4).map(|ip| ip.to_string());
+        let names = ["127.0.0.1", "localhost", "[::1]"].into_iter().chain(own.as_deref());
+        // The port that is meant where none is named.
+        let (name, named) = host.rsplit_once(':').filter(|(name, _)| !name.ends_with(':')).unwrap_or((host, "80"));
+        if named != port.to_string() || !names.into_iter().any(|ours| ours.eq_ignore_ascii_case(name)) {
             return refuse("the Host of the request is not this server");
         }
     }

@@ -77,6 +77,9 @@ pub fn answered(answered: &Answered, data: Value, notices: Vec<String>) -> Respo
     if let Some(reasons) = &answered.reasons {
         envelope["reasons"] = crate::api::without_empty(reasons);
     }
+    if let Some(unread) = answered.unread {
+        envelope["unread"] = json!(unread);
+    }
     let mut warnings = answered.warnings.clone();
     warnings.extend(notices.into_iter().filter(|notice| !answered.warnings.contains(notice)));
     if !warnings.is_empty() {

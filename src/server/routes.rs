@@ -29,7 +29,7 @@ use crate::model::job::{AgentToken, Job};
 
 /// How long a body may take to arrive.
 const BODY: Duration = Duration::from_secs(30);
-/// How long a wait for work goes on without a look at the settings.
+/// How long a wait goes on without a look at the settings.
 const SLICE: Duration = Duration::from_secs(5);
 
 /// The parts of a path that a route leaves open.
@@ -142,7 +142,7 @@ async fn carry_out(
         }
     })?;
     let asking = Arc::new(Asking { parts: parts.clone(), peer, body, id });
-    let waits = matches!(operation, Ok(operation) if operation.name == "next.wait");
+    let waits = matches!(operation, Ok(operation) if matches!(operation.name, "next.wait" | "inbox.wait"));
     if waits {
         return wait(app, operation?, asking).await;
     }
@@ -214,8 +214,10 @@ fn arguments(operation: &Operation, asking: &Asking) -> Result<(Map<String, Valu
             return Err(Error::usage(format!("If-Match is {version}, and expected_version another version")).into());
         }
     }
-    if asked.full && operation.has_argument("full") {
-        args.entry("full").or_insert(json!(true));
+    if operation.has_argument("full") {
+        // Of the query or of the body.
+        asked.full |= args.get("full") == Some(&json!(true));
+        args.entry("full").or_insert(json!(asked.full));
     }
     if asked.offset > 0 {
         let limit = args.get("limit").and_then(Value::as_u64);
@@ -277,7 +279,7 @@ fn is_for_caller(ws: &Workspace, name: &str) -> bool {
     !ws.request.authenticated || ws.request.agent.as_deref() == Some(name)
 }
 
-/// Waits for work in slices, each under the settings and rights of its time. A client that is gone, a token that is revoked and the end of
+/// Waits for work or for the inbox in slices, each under the settings and rights of its time. A client that is gone, a token that is revoked and the end of
 /// the server end the wait, and nothing is claimed from then on.
 async fn wait(app: Arc<App>, operation: &'static Operation, asking: Arc<Asking>) -> Result<Response<Body>, Refusal> {
     let first = Arc::clone(&asking);
@@ -304,7 +306,7 @@ async fn wait(app: Arc<App>, operation: &'static Operation, asking: Arc<Asking>)
             };
             let call = Call::from_json(operation.name, Value::Object(args))?;
             let done = api::call_while(&ws, &call, &still_wanted)?;
-            let is_over = !done.data.is_nothing() || left <= SLICE || state.is_stopping();
+            let is_over = done.data.ends_a_wait() || left <= SLICE || state.is_stopping();
             Ok::<_, Refusal>(is_over.then(|| reply(&ws, operation, done, asked)))
         });
         if let Some(response) = result_of(slice).await? {
@@ -318,8 +320,8 @@ async fn document(State(app): State<Arc<App>>, request: Request) -> Response<Bod
     let answer = async {
         let peer = peer_of(&parts)?;
         let headers = parts.headers.clone();
-        app.run(move |app| guard::caller(app, peer, &headers)).await?;
-        Ok(json_response(StatusCode::OK, &openapi::document()))
+        app.run(move |app| admit(app, peer, &headers)).await?;
+        Ok(json_response(StatusCode::OK, openapi::document()))
     };
     answer.await.unwrap_or_else(refused)
 }
@@ -369,7 +371,7 @@ async fn page<const N: usize>(
     let answer = async {
         let peer = peer_of(&parts)?;
         let read = move |app: &App| {
-            let ws = app.workspace(guard::caller(app, peer, &parts.headers)?)?;
+            let ws = app.workspace(admit(app, peer, &parts.headers)?)?;
             Ok::<_, Refusal>(make(&ws, parts.uri.query())?)
         };
         let mut response = Response::new(Body::from(app.run(read).await?));

@@ -31,8 +31,9 @@ static OPENING: RwLock<()> = RwLock::new(());
 /// Connections that no request of this process uses, the newest last: reading the tables' definitions takes longer than a question.
 static IDLE: Mutex<Vec<(Opened, Connection)>> = Mutex::new(Vec::new());
 
-/// The most connections that are kept, each with up to 16 MiB of the cache in memory.
-const MOST_IDLE: usize = 4;
+/// The most connections that are kept, each with up to 16 MiB of the cache in memory: as many as a server may use at once, most of which
+/// stay small.
+const MOST_IDLE: usize = 16;
 
 /// What a connection was opened for.
 #[derive(PartialEq, Eq, Debug)]

@@ -326,6 +326,20 @@ fn a_wait_ends_with_the_task_that_becomes_ready_and_tells_its_progress() {
 }
 
 #[test]
+fn a_wait_that_is_repeated_with_its_key_claims_one_task() {
+    let sandbox = Sandbox::new();
+    for title in ["One", "Two"] {
+        sandbox.run(&["add", title]).data();
+    }
+    let mut client = Client::start(&sandbox, false);
+    let wait = json!({ "wait": "10s", "another": true, "idempotency_key": "k" });
+    let claimed = [0, 1].map(|_| client.data("next", wait.clone())["task"]["id"].clone());
+    assert!(claimed[0].is_string() && claimed[0] == claimed[1], "{claimed:?}");
+    assert_eq!(sandbox.run(&["lease", "list"]).data()["total"], 1);
+    client.leave();
+}
+
+#[test]
 fn a_cancelled_wait_takes_no_task() {
     let sandbox = Sandbox::new();
     let mut client = Client::start(&sandbox, false);

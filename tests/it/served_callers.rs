@@ -45,6 +45,74 @@ fn a_token_gives_nothing_of_another_agent() {
 }
 
 #[test]
+fn with_a_token_an_agent_acts_for_no_other() {
+    let room = Sandbox::new();
+    let (server, bob) = with_bob(&room);
+    let task = room.task("one", &[]);
+    let started = room.run_as("eve", &["session", "start"]).data();
+    let session = started["id"].as_str().unwrap();
+    let ask = |path: &str, body: Value| server.ask_tcp("POST", path, &[&bob], Some(&body));
+    ask("/agents/register", json!({ "name": "eve", "role": "planner" })).error(403, "ERR_UNAUTHORIZED");
+    ask("/leases", json!({ "task_id": task, "agent_id": "eve" })).error(403, "ERR_UNAUTHORIZED");
+    ask("/sessions/start", json!({ "agent_id": "eve" })).error(403, "ERR_UNAUTHORIZED");
+    ask(&format!("/sessions/{session}/heartbeat"), json!({})).error(403, "ERR_UNAUTHORIZED");
+    let steps = json!({ "ops": [{ "op": "session.start", "args": { "agent_id": "eve" } }] });
+    ask("/batch", steps).error(403, "ERR_UNAUTHORIZED");
+    // What changes nothing of another agent, and what concerns the agent itself, is done.
+    ask("/agents/register", json!({ "name": "eve", "role": "executor" })).data();
+    ask("/agents/register", json!({ "name": "bob", "role": "planner" })).data();
+    ask("/leases", json!({ "task_id": task, "agent_id": "bob" })).data();
+}
+
+#[test]
+fn work_that_is_asked_for_twice_at_once_with_one_key_is_done_once() {
+    let room = Sandbox::new();
+    let (server, _) = with_bob(&room);
+    for n in 0..10 {
+        let key = format!("Idempotency-Key: {n}");
+        let ask = || {
+            let headers = ["X-Agentpm-Agent: ada", &key];
+            server.ask_with("POST", "/ops/agent.token", &headers, Some(&json!({ "name": "eve" }))).data()
+        };
+        let both = std::thread::scope(|scope| [scope.spawn(ask), scope.spawn(ask)].map(|one| one.join().unwrap()));
+        let tokens: Vec<&str> = both.iter().filter_map(|answer| answer["token"].as_str()).collect();
+        assert_eq!(tokens.len(), 1, "{both:?}");
+        let bearer = format!("Authorization: Bearer {}", tokens[0]);
+        server.ask_tcp("GET", "/ready", &[&bearer], None).data();
+    }
+    let locks = std::fs::read_dir(room.repo().join(".git/agentpm/locks")).unwrap();
+    let left = locks.filter(|lock| lock.as_ref().unwrap().file_name().to_string_lossy().starts_with("key-"));
+    assert_eq!(left.count(), 0, "no lock stays behind");
+}
+
+#[test]
+fn the_whole_task_is_asked_for_in_the_query_or_in_the_body() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &[]);
+    let task = room.task("one", &[]);
+    let whole = server.ask("GET", &format!("/tasks/{task}?full=true"), None).data();
+    assert_eq!(server.ask("POST", "/ops/task.get", Some(&json!({ "id": task, "full": true }))).data(), whole);
+    assert_ne!(server.ask("POST", "/ops/task.get", Some(&json!({ "id": task }))).data(), whole);
+}
+
+#[test]
+fn an_answer_says_how_much_is_unread() {
+    let room = Sandbox::new();
+    let (server, _) = with_bob(&room);
+    room.run(&["broadcast", "--body", "hello", "--to", "bob"]).data();
+    let made = server.ask_with("POST", "/tasks", &["X-Agentpm-Agent: bob"], Some(&json!({ "title": "one" })));
+    assert_eq!(made.json()["unread"], 1, "{made:?}");
+}
+
+#[test]
+fn a_server_answers_at_each_address_on_loopback() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &["--tcp", "127.0.0.2:0"]);
+    assert_eq!(server.tcp.unwrap().ip().to_string(), "127.0.0.2");
+    server.ask_tcp("GET", "/healthz", &[], None).data();
+}
+
+#[test]
 fn with_a_token_an_agent_pushes_only_what_it_did() {
     let room = Sandbox::new();
     let (server, bob) = with_bob(&room);

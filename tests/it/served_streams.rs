@@ -101,3 +101,72 @@ fn a_wait_claims_nothing_for_a_client_that_is_gone_or_whose_token_is_revoked() {
     let task = room.run(&["task", "get", &created]).data();
     assert_eq!(task["status"], "open", "{task}");
 }
+
+#[test]
+fn those_who_wait_for_their_inbox_hold_up_no_other_request() {
+    let room = Sandbox::new();
+    let mut command = serve(&room, &room.repo(), &[]);
+    let server = Server::spawn(command.env("AGENTPM_LOG_LEVEL", "debug")).expect("the server starts");
+    let wait = json!({ "wait": "60s" });
+    let asked = request("POST", "/ops/inbox.wait", "localhost", &["X-Agentpm-Agent: bob"], Some(&wait));
+    // As many as wait at once may; twice as many as operations run.
+    let mut waiting: Vec<_> = (0..40).map(|_| server.connect()).collect();
+    waiting.iter_mut().for_each(|one| one.write_all(asked.as_bytes()).unwrap());
+    wait_for("all of them wait", || server.printed().matches("waiting for work").count() >= 40);
+    server.ask("GET", "/healthz", None).data();
+    server.ask("POST", "/ops/inbox.wait", Some(&wait)).error(429, "ERR_RATE_LIMIT");
+    room.run(&["broadcast", "--body", "hello bob", "--to", "bob"]).data();
+    let mut answer = String::new();
+    waiting.pop().unwrap().read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("hello bob"), "{answer}");
+}
+
+#[test]
+fn a_client_that_was_cut_off_before_the_first_event_goes_on_from_where_it_began() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &[]);
+    room.task("before", &[]);
+    let mut stream = listen(server.connect(), "/events/stream", "localhost", &[]);
+    let mut begin = String::new();
+    while !begin.starts_with("id: ") {
+        begin.clear();
+        assert!(stream.read_line(&mut begin).unwrap() > 0, "the stream ended");
+    }
+    drop(stream);
+    room.task("meanwhile", &[]);
+    let last = format!("Last-Event-ID: {}", begin.trim_end().trim_start_matches("id: "));
+    let mut again = listen(server.connect(), "/events/stream", "localhost", &[&last]);
+    assert_eq!(next(&mut again, "TaskCreated")["payload"]["title"], "meanwhile");
+}
+
+#[test]
+fn the_text_of_an_event_forges_no_other_one() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &[]);
+    let task = room.task("one", &[]);
+    let line = std::fs::read_to_string(room.log_of(&task)).unwrap();
+    let mut event: Value = serde_json::from_str(&line).unwrap();
+    let id = event["id"].as_str().unwrap().to_owned();
+    event["parents"] = json!([id]);
+    event["lamport"] = json!(2);
+    event["id"] = json!(format!("{}ZZ", &id[..24]));
+    event["type"] =
+        json!("X\ndata: {}\n\nid: 01K5R4XJ7Z0000000000000000\nevent: TaskArchived\ndata: {\"forged\":true}");
+    event["payload"] = json!({});
+    let mut stream = listen(server.connect(), "/events/stream", "localhost", &[]);
+    // Where a file has CR between the parts of a line, so has the event.
+    let pushed = event.to_string().replacen(",\"lamport\"", ",\r\"lamport\"", 1);
+    assert_eq!(room.feed(&["sync", "push", "--file", "-"], pushed.as_bytes()).data()["taken"], 1);
+    room.run(&["note", &task, "--content", "later"]).data();
+    let mut kinds = Vec::new();
+    while kinds.last().is_none_or(|kind| kind != "ContextAdded") {
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        kinds.extend(line.trim_end().strip_prefix("event: ").map(str::to_owned));
+        if let Some(data) = line.strip_prefix("data: ") {
+            let data: Value = serde_json::from_str(data).expect("a whole event");
+            assert!(data.get("forged").is_none(), "{data}");
+        }
+    }
+    assert_eq!(kinds, ["Unknown", "ContextAdded"]);
+}

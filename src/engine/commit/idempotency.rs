@@ -2,8 +2,10 @@
 //!
 //! Guarantees that a key counts for one agent and one operation in this clone for 30 days, that the same key with other arguments
 //! is refused, and that a refused call uses no key. The record of a change is in its journal record, so it is known if and only if
-//! the change happened.
+//! the change happened; that of other work is written after it.
 //! Leaves to others: where the records are kept (`runtime::records`).
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -17,6 +19,7 @@ use crate::model::id::quoted;
 use crate::reports::changed::Changed;
 use crate::rules::decide::{Needs, PlanNeed, Subject, needs};
 use crate::runtime::journal::KeyRecord;
+use crate::runtime::lock::Lock;
 use crate::runtime::records;
 
 /// The longest key, in bytes.
@@ -164,9 +167,9 @@ fn bounded(mut receipt: Value) -> Value {
 }
 
 /// Does work on the store that is harmless to repeat, such as a repair, once for a key: a repetition gets the answer of the first
-/// call. A call that was killed before it answered does the rest of its work when it is repeated.
+/// call, after that one has ended. A call that was killed before it answered does the rest of its work when it is repeated.
 ///
-/// Errors: those of the work; `ERR_CONFLICT` if the key was used with other arguments.
+/// Errors: those of the work; `ERR_CONFLICT` if the key was used with other arguments, `ERR_BUSY` if the first call takes too long.
 pub fn once<T>(
     ws: &Workspace,
     key: &Key,
@@ -175,13 +178,22 @@ pub fn once<T>(
 ) -> Result<std::result::Result<T, Value>> {
     let agent = ws.author()?.agent;
     let runtime = ws.runtime_to_write()?;
-    if let Some(known) = key.earlier(ws, &runtime, &agent)? {
-        return Ok(Err(known.receipt));
-    }
-    let done = work()?;
-    let record = key.record(ws, &agent, None, &Changed::Repeated(answer(&done)));
-    if let Err(e) = write::under_lock(ws, &agent, |runtime, _, _| records::write_key(runtime, &record)) {
-        ws.notice(format!("done, but the idempotency key was not recorded: {}", e.message));
-    }
-    Ok(Ok(done))
+    // A client that gave up waiting repeats a call that may still be carried out.
+    let name = records::digest(&format!("{agent} {} {}", key.op, key.key));
+    let wait = Duration::from_millis(ws.settings.lock.wait_ms.into());
+    let alone = Lock::take_named(&runtime, &format!("key-{}", &name[..16]), wait, &agent)?;
+    let once = || {
+        if let Some(known) = key.earlier(ws, &runtime, &agent)? {
+            return Ok(Err(known.receipt));
+        }
+        let done = work()?;
+        let record = key.record(ws, &agent, None, &Changed::Repeated(answer(&done)));
+        if let Err(e) = write::under_lock(ws, &agent, |runtime, _, _| records::write_key(runtime, &record)) {
+            ws.notice(format!("done, but the idempotency key was not recorded: {}", e.message));
+        }
+        Ok(Ok(done))
+    };
+    let outcome = once();
+    alone.retire(&runtime);
+    outcome
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::model::id::{check_agent_name, quoted};
 use crate::model::job::AgentToken;
 use crate::rules::roles::Verb;
@@ -56,16 +56,11 @@ pub fn issue(ws: &Workspace, asked: &AgentToken) -> Result<IssuedToken> {
     Ok(IssuedToken { agent: asked.name.clone(), token: Some(token), revoked: false })
 }
 
-/// Checks that an agent may get the token or the key of another one. Without `roles.yml` any local program may name any agent, and get
-/// them so; a caller with a token of its own is its agent alone.
+/// Checks that an agent may get the token or the key of another one.
 ///
 /// Errors: `ERR_UNAUTHORIZED`.
 pub(crate) fn require_other(ws: &Workspace, me: &str, other: &str) -> Result<()> {
-    if ws.request.authenticated && ws.rights.0.is_none() {
-        let message = format!("{me} asks with its own token, which gives it nothing of {}", quoted(other));
-        return Err(Error::new(Code::Unauthorized, message)
-            .hint("ask without that token, or give the agent the permission register in roles.yml"));
-    }
+    ws.check_may_act_for(me, other)?;
     let role = read::agent_record(ws, me)?.role;
     ws.rights.require(me, role.as_deref(), Verb::Register)
 }

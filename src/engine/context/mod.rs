@@ -18,9 +18,10 @@ use std::time::Duration;
 
 use crate::env::Env;
 use crate::env::files::Dir;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::git::Repo;
 use crate::model::finding::Finding;
+use crate::model::id::quoted;
 use crate::model::settings::{BUS, Settings};
 use crate::rules::roles::Rights;
 use crate::runtime::journal::Journal;
@@ -125,6 +126,19 @@ impl Workspace {
     /// How long the request has waited for the lock, in milliseconds.
     pub(crate) fn lock_wait_ms(&self) -> f64 {
         self.lock_wait.load(Ordering::Relaxed) as f64 / 1e3
+    }
+
+    /// Refuses a caller that proved with a token to be `me` and would act for another agent. Where there are roles, they decide. Without
+    /// `roles.yml` any local program may name any agent; a caller with a token of its own is its agent alone.
+    ///
+    /// Errors: `ERR_UNAUTHORIZED`.
+    pub(crate) fn check_may_act_for(&self, me: &str, other: &str) -> Result<()> {
+        if !self.request.authenticated || self.rights.0.is_some() || me == other {
+            return Ok(());
+        }
+        let message = format!("{me} asks with its own token, which gives it nothing of {}", quoted(other));
+        Err(Error::new(Code::Unauthorized, message)
+            .hint("ask without that token, or give the agent the permission in roles.yml"))
     }
 
     /// The same store under other settings and roles; `None` while another request uses it.

@@ -22,17 +22,17 @@ use crate::engine::commit::{project, write};
 use crate::engine::context::Workspace;
 use crate::engine::repair::look_after_git;
 use crate::engine::view::read;
-use crate::env::files::Dir;
+use crate::env::files::{Dir, Mark};
 use crate::env::parallel;
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry, Event, MAX_CLOCK, Stamp, parse_line};
-use crate::model::id::{Id, quoted};
+use crate::model::id::Id;
 use crate::model::job::SyncPull;
 use crate::model::payload::Payload;
 use crate::reports::list::Rest;
 use crate::rules::roles::Verb;
 use crate::runtime::journal::{self, Carrier, Commit, Journal};
-use crate::runtime::journals::{Journals, Spot};
+use crate::runtime::journals::{Journals, Position, Spot};
 use crate::runtime::lock::Lock;
 use crate::store::archive;
 use crate::store::entity::read_log;
@@ -55,7 +55,9 @@ const DEFAULT_BYTES: usize = 64 * 1024;
 ///
 /// Errors: `ERR_NOT_FOUND` where no event has that id, `ERR_IO` where the journal or the logs cannot be read.
 pub fn pull_events(ws: &Workspace, q: &SyncPull, mut show: impl FnMut(Entry)) -> Result<Rest> {
-    let arrivals = arrivals(ws, q.since_event_id, note_arrivals(ws)?)?;
+    let unnoted = note_arrivals(ws)?;
+    let mut reading = Reading::default();
+    let arrivals = reading.since(ws, q.since_event_id, unnoted)?;
     let total = arrivals.order.len();
     // A caller that names a number of events gets them; otherwise bytes are what counts for the reader.
     let (most, most_bytes) = match (q.all, q.limit) {
@@ -85,7 +87,8 @@ pub fn pull_events(ws: &Workspace, q: &SyncPull, mut show: impl FnMut(Entry)) ->
 ///
 /// Errors: `ERR_IO` where the journal or the logs cannot be read.
 pub fn last_events(ws: &Workspace, most: usize) -> Result<Vec<Entry>> {
-    let arrivals = arrivals(ws, None, PendingEvents::Shown)?;
+    let mut reading = Reading::default();
+    let arrivals = reading.since(ws, None, PendingEvents::Shown)?;
     let first = arrivals.order.len().saturating_sub(most);
     arrivals.order[first..].iter().map(|one| arrivals.read(one)).collect()
 }
@@ -139,13 +142,10 @@ pub(crate) fn check_may_record(ws: &Workspace) -> Result<()> {
 }
 
 /// Refuses the events of others that a caller gives who is one agent alone.
-fn check_are_own<'a>(ws: &Workspace, mut entries: impl Iterator<Item = &'a Entry>) -> Result<()> {
-    let is_bound = ws.request.authenticated && ws.rights.0.is_none();
-    let Some(me) = ws.request.agent.as_deref().filter(|_| is_bound) else { return Ok(()) };
-    let Some(entry) = entries.find(|entry| entry.event.author.agent != me) else { return Ok(()) };
-    let (id, author) = (entry.event.id, quoted(&entry.event.author.agent));
-    Err(Error::new(Code::Unauthorized, format!("{me} asks with its own token, and event {id} is by {author}"))
-        .hint("push with the server's token, or give the agent the permission admin in roles.yml"))
+fn check_are_own<'a>(ws: &Workspace, entries: impl Iterator<Item = &'a Entry>) -> Result<()> {
+    let Some(me) = ws.request.agent.as_deref() else { return Ok(()) };
+    let mut authors = entries.map(|entry| &entry.event.author.agent);
+    authors.try_for_each(|author| ws.check_may_act_for(me, author))
 }
 
 /// Records those of the events that are not here yet, all or none. Returns them by entity.
@@ -217,6 +217,18 @@ pub(crate) fn fresh_of(ws: &Workspace, entries: Vec<Entry>) -> Result<BTreeMap<E
     Ok(fresh)
 }
 
+/// What a watcher is shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Shown<'a> {
+    /// Nothing is missed from now on that comes after this event; `None` where there is none yet.
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "only the stream of a server says where it begins"))]
+    Begin(Option<Id>),
+    /// An event arrived.
+    Event(&'a Entry),
+    /// For a moment nothing did.
+    Nothing,
+}
+
 /// Calls `show` with each event that arrives after `since` (from now on where none is named), and with nothing about once a second,
 /// until it says that it has enough or the time is over.
 ///
@@ -225,7 +237,7 @@ pub fn watch(
     ws: &Workspace,
     since: Option<Id>,
     until: Option<Duration>,
-    mut show: impl FnMut(Option<&Entry>) -> bool,
+    mut show: impl FnMut(Shown<'_>) -> bool,
 ) -> Result<()> {
     if until.is_some_and(|until| until.is_zero()) {
         return Ok(());
@@ -234,26 +246,35 @@ pub fn watch(
     let start = Instant::now();
     let mut git = git_mark(ws);
     let mut unnoted = note_arrivals(ws)?;
-    let mut cursor = match since {
-        Some(id) => Some(id),
-        None => arrivals(ws, None, unnoted)?.order.last().map(|(id, _)| *id),
-    };
-    let mut looked = None;
+    let mut reading = Reading::default();
+    let mut looked = journal_mark(ws);
+    {
+        let missed = reading.since(ws, since, unnoted)?;
+        // Without a cursor all that is there was seen.
+        let last = missed.order.last().map(|(id, _)| *id);
+        if !show(Shown::Begin(since.or(last))) {
+            return Ok(());
+        }
+        for one in missed.order.iter().filter(|_| since.is_some()) {
+            if !show(Shown::Event(&missed.read(one)?)) {
+                return Ok(());
+            }
+        }
+    }
     loop {
-        let journal = ws.runtime().and_then(|runtime| runtime.mark(journal::JOURNAL).ok().flatten());
+        let journal = journal_mark(ws);
         // Nothing arrives but through the journal, as long as it can be written.
         if journal.is_none() || looked != journal || unnoted == PendingEvents::Shown {
             looked = journal;
-            let arrivals = arrivals(ws, cursor, unnoted)?;
-            for one in &arrivals.order {
-                cursor = Some(one.0);
-                if !show(Some(&arrivals.read(one)?)) {
+            let more = reading.more(ws, unnoted)?;
+            for one in &more.order {
+                if !show(Shown::Event(&more.read(one)?)) {
                     return Ok(());
                 }
             }
         }
         let left = until.map(|until| until.saturating_sub(start.elapsed()));
-        if left.is_some_and(|left| left.is_zero()) || !show(None) {
+        if left.is_some_and(|left| left.is_zero()) || !show(Shown::Nothing) {
             return Ok(());
         }
         let wait = left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
@@ -266,54 +287,71 @@ pub fn watch(
     }
 }
 
+fn journal_mark(ws: &Workspace) -> Option<Mark> {
+    ws.runtime().and_then(|runtime| runtime.mark(journal::JOURNAL).ok().flatten())
+}
+
 /// Changes whenever git may have brought events.
-pub(crate) fn git_mark(ws: &Workspace) -> Option<(crate::env::files::Mark, String)> {
+pub(crate) fn git_mark(ws: &Workspace) -> Option<(Mark, String)> {
     ws.repo.as_ref().map(|repo| (repo.index_mark(), repo.head_text()))
 }
 
-/// Events of this store's journal after one of them; after these, where it cannot be written, those that are only in the logs.
-fn arrivals(ws: &Workspace, since: Option<Id>, unnoted: PendingEvents) -> Result<Arrivals<'_>> {
-    let runtime = Dir::open(&ws.runtime_path).ok();
-    let journals = runtime.map_or_else(|| Ok(Journals::default()), |runtime| Journals::open(&runtime))?;
-    let own = ws.store_key();
-    let mut found = since.is_none();
-    let mut order = Vec::new();
-    let mut seen = BTreeSet::new();
-    let mut redacted = BTreeSet::new();
-    let keep = |entry: Entry, spot| {
-        let redaction = entry.event.payload.redacts().map(|redacted| (entry.event.entity, redacted));
-        Some((entry.event.id, spot, redaction))
-    };
-    journals.each(keep, |kept, commit| {
-        for (id, spot, redaction) in kept.into_iter().filter(|_| Some(&commit.store) == own) {
-            redacted.extend(redaction);
-            // What came here by two ways, or is noted again after a new start, has arrived once.
-            if !seen.insert(id) {
-                continue;
+/// How far the arrivals of this store were read.
+#[derive(Default)]
+struct Reading {
+    /// The end of what was read of the journals.
+    end: Option<Position>,
+    seen: BTreeSet<Id>,
+    /// Context entries whose text was taken out.
+    redacted: BTreeSet<(Entity, Id)>,
+}
+
+impl Reading {
+    /// What arrived after an event; all of it where none is named. For a first reading.
+    ///
+    /// Errors: `ERR_NOT_FOUND` if that event has not arrived, `ERR_IO`.
+    fn since<'a>(&'a mut self, ws: &'a Workspace, since: Option<Id>, unnoted: PendingEvents) -> Result<Arrivals<'a>> {
+        let mut arrivals = self.more(ws, unnoted)?;
+        let Some(since) = since else { return Ok(arrivals) };
+        let Some(at) = arrivals.order.iter().position(|(id, _)| *id == since) else {
+            return Err(Error::not_found(format!("no event {since} has arrived here")).hint(
+                "take next_cursor of an earlier answer; agentpm sync pull without a cursor begins with the first event",
+            ));
+        };
+        arrivals.order.drain(..=at);
+        Ok(arrivals)
+    }
+
+    /// What arrived since the last reading: events of this store's journal; after these, where it cannot be written, those that are
+    /// only in the logs.
+    fn more<'a>(&'a mut self, ws: &'a Workspace, unnoted: PendingEvents) -> Result<Arrivals<'a>> {
+        let runtime = Dir::open(&ws.runtime_path).ok();
+        let journals = runtime.map_or_else(|| Ok(Journals::default()), |runtime| Journals::open(&runtime))?;
+        let own = ws.store_key();
+        let Reading { end, seen, redacted } = self;
+        let mut order = Vec::new();
+        let keep = |entry: Entry, spot| {
+            let redaction = entry.event.payload.redacts().map(|redacted| (entry.event.entity, redacted));
+            Some((entry.event.id, spot, redaction))
+        };
+        let read_to = journals.each_from(*end, keep, |kept, commit, _| {
+            for (id, spot, redaction) in kept.into_iter().filter(|_| Some(&commit.store) == own) {
+                redacted.extend(redaction);
+                // What came here by two ways, or is noted again after a new start, has arrived once.
+                if seen.insert(id) {
+                    order.push((id, Source::Journal(spot)));
+                }
             }
-            if found {
-                order.push((id, Source::Journal(spot)));
-            } else if Some(id) == since {
-                found = true;
-            }
-        }
-    })?;
-    if unnoted == PendingEvents::Shown {
-        for (stamp, entity) in arrived(ws, |id| seen.contains(&id))? {
-            if found {
+        })?;
+        *end = read_to.or(*end);
+        if unnoted == PendingEvents::Shown {
+            for (stamp, entity) in arrived(ws, |id| seen.contains(&id))? {
+                seen.insert(stamp.id);
                 order.push((stamp.id, Source::Log(entity)));
-            } else if Some(stamp.id) == since {
-                found = true;
             }
         }
+        Ok(Arrivals { ws, order, journals, redacted: &self.redacted })
     }
-    if !found {
-        let id = since.map(|id| id.to_string()).unwrap_or_default();
-        return Err(Error::not_found(format!("no event {id} has arrived here")).hint(
-            "take next_cursor of an earlier answer; agentpm sync pull without a cursor begins with the first event",
-        ));
-    }
-    Ok(Arrivals { ws, order, journals, redacted })
 }
 
 /// Notes in the journal what stands in the logs and did not come through it, if no other process holds the lock.
@@ -441,8 +479,7 @@ struct Arrivals<'a> {
     ws: &'a Workspace,
     order: Vec<(Id, Source)>,
     journals: Journals,
-    /// Context entries whose text was taken out.
-    redacted: BTreeSet<(Entity, Id)>,
+    redacted: &'a BTreeSet<(Entity, Id)>,
 }
 
 impl Arrivals<'_> {

@@ -61,11 +61,14 @@ impl<'a> DefaultBranch<'a> {
 
 impl<'a> Tip<'a> {
     fn open(ws: &'a Workspace) -> Result<Option<Self>> {
-        if ws.repo.is_none() {
+        let Some(repo) = &ws.repo else { return Ok(None) };
+        let remote = ws.lease_git_remote().unwrap_or(ORIGIN);
+        // To see that the remote has no branch here takes less time than to open the repository.
+        let of_remote = format!("refs/remotes/{remote}/");
+        if !repo.tips()?.branches.keys().any(|name| name.starts_with(&of_remote)) {
             return Ok(None);
         }
         let objects = history::objects(ws)?;
-        let remote = ws.lease_git_remote().unwrap_or(ORIGIN);
         let names = ["HEAD", "main", "master"].map(|name| format!("refs/remotes/{remote}/{name}"));
         let Some(tip) = names.iter().find_map(|name| objects.reference(name)) else { return Ok(None) };
         let plan = history::plan_at_commit(ws, tip)?;

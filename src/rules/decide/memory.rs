@@ -229,6 +229,10 @@ impl Stage for Plan {
         self.rights.require(&self.me.agent, self.role().as_deref(), verb)
     }
 
+    fn require_for(&mut self, _: &str, verb: Verb) -> Result<()> {
+        self.require(verb)
+    }
+
     fn new_id(&mut self) -> Result<Id> {
         self.made += 1;
         Ok(Id::from_parts(self.now.millis().unsigned_abs(), (self.made << 8) | self.clone))

@@ -47,6 +47,9 @@ fn agent_register(stage: &mut dyn Stage, c: &AgentRegister) -> Result<Subject> {
         public_key: c.public_key.clone().filter(|key| known.public_key.as_ref() != Some(key)),
     };
     let news = said.role.is_some() || !said.metadata.is_null() || said.public_key.is_some();
+    if known.created_at.is_some() && news && name != stage.me().agent {
+        stage.require_for(&name, Verb::Register)?;
+    }
     let payload = match known.created_at {
         None => Some(Payload::AgentRegistered(said)),
         Some(_) if news => Some(Payload::AgentUpdated(said)),
@@ -99,7 +102,7 @@ fn session_start(stage: &mut dyn Stage, c: &SessionStart) -> Result<Subject> {
     let agent = c.agent_id.clone().unwrap_or_else(|| stage.me().agent.clone());
     check_agent_name(&agent)?;
     if agent != stage.me().agent {
-        stage.require(Verb::Override)?;
+        stage.require_for(&agent, Verb::Override)?;
     }
     let id = stage.new_id()?;
     let metadata = value(c.metadata.as_ref());
@@ -115,7 +118,7 @@ fn meant(stage: &mut dyn Stage, named: &OptionalSessionRef) -> Result<Session> {
     })?;
     let session = stage.session(&Ref(reference))?;
     if session.agent != stage.me().agent {
-        stage.require(Verb::Override)?;
+        stage.require_for(&session.agent, Verb::Override)?;
     }
     Ok(session)
 }

@@ -230,7 +230,7 @@ fn lease_acquire(stage: &mut dyn Stage, c: &LeaseAcquire) -> Result<Subject> {
     if let Some(agent) = &c.agent_id {
         check_agent_name(agent)?;
         if *agent != holder.agent {
-            stage.require(Verb::Override)?;
+            stage.require_for(agent, Verb::Override)?;
             holder.session = None;
         }
         holder.agent.clone_from(agent);

@@ -52,6 +52,11 @@ impl Stage for Transaction<'_> {
         self.ws.rights.require(&self.me.agent, role.as_deref(), verb)
     }
 
+    fn require_for(&mut self, other: &str, verb: Verb) -> Result<()> {
+        self.ws.check_may_act_for(&self.me.agent, other)?;
+        self.require(verb)
+    }
+
     fn new_id(&mut self) -> Result<Id> {
         self.ws.env.new_id()
     }
