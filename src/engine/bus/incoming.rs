@@ -2,7 +2,8 @@
 //!
 //! Guarantees that an event is recorded only where git could have brought it too: of bounded size, in form, in its own place, signed
 //! and permitted by the commit that is checked out. What is refused is kept with the reason and never tried again. An event whose
-//! parents are not here waits for them, so that a log has no gap whatever the order of arrival.
+//! parents are not here waits for them, so that a log has no gap whatever the order of arrival. A forged message under the id of an
+//! event does not keep that event out where the rules refuse the forgery, whichever of both comes first.
 //! Leaves to others: which right an event needs (`lint`), and how it is written (`feed`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry, MAX_LINE, parse_line};
 use crate::model::id::Id;
+use crate::model::payload::Payload;
 use crate::model::plain;
 use crate::model::subject::Subjects;
 use crate::model::time::Time;
@@ -25,8 +27,9 @@ use crate::runtime::journal::{Carrier, Journal};
 use crate::store::entity::read_log;
 use crate::store::project::check_home;
 
-/// Most events that wait for their parents.
+/// Most events that wait for their parents, and their bytes.
 const MAX_WAITING: usize = 10_000;
+const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 /// Characters of a refused message that are kept.
 const SHOWN: usize = 2_000;
 
@@ -47,7 +50,7 @@ pub(crate) struct Message {
 pub(crate) struct Taken {
     /// How many events were recorded.
     pub recorded: usize,
-    /// The events that the plan has now: those that were recorded, and those that it had.
+    /// The events of which a message says what the plan has now: those that were recorded, and those that it had.
     pub accepted: Vec<Id>,
     pub refused: usize,
     pub waiting: usize,
@@ -76,6 +79,9 @@ pub(crate) fn take(ws: &Workspace, subjects: &Subjects, messages: &[Message]) ->
         write::under_lock(ws, "agentpm bus", |runtime, _, journal| intake.record(subjects, events, runtime, journal))?
     };
     intake.refused.sort_by_key(|message| message.sequence);
+    for RefusedMessage { sequence, subject, why, .. } in &intake.refused {
+        tracing::warn!(sequence, subject, why, "a message of the bus was refused");
+    }
     bus::refuse(&own, &intake.refused)?;
     Ok(Taken { refused: intake.refused.len(), ..taken })
 }
@@ -133,58 +139,73 @@ struct Intake<'a> {
 struct Fresh {
     here: Vec<Entry>,
     new: Vec<(u64, Entry)>,
+    /// Events with the id of a new one and other content.
+    rivals: Vec<(u64, Entry)>,
 }
+
+/// Messages, by what can be done with their events.
+struct Sorted {
+    fresh: BTreeMap<Entity, Fresh>,
+    waiting: Vec<(u64, Entry)>,
+    accepted: Vec<Id>,
+}
+
+/// The new events of each entity that are not permitted, with the reasons.
+type Refusals = BTreeMap<Entity, BTreeMap<Id, String>>;
 
 impl Intake<'_> {
     fn refuse(&mut self, sequence: u64, subject: &str, event: Option<Id>, payload: &[u8], why: String) {
         let text: String = String::from_utf8_lossy(payload).chars().take(SHOWN).collect();
-        tracing::warn!(sequence, subject, why, "a message of the bus was refused");
         let (subject, why) = (subject.chars().take(SHOWN).collect(), plain::escape(&why));
         self.refused.push(RefusedMessage { sequence, subject, at: self.ws.env.now(), why, event, text });
     }
 
-    fn refuse_event(&mut self, subjects: &Subjects, (sequence, entry): &(u64, Entry), why: String) {
+    fn refuse_event(&mut self, subjects: &Subjects, event: &(u64, Entry), why: String) {
+        self.refuse_line(subjects, event, Some(event.1.event.id), why);
+    }
+
+    /// Refuses an event whose id is that of another one, too: what follows that one is not refused.
+    fn refuse_forgery(&mut self, subjects: &Subjects, event: &(u64, Entry), why: String) {
+        self.refuse_line(subjects, event, None, why);
+    }
+
+    fn refuse_line(&mut self, subjects: &Subjects, (sequence, entry): &(u64, Entry), id: Option<Id>, why: String) {
         let subject = subjects.event(&entry.event).unwrap_or_default();
-        self.refuse(*sequence, &subject, Some(entry.event.id), entry.line.as_bytes(), why);
+        self.refuse(*sequence, &subject, id, entry.line.as_bytes(), why);
     }
 
     fn record(
         &mut self,
         subjects: &Subjects,
-        events: Vec<(u64, Entry)>,
+        mut events: Vec<(u64, Entry)>,
         runtime: &Dir,
         journal: &mut Journal<'_>,
     ) -> Result<Taken> {
         look_after_git(self.ws, journal, runtime)?;
-        let mut accepted = Vec::new();
-        let mut by_entity: BTreeMap<Entity, Vec<(u64, Entry)>> = BTreeMap::new();
-        for (sequence, entry) in events {
-            by_entity.entry(entry.event.entity.clone()).or_default().push((sequence, entry));
-        }
-        let mut fresh: BTreeMap<Entity, Fresh> = BTreeMap::new();
-        let mut waiting = Vec::new();
-        for (entity, mut events) in by_entity {
-            match check_home(&self.ws.store, &entity) {
-                Err(e) if e.code == Code::Corrupt => {
-                    events.iter().for_each(|event| self.refuse_event(subjects, event, e.message.clone()));
-                    continue;
-                }
-                other => other?,
+        let repo = self.ws.repo.as_ref();
+        let repo = repo.ok_or_else(|| Error::new(Code::Git, "the store lies in no git work tree"))?;
+        let objects = repo.objects()?;
+        let gate = ArrivalGate::open(self.ws, &objects)?;
+        let Sorted { mut fresh, mut waiting, mut accepted } = loop {
+            let refused_so_far = self.refused.len();
+            let mut sorted = self.sort(subjects, events.clone())?;
+            let refusals = self.refusals(&gate, &sorted.fresh)?;
+            let forgeries = self.forgeries(&gate, &sorted.fresh, &refusals)?;
+            if forgeries.is_empty() {
+                self.refuse_found(subjects, &mut sorted.fresh, &refusals);
+                break sorted;
             }
-            let here = read_log(&self.ws.store, &entity)?.entries;
-            events.sort_by_key(|(_, entry)| entry.event.stamp());
-            let new = self.new_ones(subjects, &here, events, &mut waiting, &mut accepted)?;
-            if !new.is_empty() {
-                fresh.insert(entity, Fresh { here, new });
+            // Without them, what was set aside or refused because of them is judged again.
+            self.refused.truncate(refused_so_far);
+            for (event, why) in forgeries {
+                events.retain(|one| !is_one(one, &event));
+                self.refuse_forgery(subjects, &event, why);
             }
+        };
+        for event in drain_excess(&mut waiting, MAX_WAITING, MAX_WAITING_BYTES) {
+            self.refuse_event(subjects, &event, "its parents did not arrive, and too many events wait".into());
         }
-        self.judge(subjects, &mut fresh)?;
-        waiting.sort_by_key(|(sequence, _)| *sequence);
-        let too_many = waiting.len().saturating_sub(MAX_WAITING);
-        for event in waiting.drain(..too_many) {
-            self.refuse_event(subjects, &event, "its parents did not arrive".into());
-        }
-        let recorded: BTreeMap<Entity, Vec<Entry>> = fresh
+        let recorded: BTreeMap<Entity, Vec<Entry>> = std::mem::take(&mut fresh)
             .into_iter()
             .map(|(entity, fresh)| (entity, fresh.new.into_iter().map(|(_, entry)| entry).collect()))
             .filter(|(_, new): &(Entity, Vec<Entry>)| !new.is_empty())
@@ -196,48 +217,79 @@ impl Intake<'_> {
         Ok(Taken { recorded, accepted, refused: 0, waiting: waiting.len() })
     }
 
+    fn sort(&mut self, subjects: &Subjects, events: Vec<(u64, Entry)>) -> Result<Sorted> {
+        let mut sorted = Sorted { fresh: BTreeMap::new(), waiting: Vec::new(), accepted: Vec::new() };
+        let mut by_entity: BTreeMap<Entity, Vec<(u64, Entry)>> = BTreeMap::new();
+        for (sequence, entry) in events {
+            by_entity.entry(entry.event.entity.clone()).or_default().push((sequence, entry));
+        }
+        for (entity, mut events) in by_entity {
+            match check_home(&self.ws.store, &entity) {
+                Err(e) if e.code == Code::Corrupt => {
+                    events.iter().for_each(|event| self.refuse_event(subjects, event, e.message.clone()));
+                    continue;
+                }
+                other => other?,
+            }
+            let here = read_log(&self.ws.store, &entity)?.entries;
+            sort_events(&mut events);
+            let fresh = self.new_ones(subjects, here, events, &mut sorted)?;
+            if !fresh.new.is_empty() {
+                sorted.fresh.insert(entity, fresh);
+            }
+        }
+        Ok(sorted)
+    }
+
     /// Those events of a log that are not in it and whose parents are there. The others wait, or are refused.
     fn new_ones(
         &mut self,
         subjects: &Subjects,
-        here: &[Entry],
+        here: Vec<Entry>,
         events: Vec<(u64, Entry)>,
-        waiting: &mut Vec<(u64, Entry)>,
-        accepted: &mut Vec<Id>,
-    ) -> Result<Vec<(u64, Entry)>> {
-        let mut lines: BTreeMap<Id, &str> = here.iter().map(|entry| (entry.event.id, &*entry.line)).collect();
+        sorted: &mut Sorted,
+    ) -> Result<Fresh> {
+        let mut lines: BTreeMap<Id, Vec<&str>> = BTreeMap::new();
+        for entry in &here {
+            lines.entry(entry.event.id).or_default().push(&entry.line);
+        }
         let mut new: Vec<(u64, Entry)> = Vec::new();
-        let mut ids: BTreeSet<Id> = lines.keys().copied().collect();
+        let mut place: BTreeMap<Id, usize> = BTreeMap::new();
+        let mut rivals = Vec::new();
         let (mut later, mut added) = (events, true);
         // Parents come first in the order of events, unless a clock was wrong.
         while added {
             added = false;
             for (sequence, entry) in std::mem::take(&mut later) {
-                let same = lines.remove(&entry.event.id).map(str::to_owned);
-                let twice = new.iter().find(|(_, other)| other.event.id == entry.event.id);
-                let same = same.or_else(|| twice.map(|(_, other)| other.line.to_string()));
-                if let Some(line) = same {
-                    if says_the_same(&line, &entry.line) || is_redacted(&line, &entry) {
-                        accepted.push(entry.event.id);
-                    } else {
-                        let why = format!("event {} is here already with other content", entry.event.id);
-                        self.refuse_event(subjects, &(sequence, entry), why);
+                let id = entry.event.id;
+                if let Some(lines) = lines.get(&id) {
+                    // An entry without its text does not show that the bus has the text.
+                    if lines.iter().any(|line| says_the_same(line, &entry.line)) {
+                        sorted.accepted.push(id);
+                    } else if !lines.iter().any(|line| is_redacted(line, &entry)) {
+                        let why = format!("event {id} is here already with other content");
+                        self.refuse_forgery(subjects, &(sequence, entry), why);
                     }
-                } else if entry.event.parents.iter().all(|parent| ids.contains(parent)) {
-                    added |= ids.insert(entry.event.id);
-                    new.push((sequence, entry));
-                } else {
+                } else if !entry.event.parents.iter().all(|id| lines.contains_key(id) || place.contains_key(id)) {
                     later.push((sequence, entry));
+                } else if let Some(first) = place.get(&id) {
+                    if !says_the_same(&new[*first].1.line, &entry.line) {
+                        rivals.push((sequence, entry));
+                    }
+                } else {
+                    added = true;
+                    place.insert(id, new.len());
+                    new.push((sequence, entry));
                 }
             }
         }
         for event in later {
             match self.refused_parent(&event.1)? {
                 Some(parent) => self.refuse_event(subjects, &event, format!("its parent {parent} was refused")),
-                None => waiting.push(event),
+                None => sorted.waiting.push(event),
             }
         }
-        Ok(new)
+        Ok(Fresh { here, new, rivals })
     }
 
     fn refused_parent(&mut self, entry: &Entry) -> Result<Option<Id>> {
@@ -249,21 +301,12 @@ impl Intake<'_> {
         Ok(entry.event.parents.iter().copied().find(|parent| refused.contains(parent)))
     }
 
-    /// Refuses what is not permitted, and what follows from it.
-    fn judge(&mut self, subjects: &Subjects, fresh: &mut BTreeMap<Entity, Fresh>) -> Result<()> {
-        let repo = self.ws.repo.as_ref();
-        let repo = repo.ok_or_else(|| Error::new(Code::Git, "the store lies in no git work tree"))?;
-        let objects = repo.objects()?;
-        let gate = ArrivalGate::open(self.ws, &objects)?;
-        let mut refused: Vec<(Entity, BTreeMap<Id, String>)> = Vec::new();
-        for (entity, one) in &*fresh {
-            let others = |other: &Entity| {
-                let mut log = read_log(&self.ws.store, other)?.entries;
-                log.extend(fresh.get(other).into_iter().flat_map(|f| f.new.iter().map(|(_, entry)| entry.clone())));
-                Ok(log)
-            };
+    /// What is not permitted, and what follows from it.
+    fn refusals(&self, gate: &ArrivalGate<'_>, fresh: &BTreeMap<Entity, Fresh>) -> Result<Refusals> {
+        let mut refusals = Refusals::new();
+        for (entity, one) in fresh {
             let new: Vec<Entry> = one.new.iter().map(|(_, entry)| entry.clone()).collect();
-            let mut found = gate.refusals(entity, &one.here, &new, &others)?;
+            let mut found = gate.refusals(entity, &one.here, &new, &|other| self.log_with(fresh, other))?;
             for entry in &new {
                 if !found.contains_key(&entry.event.id)
                     && let Some(parent) = entry.event.parents.iter().find(|parent| found.contains_key(parent))
@@ -272,19 +315,139 @@ impl Intake<'_> {
                 }
             }
             if !found.is_empty() {
-                refused.push((entity.clone(), found));
+                refusals.insert(entity.clone(), found);
             }
         }
-        for (entity, found) in refused {
-            let Some(one) = fresh.get_mut(&entity) else { continue };
+        Ok(refusals)
+    }
+
+    /// The log of an entity, with what is new.
+    fn log_with(&self, fresh: &BTreeMap<Entity, Fresh>, entity: &Entity) -> Result<Vec<Entry>> {
+        let mut log = read_log(&self.ws.store, entity)?.entries;
+        log.extend(fresh.get(entity).into_iter().flat_map(|one| one.new.iter().map(|(_, entry)| entry.clone())));
+        Ok(log)
+    }
+
+    /// Of several events with one id, the first of which is refused: those that are refused each on its own, with the reasons, where
+    /// another one is not.
+    fn forgeries(
+        &self,
+        gate: &ArrivalGate<'_>,
+        fresh: &BTreeMap<Entity, Fresh>,
+        refusals: &Refusals,
+    ) -> Result<Vec<((u64, Entry), String)>> {
+        let mut forgeries = Vec::new();
+        for (entity, found) in refusals {
+            let one = &fresh[entity];
+            let contested: BTreeSet<Id> = one.rivals.iter().map(|(_, rival)| rival.event.id).collect();
+            for (n, first) in one.new.iter().enumerate() {
+                let id = first.1.event.id;
+                if !contested.contains(&id) || !found.contains_key(&id) {
+                    continue;
+                }
+                let before: Vec<Entry> =
+                    one.here.iter().chain(one.new[..n].iter().map(|(_, entry)| entry)).cloned().collect();
+                let mut refused = Vec::new();
+                let mut is_any_permitted = false;
+                let others = one.rivals.iter().filter(|(_, rival)| rival.event.id == id);
+                for event in std::iter::once(first).chain(others) {
+                    let alone = std::slice::from_ref(&event.1);
+                    let why = gate.refusals(entity, &before, alone, &|other| self.log_with(fresh, other))?.remove(&id);
+                    is_any_permitted |= why.is_none();
+                    refused.extend(why.map(|why| (event.clone(), why)));
+                }
+                if is_any_permitted {
+                    forgeries.append(&mut refused);
+                }
+            }
+        }
+        Ok(forgeries)
+    }
+
+    /// Refuses what was found, and the events with the id of one that is recorded.
+    fn refuse_found(&mut self, subjects: &Subjects, fresh: &mut BTreeMap<Entity, Fresh>, refusals: &Refusals) {
+        let none = BTreeMap::new();
+        for (entity, one) in fresh {
+            let found = refusals.get(entity).unwrap_or(&none);
             let (bad, good): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut one.new).into_iter().partition(|(_, entry)| found.contains_key(&entry.event.id));
             one.new = good;
             for event in bad {
-                let why = found[&event.1.event.id].clone();
-                self.refuse_event(subjects, &event, why);
+                self.refuse_event(subjects, &event, found[&event.1.event.id].clone());
+            }
+            for rival in std::mem::take(&mut one.rivals) {
+                let id = rival.1.event.id;
+                let recorded = one.new.iter().find(|(_, entry)| entry.event.id == id);
+                if recorded.is_some_and(|(_, entry)| is_redacted(&entry.line, &rival.1)) {
+                    continue;
+                }
+                let why = found.get(&id).cloned();
+                let why = why.unwrap_or_else(|| format!("event {id} is here already with other content"));
+                self.refuse_forgery(subjects, &rival, why);
             }
         }
-        Ok(())
+    }
+}
+
+fn is_one(one: &(u64, Entry), other: &(u64, Entry)) -> bool {
+    one.0 == other.0 && one.1.event.id == other.1.event.id && one.1.line == other.1.line
+}
+
+/// Sorts the events of a log by their own order, and those with one id by that of their messages, which all clones share: an entry
+/// without its text comes after one with it.
+fn sort_events(events: &mut [(u64, Entry)]) {
+    let lacks_text = |entry: &Entry| matches!(&entry.event.payload, Payload::ContextAdded(p) if p.content.is_empty());
+    events.sort_by_key(|(sequence, entry)| (lacks_text(entry), *sequence));
+    let mut stamps = BTreeMap::new();
+    for (_, entry) in &*events {
+        stamps.entry(entry.event.id).or_insert_with(|| entry.event.stamp());
+    }
+    events.sort_by_key(|(_, entry)| stamps[&entry.event.id]);
+}
+
+/// Removes what is too much of waiting events: the newest of too many, the largest of too many bytes. So a flood does not drive out
+/// those that wait already.
+fn drain_excess(waiting: &mut Vec<(u64, Entry)>, most: usize, most_bytes: usize) -> Vec<(u64, Entry)> {
+    waiting.sort_by_key(|(sequence, _)| *sequence);
+    let mut excess = waiting.split_off(most.min(waiting.len()));
+    let mut bytes: usize = waiting.iter().map(|(_, entry)| entry.line.len()).sum();
+    if bytes > most_bytes {
+        waiting.sort_by_key(|(sequence, entry)| (entry.line.len(), *sequence));
+        while bytes > most_bytes
+            && let Some(largest) = waiting.pop()
+        {
+            bytes -= largest.1.line.len();
+            excess.push(largest);
+        }
+        waiting.sort_by_key(|(sequence, _)| *sequence);
+    }
+    excess
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_already_stays_before_a_flood_of_events() {
+        let event = |sequence: u64, bytes: usize| {
+            let id = Id::from_parts(sequence, 0);
+            let line = format!(
+                r#"{{"v":1,"id":"{id}","type":"Odd","entity":"task/{id}","agent":"ada","at":"2026-01-01T00:00:00.000Z","lamport":1,"parents":[],"payload":{{"text":"{}"}}}}"#,
+                "x".repeat(bytes)
+            );
+            (sequence, Entry { event: parse_line(&line).unwrap(), line: line.into() })
+        };
+        let numbers = |events: &[(u64, Entry)]| events.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>();
+        let all = || vec![event(4, 10), event(2, 5_000), event(1, 10), event(3, 5_000), event(5, 5_000)];
+
+        let mut waiting = all();
+        assert!(drain_excess(&mut waiting, 9, 100_000).is_empty());
+        let mut waiting = all();
+        assert_eq!(numbers(&drain_excess(&mut waiting, 3, 100_000)), [4, 5], "the newest");
+        assert_eq!(numbers(&waiting), [1, 2, 3]);
+        let mut waiting = all();
+        assert_eq!(numbers(&drain_excess(&mut waiting, 9, 8_000)), [5, 3], "the newest of the largest");
+        assert_eq!(numbers(&waiting), [1, 2, 4]);
     }
 }

@@ -140,6 +140,37 @@ fn an_event_that_its_author_may_not_write_is_refused_with_what_follows_it() {
 }
 
 #[test]
+fn a_refused_forgery_under_the_id_of_an_event_keeps_neither_it_nor_what_follows_out() {
+    needs!("nats-server");
+    for order in [&[&[0, 1, 2][..]][..], &[&[1, 0, 2]], &[&[2, 1, 0]], &[&[0], &[1, 2]]] {
+        let (clones, task, nats) =
+            with_roles("agents:\n  ada: { perms: [admin] }\n  eve: { perms: [comment], precedence: 0 }\n");
+        let name = once(&clones, "bob", &nats).data()["plan"].as_str().unwrap().to_owned();
+        clones.run("ada", &["task", "update", &task, "--title", "by ada"]).data();
+        clones.run("ada", &["task", "update", &task, "--title", "by ada again"]).data();
+        let lines: Vec<String> = log(&clones, "ada", &task).lines().map(str::to_owned).collect();
+        let [real, child] = &lines[lines.len() - 2..] else { panic!("{lines:?}") };
+        let mut forged: Value = serde_json::from_str(real).unwrap();
+        forged["agent"] = json!("eve");
+        forged["lamport"] = json!(0);
+        let forged = forged.to_string();
+        let subject = format!("agentpm.{name}.task.{task}.TaskUpdated");
+        let (mut taken, mut refused) = (0, 0);
+        for part in order {
+            let mut client = nats.client();
+            for n in *part {
+                client.publish(&subject, [&forged, real, child][*n].as_bytes());
+            }
+            let done = once(&clones, "bob", &nats).data();
+            taken += done["taken"].as_u64().unwrap();
+            refused += done["refused"].as_u64().unwrap();
+        }
+        assert_eq!((taken, refused), (2, 1), "{order:?}");
+        assert_eq!(log(&clones, "ada", &task), log(&clones, "bob", &task), "{order:?}");
+    }
+}
+
+#[test]
 fn an_unsigned_event_is_refused_where_signatures_are_required() {
     needs!("nats-server");
     let (clones, task, nats) = with_roles("agents:\n  ada: { perms: [admin] }\nrequire_signatures: true\n");
@@ -220,6 +251,22 @@ fn a_message_under_the_id_of_an_event_does_not_keep_the_event_from_the_others() 
         assert_eq!(once(&clones, name, &nats).data()["refused"], 2, "both refuse it");
         assert!(doctor(&clones, name)["found"].as_str().unwrap().contains("its message id is 01AA"));
     }
+    assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
+}
+
+#[test]
+fn an_entry_without_its_text_on_the_bus_does_not_keep_the_text_from_the_others() {
+    needs!("nats-server");
+    let (clones, task, nats, name) = exchanged();
+    clones.run("ada", &["note", &task, "--content", "precious"]).data();
+    let mut empty: Value = serde_json::from_str(log(&clones, "ada", &task).lines().last().unwrap()).unwrap();
+    empty["payload"]["content"] = json!("");
+    let subject = format!("agentpm.{name}.task.{task}.ContextAdded");
+    nats.client().publish(&subject, empty.to_string().as_bytes());
+    let by_ada = once(&clones, "ada", &nats).data();
+    assert_eq!((by_ada["refused"].clone(), by_ada["published"].clone()), (json!(0), json!(1)), "{by_ada}");
+    let by_bob = once(&clones, "bob", &nats).data();
+    assert_eq!((by_bob["refused"].clone(), by_bob["taken"].clone()), (json!(0), json!(1)), "{by_bob}");
     assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
 }
 
