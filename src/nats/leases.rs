@@ -203,7 +203,7 @@ impl LeaseStream {
     }
 }
 
-/// The limits of a stream by which it may lose a record that no other one has replaced.
+/// What lets a stream lose a record that no other one has replaced.
 fn losses(is: &stream::Config) -> Vec<String> {
     let of_a_subject = is.max_messages_per_subject;
     let limits = [
@@ -216,6 +216,8 @@ fn losses(is: &stream::Config) -> Vec<String> {
         ),
         (is.storage != StorageType::File, "it is kept in memory".to_owned()),
         (is.retention != RetentionPolicy::Limits, format!("its retention is {:?}", is.retention)),
+        (!is.deny_delete, "messages can be deleted from it".to_owned()),
+        (!is.deny_purge, "it can be purged".to_owned()),
     ];
     limits.into_iter().filter_map(|(is_set, what)| is_set.then_some(what)).collect()
 }
