@@ -182,14 +182,19 @@ impl Bridge {
             return self.note(|record| (record.cannot_take, record.cannot_publish) = (None, None));
         }
         let queue = OfferQueue::new(&connection, self.subjects.stream("READY"));
-        let ending = |done: Result<()>| {
-            self.stop.store(true, Ordering::SeqCst);
-            done
-        };
         std::thread::scope(|scope| {
-            let publishing = scope.spawn(|| ending(self.keep_publishing(&stream())));
-            let announcing = scope.spawn(|| ending(self.keep_announcing(&queue, &stream())));
-            let took = ending(self.keep_taking(&mut incoming));
+            let publishing = scope.spawn(|| {
+                let _ending = Ending(&self.stop);
+                self.keep_publishing(&stream())
+            });
+            let announcing = scope.spawn(|| {
+                let _ending = Ending(&self.stop);
+                self.keep_announcing(&queue, &stream())
+            });
+            let took = {
+                let _ending = Ending(&self.stop);
+                self.keep_taking(&mut incoming)
+            };
             let others = [publishing, announcing]
                 .map(|other| other.join().unwrap_or_else(|_| Err(Error::new(Code::Io, "the bridge failed inside"))));
             others.into_iter().fold(took, Result::and)
@@ -260,6 +265,15 @@ impl Bridge {
     }
 }
 
+/// Ends the bridge once one of its threads ends, also by a panic: the others would wait for it forever.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Distinguishes a message from every other one.
 type Fingerprint = [u8; 32];
 
@@ -274,4 +288,22 @@ fn unreachable(trouble: &Trouble) -> Error {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_ends_the_bridge() {
+        let stop = AtomicBool::new(false);
+        let ended = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let _ending = Ending(&stop);
+                panic!("inside");
+            });
+            thread.join()
+        });
+        assert!(ended.is_err() && stop.load(Ordering::SeqCst));
+    }
 }
