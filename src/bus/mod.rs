@@ -150,12 +150,9 @@ pub fn bridge(env: Env, options: Options, bridging: &Bridging, ready: impl FnOnc
     };
     let StreamLimits { bytes, age, replicas, refuse_when_full } = bridging.limits;
     let replicas = replicas.unwrap_or(ws.settings.bus.replicas);
-    bridge.run(&address, &Limits { bytes, age, replicas, refuse_when_full }, bridging.once, ready).inspect_err(
-        |e| {
-            // What ended the bridge is what its caller learns; that the note fails too changes nothing.
-            let _ = bridge.cannot_take(&e.message);
-        },
-    )?;
+    bridge
+        .run(&address, &Limits { bytes, age, replicas, refuse_when_full }, bridging.once, ready)
+        .inspect_err(|e| bridge.cannot_take(&e.message))?;
     Ok(bridge.report().clone())
 }
 
@@ -210,7 +207,7 @@ impl Bridge {
             match attempt() {
                 Ok(done) => return Ok(Some(done)),
                 Err(trouble) if once => return Err(unreachable(&trouble)),
-                Err(trouble) => self.cannot_take(&trouble.0)?,
+                Err(trouble) => self.cannot_take(&trouble.0),
             }
             self.rest(&mut rest);
         }
@@ -256,12 +253,20 @@ impl Bridge {
         if *record == before {
             return Ok(());
         }
-        bus::write(&self.own, &record)
+        // What could not be saved is not known, so that it is done, and noted, again.
+        bus::write(&self.own, &record).inspect_err(|_| *record = before)
     }
 
-    fn cannot_take(&self, why: &str) -> Result<()> {
+    fn cannot_take(&self, why: &str) {
         tracing::warn!(why, "nothing is taken from the bus");
-        self.note(|record| record.cannot_take = Some(why.to_owned()))
+        self.note_trouble(|record| record.cannot_take = Some(why.to_owned()));
+    }
+
+    /// Notes why something failed. It is tried again whether the note can be saved or not, as on a full disk.
+    fn note_trouble(&self, change: impl FnOnce(&mut BridgeRecord)) {
+        if let Err(e) = self.note(change) {
+            tracing::warn!(why = e.message, "the record of the bridge could not be saved");
+        }
     }
 }
 

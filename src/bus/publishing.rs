@@ -35,7 +35,7 @@ impl Bridge {
                         Err(e) => e.message,
                     };
                     tracing::warn!(why, "nothing is published on the bus");
-                    self.note(|record| record.cannot_publish = Some(why))?;
+                    self.note_trouble(|record| record.cannot_publish = Some(why));
                     self.rest(&mut rest);
                 }
             }

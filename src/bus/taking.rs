@@ -47,10 +47,13 @@ impl Bridge {
         while !self.is_stopping() {
             let taken = self.take_more(stream, &mut inbox, &mut looked);
             let taken = taken.and_then(|taken| self.look_at_waiting(&mut journal).map(|()| taken));
-            let why = match taken {
+            let noted = taken.and_then(|taken| match taken {
+                Ok(()) => self.note(|record| record.cannot_take = None).map(Ok),
+                Err(trouble) => Ok(Err(trouble)),
+            });
+            let why = match noted {
                 Ok(Ok(())) => {
                     rest = FIRST_REST;
-                    self.note(|record| record.cannot_take = None)?;
                     continue;
                 }
                 Ok(Err(Trouble(why))) => why,
@@ -60,7 +63,7 @@ impl Bridge {
             inbox = Inbox::default();
             stream.reset();
             looked = None;
-            self.cannot_take(&why)?;
+            self.cannot_take(&why);
             self.rest(&mut rest);
         }
         Ok(())

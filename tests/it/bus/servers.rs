@@ -157,3 +157,38 @@ fn what_waits_leaves_once_git_brought_it_and_what_was_missed_is_named_until_a_sy
     bridge.kill();
     assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
 }
+
+#[test]
+fn a_bridge_whose_record_cannot_be_saved_tries_again_until_it_can() {
+    needs!("nats-server");
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    let nats = Nats::start(&clones.room);
+    let _bridge = Bridge::start(&clones, "bob", &nats, &[]);
+    clones.run("ada", &["task", "update", &task, "--title", "before"]).data();
+    once(&clones, "ada", &nats).data();
+    let title = || clones.run("bob", &["task", "get", &task]).data()["title"].clone();
+    wait_for("bob has the first title", || title() == "before");
+
+    // A full disk does not let a file be replaced either.
+    let folder = clones.dir("bob").join(".git/agentpm/bus");
+    let record = folder.join("bridge.json");
+    wait_for("a folder takes the place of the record", || {
+        let _ = std::fs::remove_file(&record);
+        std::fs::create_dir(&record).is_ok()
+    });
+    let changed = || std::fs::metadata(&folder).unwrap().modified().unwrap();
+    clones.run("ada", &["task", "update", &task, "--title", "meanwhile"]).data();
+    once(&clones, "ada", &nats).data();
+    let (mut last, mut tries) = (changed(), 0);
+    wait_for("the bridge tries again and again", || {
+        let now = changed();
+        tries += u32::from(now != last);
+        last = now;
+        tries > 8
+    });
+    std::fs::remove_dir(&record).unwrap();
+    clones.run("ada", &["task", "update", &task, "--title", "after"]).data();
+    once(&clones, "ada", &nats).data();
+    wait_for("bob has the last title", || title() == "after");
+    wait_for("the record is saved", || record.is_file());
+}
