@@ -155,6 +155,55 @@ fn a_stream_of_leases_in_memory_confirms_none_and_its_successor_does() {
 }
 
 #[test]
+fn a_stream_of_leases_from_which_messages_can_be_removed_confirms_none() {
+    needs!("nats-server");
+    let (clones, task, nats) = leasing(&["ada"]);
+    let mut client = nats.client();
+    assert_eq!(claim(&clones, "ada", &task).data()["lease"]["confirmed"], true);
+    let name = client.streams().into_iter().find(|name| name.ends_with("_LEASES")).expect("a stream of leases");
+    let made = client.ask(&format!("STREAM.INFO.{name}"), &Value::Null)["config"].clone();
+    for (guard, words) in [("deny_delete", "messages can be deleted from it"), ("deny_purge", "it can be purged")] {
+        client.ask(&format!("STREAM.DELETE.{name}"), &Value::Null);
+        let mut config = made.clone();
+        config[guard] = json!(false);
+        let created = client.ask(&format!("STREAM.CREATE.{name}"), &config);
+        assert!(created["error"].is_null(), "{created}");
+        std::fs::remove_file(clones.dir("ada").join(".git/agentpm/bus/leases.json")).unwrap();
+        let other = clones.run("ada", &["add", "other", "--quiet"]).text().to_owned();
+        let answer = claim(&clones, "ada", &other);
+        assert_eq!(answer.data()["lease"]["confirmed"], false, "{answer:?}");
+        assert!(answer.stderr.contains(words), "{answer:?}");
+        let updated = client.ask(&format!("STREAM.UPDATE.{name}"), &made);
+        assert!(updated["error"].is_null(), "both can be set later: {updated}");
+        assert_eq!(
+            clones.run("ada", &["lease", "renew", &other]).data()["confirmed"],
+            true,
+            "nothing ever stood there"
+        );
+    }
+}
+
+#[test]
+fn an_end_that_a_lost_stream_held_is_restored_under_a_later_lease() {
+    needs!("nats-server");
+    let (clones, task, mut nats) = leasing(&["ada", "bob"]);
+    let other = clones.run("ada", &["add", "other", "--quiet"]).text().to_owned();
+    claim(&clones, "ada", &task).data();
+    clones.run("ada", &["done", &task, "--all-met"]).data();
+    nats.kill();
+    nats.wipe();
+    nats.run();
+    // bob, to whom this bus is new, works on the task that he does not know to be finished.
+    claim(&clones, "bob", &task).data();
+    clones.run("bob", &["release", &task]).data();
+    let got = claim(&clones, "bob", &task).data();
+    assert!(fence(&got) > 2, "{got}");
+    claim(&clones, "ada", &other).data();
+    let over = clones.run("bob", &["done", &task, "--all-met"]).error("ERR_INVALID_STATE", 4);
+    assert!(over["message"].as_str().unwrap().contains("finished"), "{over}");
+}
+
+#[test]
 fn a_stream_of_leases_that_was_set_back_is_a_lost_one() {
     needs!("nats-server");
     let (clones, task, mut nats) = leasing(&["ada", "bob"]);

@@ -14,7 +14,7 @@ use crate::engine::context::Workspace;
 use crate::engine::context::bus::{address, subjects};
 use crate::env::files::Dir;
 use crate::error::Result;
-use crate::model::agent::{MAX_TTL, RemoteRecord, Seen};
+use crate::model::agent::{MAX_TTL, RemoteRecord, RemoteState, Seen};
 use crate::model::id::Id;
 use crate::model::subject::Subjects;
 use crate::model::time::Time;
@@ -105,34 +105,33 @@ impl LeaseBus {
     /// number `old` is one that the stream had before it was set back, and says nothing. Returns the number of the note.
     fn begin(&self, rest: i64, old: Option<u64>) -> Result<u64, Trouble> {
         let subject = self.subjects.leases_begun();
-        self.write_unless(&subject, rest.to_string().into_bytes(), |begun| {
-            rest_of(begun) >= rest && old != Some(begun.sequence)
+        self.write_unless(&subject, |begun| {
+            let will_do = begun.is_some_and(|begun| rest_of(begun) >= rest && old != Some(begun.sequence));
+            (!will_do).then(|| rest.to_string().into_bytes())
         })
     }
 
-    /// Restores a record that the stream may have lost, unless it has one of the same or a higher fence.
+    /// Restores a record that the stream may have lost, unless it has one that holds all of it.
     fn remember(&self, record: &RemoteRecord) -> Result<(), Trouble> {
-        let Ok(bytes) = serde_json::to_vec(record) else { return Ok(()) };
-        self.write_unless(&self.subjects.lease(record.task), bytes, |there| {
-            serde_json::from_slice::<RemoteRecord>(&there.payload)
-                .is_ok_and(|there| (there.fence, there.ends.len()) >= (record.fence, record.ends.len()))
+        self.write_unless(&self.subjects.lease(record.task), |there| {
+            let there = there.and_then(|there| serde_json::from_slice::<RemoteRecord>(&there.payload).ok());
+            serde_json::to_vec(&restored(there.as_ref(), record)?).ok()
         })
         .map(drop)
     }
 
-    /// Writes a message to a subject, unless the last one there will do. Returns the sequence number of the one that is there then.
+    /// Writes a message to a subject: what `needed` says of the last one there, unless it is `None`. Returns the sequence number of the
+    /// message that is there then.
     fn write_unless(
         &self,
         subject: &str,
-        bytes: Vec<u8>,
-        will_do: impl Fn(&LeaseMessage) -> bool,
+        needed: impl Fn(Option<&LeaseMessage>) -> Option<Vec<u8>>,
     ) -> Result<u64, Trouble> {
         for _ in 0..ROUNDS {
             let there = self.stream.last(subject).map_err(unreachable)?;
-            if let Some(there) = there.as_ref().filter(|there| will_do(there)) {
-                return Ok(there.sequence);
-            }
-            match self.stream.replace(subject, there.map_or(0, |there| there.sequence), bytes.clone()) {
+            let sequence = there.as_ref().map_or(0, |there| there.sequence);
+            let Some(bytes) = needed(there.as_ref()) else { return Ok(sequence) };
+            match self.stream.replace(subject, sequence, bytes) {
                 Replaced::Taken(sequence) => return Ok(sequence),
                 Replaced::Lost | Replaced::Unknown(_) => {}
                 Replaced::Refused(why) => return Err(Trouble::Refused(why)),
@@ -167,6 +166,28 @@ impl LeaseBus {
         });
         StoredRecord { name: message.sequence.to_string(), text, place: message.subject }
     }
+}
+
+/// What must replace the record that is `there`, so that nothing of a remembered one is lost; `None` if it lacks nothing. The higher
+/// fence decides, unless the task was finished without its holder's knowledge, and each end of either one is kept.
+fn restored(there: Option<&RemoteRecord>, remembered: &RemoteRecord) -> Option<RemoteRecord> {
+    let Some(there) = there else { return Some(remembered.clone()) };
+    let lacks = |one: &RemoteRecord, other: &RemoteRecord| other.ends.iter().any(|end| !one.ends.contains(end));
+    if there.fence >= remembered.fence && !lacks(there, remembered) {
+        return None;
+    }
+    let is_finished = |one: &RemoteRecord| one.state == RemoteState::Finished;
+    // A lease whose holder had not seen the task finished does not open it again.
+    let outlasts = |one, other| is_finished(one) && !is_finished(other) && lacks(other, one);
+    let is_newer = outlasts(remembered, there) || (remembered.fence > there.fence && !outlasts(there, remembered));
+    let (last, first) = if is_newer { (remembered, there) } else { (there, remembered) };
+    let before = first.ends.iter().filter(|end| !last.ends.contains(end));
+    Some(RemoteRecord {
+        ends: before.chain(&last.ends).copied().collect(),
+        fence: there.fence.max(remembered.fence),
+        lamport: there.lamport.max(remembered.lamport),
+        ..last.clone()
+    })
 }
 
 /// How long nothing is confirmed after a note, in milliseconds.
@@ -227,5 +248,56 @@ impl RecordStore for &LeaseBus {
 
     fn look(&self) -> Result<(), Trouble> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u64) -> Id {
+        Id::from_parts(n, 0)
+    }
+
+    fn record(state: RemoteState, fence: u64, ends: &[u64]) -> RemoteRecord {
+        RemoteRecord {
+            v: 1,
+            task: id(1),
+            state,
+            lease: id(fence),
+            agent: format!("agent-{fence}"),
+            session: None,
+            clone: id(2),
+            nonce: String::new(),
+            fence,
+            ends: ends.iter().copied().map(id).collect(),
+            replaced: None,
+            lamport: fence,
+            expires_at: Time::from_millis(0),
+            created_at: Time::from_millis(0),
+            updated_at: Time::from_millis(0),
+        }
+    }
+
+    #[test]
+    fn a_record_is_restored_whole_and_takes_no_end_away() {
+        use RemoteState::{Finished, Held, Released};
+        let check = |there: (RemoteState, u64, &[u64]), old: (RemoteState, u64, &[u64])| {
+            let record = |(state, fence, ends)| record(state, fence, ends);
+            let got = restored(Some(&record(there)), &record(old));
+            got.map(|got| (got.state, got.fence, got.agent, got.ends))
+        };
+        let ends = |all: &[u64]| all.iter().copied().map(id).collect::<Vec<_>>();
+        let of = |n: u64| format!("agent-{n}");
+        assert!(restored(None, &record(Held, 2, &[])).is_some());
+        assert_eq!(check((Held, 2, &[]), (Held, 2, &[])), None);
+        assert_eq!(check((Finished, 2, &[7]), (Held, 2, &[])), None);
+        assert_eq!(check((Held, 4, &[7]), (Finished, 2, &[7])), None);
+        assert_eq!(check((Held, 2, &[]), (Finished, 2, &[7])), Some((Finished, 2, of(2), ends(&[7]))));
+        assert_eq!(check((Held, 4, &[]), (Finished, 2, &[7])), Some((Finished, 4, of(2), ends(&[7]))));
+        assert_eq!(check((Released, 2, &[8]), (Held, 6, &[7])), Some((Held, 6, of(6), ends(&[8, 7]))));
+        assert_eq!(check((Finished, 2, &[7]), (Held, 4, &[7])), Some((Held, 4, of(4), ends(&[7]))));
+        assert_eq!(check((Finished, 2, &[7]), (Held, 4, &[])), Some((Finished, 4, of(2), ends(&[7]))));
+        assert_eq!(check((Finished, 2, &[7]), (Held, 2, &[8])), Some((Finished, 2, of(2), ends(&[8, 7]))));
     }
 }
