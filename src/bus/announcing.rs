@@ -28,7 +28,7 @@ type Looked = (Instant, Option<Mark>, Option<(Mark, String)>);
 #[derive(Default)]
 struct Known {
     announced: Announced,
-    /// The tasks whose offers this bridge made.
+    /// The tasks whose offers this bridge made, or may have made: the answer of the server may be lost.
     offered: BTreeSet<Id>,
     has_queue: bool,
     looked: Option<Looked>,
@@ -91,7 +91,8 @@ impl Bridge {
             return Ok(Ok(()));
         }
         let (news, announced) = known.announced.look(&ws, &self.subjects)?;
-        if let Err(trouble) = self.tell(queue, stream, &news, &mut known.offered) {
+        let is_over = |task: &Id| !announced.is_ready(*task);
+        if let Err(trouble) = self.tell(queue, stream, &news, is_over, &mut known.offered) {
             return Ok(Err(trouble));
         }
         known.announced = announced;
@@ -118,15 +119,18 @@ impl Bridge {
         queue: &OfferQueue<'_>,
         stream: &EventStream<'_>,
         news: &News,
+        is_over: impl Fn(&Id) -> bool,
         offered: &mut BTreeSet<Id>,
     ) -> Result<(), Trouble> {
-        for task in news.over.iter().filter(|task| offered.contains(task)) {
+        for task in offered.iter().filter(|task| is_over(task)) {
             queue.withdraw(&self.subjects.ready(*task))?;
         }
-        offered.retain(|task| !news.over.contains(task));
+        offered.retain(|task| !is_over(task));
         for (task, cause) in &news.ready {
-            if queue.offer(self.subjects.ready(*task), cause)? {
-                offered.insert(*task);
+            let is_first_try = offered.insert(*task);
+            // At a second try, the offer that stands is that of the first one.
+            if !queue.offer(self.subjects.ready(*task), cause)? && is_first_try {
+                offered.remove(task);
             }
         }
         let sent = |item: &Item| Sent {

@@ -11,7 +11,7 @@ const PASSING: u8 = 0;
 const HOLDING: u8 = 1;
 /// Connections are closed, and new ones too.
 const CUT: u8 = 2;
-/// Of a connection on which a lease was asked for, the answers are lost from then on.
+/// Of a connection on which a lease was asked for or a task offered, the answers are lost from then on.
 const DEAF: u8 = 3;
 
 /// How often a connection looks at what the proxy is to do.
@@ -65,7 +65,7 @@ impl Proxy {
         self.mode.store(CUT, Ordering::SeqCst);
     }
 
-    /// Lets requests for leases through and loses the answers.
+    /// Lets requests for leases and offers of tasks through and loses the answers.
     pub fn lose_answers(&self) {
         self.mode.store(DEAF, Ordering::SeqCst);
     }
@@ -107,7 +107,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, is_request: bool, mode: &AtomicU
             Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => continue,
             Err(_) => break,
         };
-        if is_request && mode.load(Ordering::SeqCst) == DEAF && asks_for_lease(some) {
+        if is_request && mode.load(Ordering::SeqCst) == DEAF && asks_for_decision(some) {
             deaf.store(true, Ordering::SeqCst);
         }
         if (is_request || !deaf.load(Ordering::SeqCst)) && to.write_all(some).is_err() {
@@ -118,7 +118,8 @@ fn pump(mut from: TcpStream, mut to: TcpStream, is_request: bool, mode: &AtomicU
     let _ = to.shutdown(Shutdown::Both);
 }
 
-fn asks_for_lease(bytes: &[u8]) -> bool {
+fn asks_for_decision(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
-    text.contains("Nats-Expected-Last-Subject-Sequence") && text.contains(".lease.")
+    let is_decided = text.contains(".lease.") || text.contains(".ready.");
+    text.contains("Nats-Expected-Last-Subject-Sequence") && is_decided
 }

@@ -30,8 +30,6 @@ pub(crate) struct Announced {
 pub(crate) struct News {
     /// The tasks that became ready, each with the id of what made it so.
     pub ready: Vec<(Id, String)>,
-    /// The tasks that are not ready any more.
-    pub over: Vec<Id>,
     /// The unread items of agents.
     pub items: Vec<Item>,
 }
@@ -45,6 +43,11 @@ pub(crate) struct Item {
 }
 
 impl Announced {
+    /// Whether a task was ready at the last look.
+    pub fn is_ready(&self, task: Id) -> bool {
+        self.ready.as_ref().is_some_and(|ready| ready.contains_key(&task))
+    }
+
     /// What changed since the last look. The first look announces no ready tasks: those who wait have seen them.
     ///
     /// Errors: those of reading the plan.
@@ -53,7 +56,6 @@ impl Announced {
         let ready = inbox::ready_now(ws)?;
         if let Some(before) = &self.ready {
             news.ready = inbox::newly_ready(before, &ready);
-            news.over = before.keys().filter(|task| !ready.contains_key(*task)).copied().collect();
         }
         let mut unread = BTreeSet::new();
         for agent in inbox::agents_of_clone(ws)? {

@@ -4,9 +4,10 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::{Bridge, stream};
+use super::{Bridge, doctor, stream};
 use crate::machine::needs;
 use crate::nats::Nats;
+use crate::proxy::Proxy;
 use crate::sandbox::{Answer, wait_for};
 use crate::sync::Clones;
 
@@ -72,6 +73,34 @@ fn a_ready_task_is_offered_to_one_of_those_who_wait_and_to_another_if_it_is_not_
     nats.run();
     clones.run("ada", &["add", "fifth", "--quiet"]).text();
     wait_for("a queue that the server lost is made again", || offers(&nats) == 1);
+}
+
+#[test]
+fn an_offer_whose_answer_was_lost_is_withdrawn_once_the_task_is_claimed() {
+    needs!("nats-server");
+    let (clones, _) = Clones::new(&["ada"]);
+    let nats = Nats::start(&clones.room);
+    let proxy = Proxy::to(nats.port);
+    let _bridge = Bridge::start_at(&clones, "ada", &proxy.url(), &[]);
+    // The first look announces no task.
+    let record = clones.dir("ada").join(".git/agentpm/bus/bridge.json");
+    let settings =
+        || serde_json::from_slice::<Value>(&std::fs::read(&record).ok()?).ok()?["settings"].as_str().map(str::len);
+    wait_for("the bridge has looked once", || settings().is_some_and(|length| length > 0));
+    let first = clones.run("ada", &["add", "first", "--quiet"]).text().to_owned();
+    wait_for("the first task is offered", || offers(&nats) == 1);
+    clones.run("ada", &["claim", &first]).data();
+    wait_for("its offer is withdrawn", || offers(&nats) == 0);
+
+    proxy.lose_answers();
+    let second = clones.run("ada", &["add", "second", "--quiet"]).text().to_owned();
+    wait_for("the second task is offered", || offers(&nats) == 1);
+    // The connection on which the answer was lost gives way to another one.
+    proxy.cut();
+    clones.run("ada", &["claim", &second]).data();
+    wait_for("the bridge has no connection", || doctor(&clones, "ada")["ok"] == false);
+    proxy.pass();
+    wait_for("the offer is withdrawn", || offers(&nats) == 0);
 }
 
 #[test]
