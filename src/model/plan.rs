@@ -65,7 +65,7 @@ pub const PLAN_KEYS: [(&str, &str); 4] = [
 ];
 
 /// A task of a plan with its key and that of its parent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PlanItem<'a> {
     /// Its key; without one, its title below the key of its parent.
     pub key: String,

@@ -1,5 +1,7 @@
 //! Plan files: what an apply changes and what it leaves, plan show, and splitting a task.
 
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use crate::sandbox::{Answer, Sandbox};
@@ -313,4 +315,22 @@ fn a_plan_that_two_clones_applied_is_reported_until_each_key_has_one_task() {
         clones.run("ann", &["cancel", other, "--why", "the same"]).data();
     }
     warnings(0);
+}
+
+#[test]
+fn a_plan_that_is_applied_by_several_at_once_makes_each_task_once() {
+    let room = Sandbox::new();
+    let tasks: String = (0..40).map(|n| format!("  - key: k{n}\n    title: task {n}\n")).collect();
+    std::fs::write(room.repo().join("plan.yml"), format!("plan: p\ntasks:\n{tasks}")).unwrap();
+    let issues: String = (0..40).map(|n| format!("{{\"id\":\"b-{n}\",\"title\":\"issue {n}\"}}\n")).collect();
+    std::fs::write(room.repo().join("issues.jsonl"), issues).unwrap();
+    for args in [&["plan", "apply", "plan.yml"][..], &["import", "--from", "beads", "issues.jsonl"]] {
+        let start = |_| room.agentpm().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let all = [0; 6].map(start).map(|one| Answer::from(one.wait_with_output().unwrap()).data());
+        let made =
+            |answer: &Value| answer["items"].as_array().unwrap().iter().filter(|item| item["new"] == true).count();
+        assert_eq!(all.iter().map(made).sum::<usize>(), 40, "{args:?}");
+    }
+    assert_eq!(room.run(&["task", "list"]).data()["total"], 80);
+    assert_eq!(room.finding_codes(), [""; 0]);
 }

@@ -189,19 +189,21 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
         Error::validation(format!("not a plan: {e}"))
             .hint("a plan has the keys plan (a name) and tasks (a list of title, key, intent, children, blocked_by, …)")
     })?;
-    let flat = flatten(&plan.tasks)?;
-    let known = known_ids(ws, &plan.plan, &flat)?;
-    let mut dropped = dropped::origins(&ws.store, &keys_of(&plan.plan))?;
-    dropped.retain(|key, _| !known.contains_key(key));
-    let (gone, flat): (Vec<PlanItem>, Vec<PlanItem>) = flat.into_iter().partition(|one| dropped.contains_key(&one.key));
-    let begin = || Application::new(&plan, job, known.clone(), dropped.clone());
-    let mut done = begin();
+    let all = flatten(&plan.tasks)?;
+    let (mut known, mut dropped) = (BTreeMap::new(), BTreeMap::new());
+    let (mut gone, mut flat) = (Vec::new(), Vec::new());
+    let mut done = Application::new(&plan, job, BTreeMap::new(), BTreeMap::new());
     let author = ws.linking_author()?;
     // The name of the plan links its applies, so that `undo --plan-id NAME` undoes all of them.
     let author = Author { plan_id: author.plan_id.or_else(|| Some(plan.plan.clone())), ..author };
     let linked = author.correlation_id.clone();
     let outcome = write::execute_as(ws, author, "plan.apply", &[], None, |tx| {
-        done = begin();
+        // Under the lock: another apply may have made the tasks just now.
+        known = known_ids(ws, &plan.plan, &all)?;
+        dropped = dropped::origins(&ws.store, &keys_of(&plan.plan))?;
+        dropped.retain(|key, _| !known.contains_key(key));
+        (gone, flat) = all.iter().cloned().partition(|one: &PlanItem| dropped.contains_key(&one.key));
+        done = Application::new(&plan, job, known.clone(), dropped.clone());
         done.apply(tx, &flat).map_err(|e| done.name_keys(e))?;
         if job.dry_run {
             // Whatever was decided on the stage is thrown away by a refusal.

@@ -275,10 +275,22 @@ fn import_part(ws: &Workspace, plan: &Import, ids: &mut KnownIds, dry_run: bool)
     let KnownIds { known, dropped } = ids;
     let (as_plan, options) =
         (PlanFile { plan: plan.format.into(), as_of: None, tasks: Vec::new() }, PlanApply::default());
-    let begin = || Application::of_source(&as_plan, &options, plan.format.to_owned(), known.clone(), dropped.clone());
-    let (mut application, mut added, mut warnings) = (begin(), Count::default(), Vec::new());
+    let begin = |known: &BTreeMap<String, Id>| {
+        Application::of_source(&as_plan, &options, plan.format.to_owned(), known.clone(), dropped.clone())
+    };
+    let (mut application, mut added, mut warnings) = (begin(known), Count::default(), Vec::new());
     let outcome = write::execute_as(ws, ws.author()?, "import", &[], None, |tx| {
-        (application, added) = (begin(), Count::default());
+        // Under the lock: another import may have made the tasks just now.
+        let index = read::index_for_write(ws)?;
+        for task in plan.tasks.iter().filter(|task| !dropped.contains_key(&task.origin)) {
+            if !known.contains_key(&task.origin)
+                && let Some(id) = index.by_origin(&format!("{}/{}", plan.format, task.origin))?
+            {
+                known.insert(task.origin.clone(), id);
+            }
+        }
+        drop(index);
+        (application, added) = (begin(known), Count::default());
         warnings = create::create_tasks(tx, plan, known, &mut application.ids, &mut added)?;
         follow::follow(tx, plan, known, &mut application)?;
         create::set_statuses(tx, plan, known, &application.ids)?;
