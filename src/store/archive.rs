@@ -311,13 +311,10 @@ fn entries_at(store: &Store, task: Id, archived: &Archived) -> Result<Option<Vec
         if store.dir.mark(&archive.path).map_err(failed)? != Some(archive.mark) {
             return Ok(None);
         }
-        for entry in read {
-            if !entries.iter().any(|known| known.event.id == entry.event.id && known.line == entry.line) {
-                entries.push(entry);
-            }
-        }
+        entries.extend(read);
     }
-    entries.sort_by_key(|entry| entry.event.stamp());
+    entries.sort_by(|a, b| (a.event.stamp(), &a.line).cmp(&(b.event.stamp(), &b.line)));
+    entries.dedup_by(|a, b| a.line == b.line);
     Ok(Some(entries))
 }
 

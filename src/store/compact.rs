@@ -71,14 +71,32 @@ pub fn moves_until(store: &Store, before: Time) -> Result<Moves> {
         judge(store, *id, before)
     })?;
     let mut moves = Moves::default();
+    let mut usable: BTreeMap<String, bool> = BTreeMap::new();
     for (id, judged) in folders.into_iter().zip(judged) {
         match judged {
-            Some(Ok(one)) => moves.tasks.push(one),
+            Some(Ok(one)) => match usable.entry(one.archive.clone()).or_insert_with(|| can_take(store, &one.archive)) {
+                true => moves.tasks.push(one),
+                false => moves.left.push((id, "its archive cannot be read and replaced")),
+            },
             Some(Err(why)) => moves.left.push((id, why)),
             None => {}
         }
     }
     Ok(moves)
+}
+
+/// Whether an archive can take tasks: a compaction that has begun must come to its end.
+fn can_take(store: &Store, archive: &str) -> bool {
+    let can_replace = match store.dir.dir(ARCHIVE) {
+        Ok(dir) => dir.is_writable(),
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+    };
+    can_replace
+        && match store.dir.kind(archive) {
+            Ok(None) => true,
+            Ok(Some(Kind::File)) => OpenArchive::open(store, archive).is_ok(),
+            Ok(Some(_)) | Err(_) => false,
+        }
 }
 
 /// Whether a task moves, or why it stays; `None` if it is not old enough.
@@ -259,6 +277,11 @@ fn write(
     progress: &Progress,
 ) -> Result<()> {
     let is_there = archived.archives.iter().any(|one| one.path == path);
+    let kind = store.dir.kind(path).map_err(|e| Error::io("inspect", &store.path().join(path), &e))?;
+    if !is_there && kind.is_some() {
+        let what = format!("{} cannot be read, so nothing takes its place", store.shown(path));
+        return Err(Error::new(Code::Corrupt, what).hint("agentpm lint names what is wrong with it"));
+    }
     let mut old = if is_there { Some(OpenArchive::open(store, path)?) } else { None };
     let rest = old.as_mut().map(|old| std::mem::take(&mut old.rest)).unwrap_or_default();
     let mut tasks: BTreeSet<Id> = old.iter().flat_map(OpenArchive::tasks).filter(|task| !drop.contains(task)).collect();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, cases};
 
 const LONG_AGO: &str = "2026-03-10T10:00:00Z";
 const NOW: &str = "2026-11-20T10:00:00Z";
@@ -419,4 +419,25 @@ fn what_is_no_archive_is_reported_and_not_followed() {
     assert!(room.finding_codes().contains(&"odd-file".to_owned()));
     room.run(&["ls", "--all"]).data();
     room.run(&["note", &closed.done, "--content", "goes on"]).data();
+}
+
+cases!(an_archive_that_cannot_be_used by takes_no_tasks_and_holds_up_no_change {
+    a_file_in_the_place_of_the_folder: |closed| fs::write(closed.room.store().join("archive"), "").unwrap(),
+    a_folder_in_the_place_of_the_archive: |closed| fs::create_dir_all(closed.archive()).unwrap(),
+    a_line_that_is_too_long: |closed| {
+        fs::create_dir_all(closed.room.store().join("archive")).unwrap();
+        fs::write(closed.archive(), format!("{}\n", "x".repeat(300_000))).unwrap();
+    },
+});
+
+fn takes_no_tasks_and_holds_up_no_change(_: &str, spoil: fn(&Closed)) {
+    let closed = Closed::new();
+    let room = &closed.room;
+    spoil(&closed);
+    let before = room.run(&["task", "get", &closed.first]).data();
+    let report = room.run(&["compact", "--older-than", "0s"]).data();
+    assert_eq!(report["tasks"], 0, "{report}");
+    assert!(report["left"].to_string().contains("archive cannot be read"), "{report}");
+    assert_eq!(room.run(&["task", "get", &closed.first]).data(), before);
+    room.run(&["add", "goes on"]).data();
 }

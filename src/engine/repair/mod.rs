@@ -46,7 +46,7 @@ use crate::store::compact;
 use crate::store::edited::{Readable, is_conflicted};
 use crate::store::entity::{read_log, read_yaml};
 use crate::store::layout::{LOG, entity_below, home, is_in_archives, task_dir};
-use crate::store::log::Log;
+use crate::store::log::{Log, absent};
 use crate::store::project::{project_log, project_onto, render};
 
 /// Deadline for a git command that only changes the index.
@@ -366,7 +366,7 @@ fn repair_one(
         return Ok(did);
     }
     if let Some(id) = entity.task().filter(|id| log.partial && !sparse::has_log(ws, *id)) {
-        let has_news = work.events.get(entity).into_iter().flatten().any(|e| !log.holds(e.event.id));
+        let has_news = work.events.get(entity).is_some_and(|found| absent(&log.entries, found).next().is_some());
         if fold(id, &log.entries).0.status != Status::Archived {
             let folder = task_dir(id);
             let failed = |e: std::io::Error| Error::io("make", &ws.store.path().join(&folder), &e);

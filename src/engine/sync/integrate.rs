@@ -4,7 +4,7 @@
 //! refusal.
 //! Leaves to others: merging the events of a task (`rules`, `store::merge`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::json;
 
@@ -246,7 +246,8 @@ impl Sync<'_> {
         if let Entity::Task(id) = entity {
             let mut archived = sides.archives[1].entries(&self.objects, *id)?;
             archived.extend(sides.archives[2].entries(&self.objects, *id)?);
-            let is_held = |entry: &Entry| archived.iter().any(|known| known.line == entry.line);
+            let held: HashSet<&str> = archived.iter().map(|known| &*known.line).collect();
+            let is_held = |entry: &Entry| held.contains(&*entry.line);
             let is_one_side = own.is_empty() || their.is_empty();
             if is_one_side
                 && Log::of(&bytes).entries.iter().all(is_held)
