@@ -58,6 +58,8 @@ pub struct Log {
     pub findings: Vec<Finding>,
     /// The file ends in the middle of a line that is not an event: the rest of a cut-off write.
     pub torn: Option<Vec<u8>>,
+    /// The file ends with an event and without the newline after it.
+    pub unended: bool,
     /// The file is not in its canonical form: each event once, one newline after each, nothing else.
     pub rough: bool,
     /// The lines are not in the order of the events. That is not a finding: state depends on the set of events, and git's
@@ -145,6 +147,7 @@ impl Log {
         match parsed {
             Ok(entry) => {
                 if !ended {
+                    self.unended = true;
                     self.note(Rule::LogForm, number, "no newline after the last event");
                 }
                 self.entries.push(entry);

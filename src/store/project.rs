@@ -145,7 +145,7 @@ fn project_logs(
 /// The lines that are appended to a log.
 fn appended(log: &Log, fresh: &[Entry]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    if log.torn.is_some() && !fresh.is_empty() {
+    if (log.torn.is_some() || log.unended) && !fresh.is_empty() {
         bytes.push(b'\n');
     }
     for entry in fresh {

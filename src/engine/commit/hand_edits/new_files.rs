@@ -88,7 +88,7 @@ pub(crate) fn adopt(ws: &Workspace, new: &NewFile, remarks: Comments) -> Result<
     let words = read_new_file(ws, new, remarks)?;
     let mark = ws.store.dir.mark(&new.path).ok().flatten().unwrap_or_default();
     // A repeated command after a kill creates the same task; a file of another time is another task.
-    let key = format!("file {} {} {} {}", words.path, mark.mtime, mark.inode, digest(&words.text));
+    let key = format!("file {} {} {} {}", words.path, mark.ctime, mark.inode, digest(&words.text));
     let title = words.doc.get("title").and_then(Value::as_str).unwrap_or_default();
     let command = Command::TaskCreate(TaskCreate { title: Title(title.into()), ..TaskCreate::default() });
     let key = Key::new(&digest(&key), "task.create", &command.to_json())?;
