@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::table::{Method, OPERATIONS, OTHER_NAMES, Operation, Route};
 use crate::error::Code;
 
-/// Headers of a change.
+/// Headers of any request.
 const HEADERS: &[(&str, &str)] = &[
     ("X-Agentpm-Agent", "The agent that acts; with a token of its own only that agent"),
     ("X-Agentpm-Session", "The session of the agent"),

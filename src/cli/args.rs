@@ -105,7 +105,7 @@ pub enum Verb {
     /// Run a command under the lease of a task, which is renewed while the command runs
     #[command(after_help = super::help::WORK)]
     Work(Deferred<super::work::Work>),
-    /// List work that stands still: in progress without activity of its agent, or sent back by a review and not taken up again
+    /// List stalled work: in progress without activity of its agent, or sent back by a review and not taken up again
     #[command(after_help = "Examples:\n  agentpm stale\n  agentpm stale --for 1h")]
     Stale(Deferred<q::Stale>),
     /// Agents: register, list, show, token
@@ -190,7 +190,7 @@ pub enum Verb {
     /// Show counts of tasks and events
     #[command(after_help = "Examples:\n  agentpm stats\n  agentpm stats --format prometheus")]
     Stats(Deferred<q::Stats>),
-    /// Diagnostics for a report of a fault: export
+    /// Diagnostics for a bug report: export
     #[command(subcommand)]
     Diagnostics(Deferred<super::diagnostics::DiagnosticsVerb>),
     /// Serve the operations over HTTP, on a Unix socket and if asked for on loopback; ends on SIGTERM

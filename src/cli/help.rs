@@ -114,18 +114,18 @@ pub const OTHER_WORDS: &[(&[&str], &str)] = &[
     (&["subtask", "child", "parent"], "agentpm add TITLE --parent ID, or agentpm task split ID --title TITLE"),
     (&["ask", "question"], "agentpm thread open ID --no-hold TEXT"),
     (&["handover", "handoff"], "agentpm release ID, then agentpm task update ID --owner AGENT"),
-    (&["duplicate", "dupe"], "agentpm cancel ID --why TEXT, and agentpm task relate ID --to ID --type relates_to"),
+    (&["duplicate", "dupe"], "agentpm cancel ID --why TEXT, and agentpm task relate ID --to ID --type duplicates"),
     (&["version"], "agentpm --version"),
     (&["issue"], "agentpm task; agentpm add TITLE, agentpm ls, agentpm show ID and agentpm done ID do the same"),
     (&["who", "agents", "holders"], "agentpm status, agentpm lease list, or agentpm agent list"),
-    (&["export", "dump"], "agentpm plan show, or agentpm ls --all --json"),
+    (&["export", "dump"], "agentpm export --format jsonl, or agentpm plan show"),
     (&["commit", "save"], "agentpm sync; every command has saved what it changed"),
     (&["continue", "resume"], "agentpm brief, which shows the task you hold"),
     (&["wait"], "agentpm next --claim --wait 10m"),
     (&["blocked", "blockers"], "agentpm ls --status blocked, or agentpm ready --explain"),
     (&["split"], "agentpm task split ID --title TITLE --title TITLE"),
     (&["move", "transition"], "agentpm task transition ID --status STATUS"),
-    (&["link", "relate"], "agentpm task relate ID --to ID --type relates_to"),
+    (&["link", "relate"], "agentpm task relate ID --to ID --type duplicates"),
     (&["label", "tag"], "agentpm task update ID --add-label WORD"),
     (&["history", "events"], "agentpm log ID"),
     (&["find", "grep", "query"], "agentpm search WORD"),
@@ -270,8 +270,8 @@ Examples:
 pub const LIST: &str = "\
 A query is words and terms, separated by blanks. A task must match all of them, and all flags:
 
-  lock order          title, intent, acceptance, progress or context contain each word, also as part of a word,
-                      in any case
+  lock order          title, intent, acceptance, progress, context or threads contain each word, also as part
+                      of a word, in any case
   \"lock order\"        exactly these words; \\\" is a quote within them
   status:open,blocked one of these; status: open, in_progress, blocked, completed, cancelled, archived
   label:a label:b     both labels; label:a,b one of them

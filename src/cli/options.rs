@@ -32,7 +32,7 @@ impl RegisterArgs {
 pub struct Cancel {
     #[command(flatten)]
     pub id: TaskRef,
-    /// What becomes of its open children: cancel or keep
+    /// What becomes of all that descends from it and is open: cancel or keep
     #[arg(long, value_name = "WHAT")]
     pub children: Option<c::ChildrenOfCancelled>,
     #[command(flatten)]

@@ -23,7 +23,7 @@ pub struct List<T> {
     pub truncated: bool,
     /// Where to go on.
     pub next_cursor: Option<String>,
-    /// All else.
+    /// Other fields.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
@@ -48,7 +48,7 @@ pub struct Task {
     pub intent: Option<String>,
     /// The number of its events.
     pub version: u64,
-    /// All else.
+    /// Other fields.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
@@ -78,7 +78,7 @@ pub struct Claimed {
     pub task: TaskReceipt,
     /// Its lease.
     pub lease: Option<Lease>,
-    /// All else.
+    /// Other fields.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
@@ -88,9 +88,9 @@ pub struct Claimed {
 pub struct Brief {
     /// The page, in Markdown.
     pub text: String,
-    /// The tokens of the page, as reckoned from its bytes.
+    /// The estimated number of tokens of the page.
     pub tokens: u64,
-    /// All else.
+    /// Other fields.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
@@ -104,7 +104,7 @@ pub struct Registered {
     pub role: Option<String>,
     /// Its token, where it had none before.
     pub token: Option<String>,
-    /// All else.
+    /// Other fields.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
@@ -161,7 +161,7 @@ pub struct Thread {
     pub author: String,
     /// The beginning of the first message.
     pub body: String,
-    /// All else.
+    /// Other fields.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
@@ -175,7 +175,7 @@ pub struct ThreadReceipt {
     pub thread: Id,
     /// The task.
     pub task: Id,
-    /// All else.
+    /// Other fields.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }

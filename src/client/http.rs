@@ -50,7 +50,7 @@ impl Failure {
             Failure::Refused(e) => e,
             Failure::Lost(e) => Error::new(Code::Io, format!("{path}: the server did not answer: {e}"))
                 .with(json!({ "idempotency_key": key }))
-                .hint("look whether the server runs: agentpm serve; a change may have happened"),
+                .hint("check that the server is running: agentpm serve; a change may have happened"),
         }
     }
 }

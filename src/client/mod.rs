@@ -96,7 +96,7 @@ impl Client {
         }
     }
 
-    /// The same client, which makes a call at most so often before it gives up.
+    /// The same client, which makes at most `tries` attempts for each call.
     #[must_use]
     pub fn trying(self, tries: u32) -> Self {
         Client { tries: tries.max(1), ..self }
@@ -159,7 +159,7 @@ fn data_of(mut envelope: Value) -> Result<Value> {
     }
     let error = &envelope["error"];
     let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
-    // A code that a newer server has is as bad as one that this client cannot read.
+    // An unknown code, of a newer server, is treated as an I/O error.
     let code = Code::named(&text("code")).unwrap_or(Code::Io);
     let failed = Error::new(code, text("message")).with(error["details"].clone());
     Err(match error["hint"].as_str() {
@@ -248,8 +248,11 @@ impl Client {
 
     /// Adds a progress item to a task.
     ///
-    /// Errors: as [`Client::call`].
+    /// Errors: as [`Client::call`]; `ERR_USAGE` for several texts, which a batch adds.
     pub fn add_progress(&self, item: &c::ProgressAdd) -> Result<StepReceipt> {
+        if item.what.content.len() > 1 {
+            return Err(Error::usage("one call adds one step").hint("add several in a batch"));
+        }
         self.call("progress.add", item)
     }
 
@@ -328,7 +331,7 @@ impl Client {
         self.call("claim", claim)
     }
 
-    /// As [`Client::next`] for any task, and waits so long until one is ready.
+    /// As [`Client::next`] for any task; waits up to `most` until one is ready.
     ///
     /// Errors: as [`Client::call`].
     pub fn wait_for_next(&self, most: Duration) -> Result<Option<Claimed>> {
@@ -360,7 +363,7 @@ impl Client {
 
     /// What the agent has not read yet.
     ///
-    /// Errors: as [`Client::call`]; `ERR_NOT_FOUND` from a server without an inbox.
+    /// Errors: as [`Client::call`].
     pub fn inbox(&self) -> Result<List<Value>> {
         self.exchange("GET", "/inbox", None, PATIENCE)
     }

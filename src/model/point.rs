@@ -20,7 +20,7 @@ pub enum Point {
     Lamport(u64),
     /// After all events with at most this time by their authors' clocks.
     Time(Time),
-    /// As [`Point::Time`], seen from now: a time today, or a span as so long ago.
+    /// As [`Point::Time`], seen from now: a time today, or a duration before now.
     Past(When),
     /// The state in a git commit: a branch, a tag, a commit id, `HEAD~2`.
     Revision(String),
@@ -94,7 +94,7 @@ impl JsonSchema for Point {
         "Point".into()
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": ["string", "integer"], "description": "A Lamport time, a time, a span as so long ago (2h), a time today in UTC (22:45), or a git revision"})
+        schemars::json_schema!({"type": ["string", "integer"], "description": "A Lamport time, a time, a duration before now (2h), a time today in UTC (22:45), or a git revision"})
     }
 }
 

@@ -20,7 +20,7 @@ pub struct TaskGet {
     #[command(flatten)]
     #[serde(default)]
     pub id: OptionalTaskRef,
-    /// Show the task as of a Lamport time, a time, a span as so long ago (2h), a time today in UTC (22:45), or a git revision
+    /// Show the task as of a Lamport time, a time, a duration before now (2h), a time today in UTC (22:45), or a git revision
     #[arg(long, value_name = "POINT")]
     #[serde(default)]
     pub at: Option<Point>,
@@ -212,7 +212,7 @@ pub struct Conflicts {
 /// Show what changed between two points: Lamport times, times, or git revisions
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Diff {
-    /// Earlier point: a Lamport time, a time, a span as so long ago (2h), a time today in UTC (22:45), or a git revision
+    /// Earlier point: a Lamport time, a time, a duration before now (2h), a time today in UTC (22:45), or a git revision
     #[arg(value_name = "A")]
     pub a: Point,
     /// Later point (default: now, with all that is in the work tree)
@@ -347,7 +347,7 @@ pub struct PlanShow {
     pub name: Option<String>,
 }
 
-/// List work that stands still: in progress without activity of its agent, or sent back by a review and not taken up again
+/// List stalled work: in progress without activity of its agent, or sent back by a review and not taken up again
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Stale {

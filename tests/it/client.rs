@@ -81,6 +81,9 @@ fn each_call_has_a_typed_answer() {
     assert_eq!(client.add_context(&entry(&id, "why", ContextType::Decision)).unwrap().task, one.id);
     let item = client.add_progress(&step(&id, "a step")).unwrap();
     assert!(client.complete_progress(item.id).unwrap().completed);
+    let mut several = step(&id, "one");
+    several.what.content.push("other".into());
+    assert_eq!(client.add_progress(&several).unwrap_err().code, Code::Usage, "nothing is added that has no answer");
     let lease =
         client.acquire_lease(&LeaseAcquire { task_id: TaskRef(id.clone()), ..LeaseAcquire::default() }).unwrap();
     assert_eq!(client.renew_lease(&id).unwrap().id, lease.id);

@@ -43,7 +43,7 @@ pub struct BriefPage {
     pub task: BriefTask,
     /// The page, in Markdown.
     pub text: String,
-    /// The tokens of the page, as reckoned from its bytes.
+    /// The estimated number of tokens of the page.
     pub tokens: u64,
     /// How many parts of each kind are not on the page, and under `<kind>_bytes` how many bytes of those that are.
     #[serde(skip_serializing_if = "LeftOut::is_empty")]
