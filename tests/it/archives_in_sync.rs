@@ -220,3 +220,18 @@ fn a_redacted_text_in_an_archive_is_named_and_taken_out() {
         assert_eq!(pair.run("bob", &["lint"])["findings"], json!([]), "{is_compacted}");
     }
 }
+
+#[test]
+fn a_sync_that_leaves_an_archive_out_keeps_the_tasks_that_are_in_it() {
+    let pair = Pair::archived();
+    pair.compact("bob");
+    let folder = fs::read_dir(pair.clones.dir("bob").join(".agentpm/archive")).unwrap();
+    let archive = folder.map(|one| one.unwrap().path()).next().expect("an archive");
+    // More than is read of one.
+    fs::File::options().write(true).open(&archive).unwrap().set_len((128 << 20) + 1).unwrap();
+    let synced = pair.clones.run("bob", &["sync"]);
+    assert!(synced.stderr.contains("was not committed"), "{synced:?}");
+    let path = format!(".agentpm/tasks/{}/{}/events.jsonl", shard(&pair.shared), pair.shared);
+    let kept = pair.clones.git("bob", &["cat-file", "-e", &format!("origin/main:{path}")]);
+    assert_eq!(kept.code, 0, "{kept:?}");
+}

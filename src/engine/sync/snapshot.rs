@@ -63,11 +63,15 @@ impl Sync<'_> {
         let lock = take_lock(ws, &runtime, "agentpm sync")?;
         let mut entities: BTreeSet<Entity> = BTreeSet::new();
         let mut changes: BTreeMap<String, Option<Item>> = BTreeMap::new();
+        let mut has_all_archives = true;
         for path in self.touched()? {
             let Some(below) = path.strip_prefix(&format!("{}/", ws.store.name)) else { continue };
             match entity_below(below) {
                 Some((entity, _)) => drop(entities.insert(entity)),
-                None => self.other_file(&path, below, &mut changes, report)?,
+                None => {
+                    self.other_file(&path, below, &mut changes, report)?;
+                    has_all_archives &= !is_in_archives(below) || changes.contains_key(&path);
+                }
             }
         }
         entities.extend(self.preview.keys().cloned());
@@ -95,6 +99,10 @@ impl Sync<'_> {
             // No event that was read may be dropped.
             let more: Vec<Entry> = absent(&log.entries, &committed).cloned().collect();
             let is_archived = log.partial && entity.task().is_some_and(|id| !sparse::has_log(ws, id));
+            // Without its archive, the commit would hold the task nowhere.
+            if is_archived && !has_all_archives && !self.preview.contains_key(&entity) {
+                continue;
+            }
             if is_archived && more.is_empty() && !self.preview.contains_key(&entity) {
                 changes.extend([LOG, "task.yaml"].map(|name| (path(name), None)));
                 continue;
@@ -180,9 +188,9 @@ impl Sync<'_> {
         let known = TOP_FILES.contains(&below) || is_in_archives(below);
         let dir: &Dir = &self.ws.store.dir;
         let failed = |e: &std::io::Error| Error::io("read", &self.ws.store.path().join(below), e);
+        let most = if is_in_archives(below) { MAX_LOG } else { MAX_OTHER };
         match dir.kind(below).map_err(|e| failed(&e))? {
-            Some(Kind::File) if known => match dir.read(below, if is_in_archives(below) { MAX_LOG } else { MAX_OTHER })
-            {
+            Some(Kind::File) if known => match dir.read(below, most) {
                 // With unreadable settings, a clone that fetches them could not write any more.
                 Ok(bytes) if let Some(why) = unreadable_settings(below, &bytes) => {
                     report
@@ -194,7 +202,7 @@ impl Sync<'_> {
                     changes.insert(path.to_owned(), Some(Item { mode: Mode::File, oid }));
                 }
                 Err(e) if e.kind() == ErrorKind::FileTooLarge => {
-                    report.warnings.push(format!("{path} is larger than {MAX_OTHER} bytes and was not committed"))
+                    report.warnings.push(format!("{path} is larger than {most} bytes and was not committed"))
                 }
                 Err(e) => return Err(failed(&e)),
             },
