@@ -31,6 +31,8 @@ use crate::model::job::{AgentToken, Job};
 const BODY: Duration = Duration::from_secs(30);
 /// How long a wait goes on without a look at the settings.
 const SLICE: Duration = Duration::from_secs(5);
+/// The least time from one look to the next.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The parts of a path that a route leaves open.
 type PathParams = Result<RawPathParams, RawPathParamsRejection>;
@@ -279,8 +281,8 @@ fn is_for_caller(ws: &Workspace, name: &str) -> bool {
     !ws.request.authenticated || ws.request.agent.as_deref() == Some(name)
 }
 
-/// Waits for work or for the inbox in slices, each under the settings and rights of its time. A client that is gone, a token that is revoked and the end of
-/// the server end the wait, and nothing is claimed from then on.
+/// Waits for work or for the inbox in slices, each under the settings and rights of its time. A client that is gone, a token that is
+/// revoked and the end of the server end the wait, and nothing is claimed from then on.
 async fn wait(app: Arc<App>, operation: &'static Operation, asking: Arc<Asking>) -> Result<Response<Body>, Refusal> {
     let first = Arc::clone(&asking);
     app.run(move |app| admit(app, first.peer, &first.parts.headers)).await?;
@@ -291,7 +293,8 @@ async fn wait(app: Arc<App>, operation: &'static Operation, asking: Arc<Asking>)
     let _place = Arc::clone(&app.waiting).try_acquire_owned().map_err(|_| api::waits_already())?;
     let presence = Arc::new(());
     loop {
-        let left = until.saturating_duration_since(Instant::now());
+        let begun = Instant::now();
+        let left = until.saturating_duration_since(begun);
         args.insert("wait".into(), json!(format!("{}s", left.min(SLICE).as_secs_f64().ceil())));
         let (args, asking, state) = (args.clone(), Arc::clone(&asking), Arc::clone(&app));
         // Nothing else holds it: it ends with the request of a client that is gone.
@@ -312,6 +315,8 @@ async fn wait(app: Arc<App>, operation: &'static Operation, asking: Arc<Asking>)
         if let Some(response) = result_of(slice).await? {
             return Ok(response);
         }
+        // A slice ends early where the remote has what is not here: it is not asked without a pause.
+        tokio::time::sleep(PAUSE.saturating_sub(begun.elapsed())).await;
     }
 }
 
