@@ -162,8 +162,8 @@ impl Bridge {
         let name = self.subjects.stream("EVENTS");
         let stream = || EventStream::new(&connection, name.clone(), self.subjects.all_events(), limits.clone());
         let mut incoming = stream();
-        let seen = self.record().last;
-        let Some(facts) = self.until_done(once, || incoming.facts())? else { return Ok(()) };
+        let (seen, known) = self.seen();
+        let Some(facts) = self.until_done(once, || incoming.facts(known))? else { return Ok(()) };
         if !facts.lacks.is_empty() {
             let lacks = facts.lacks.join(" and ");
             return Err(Error::state(format!("the stream {name} does not take {lacks}"))

@@ -7,6 +7,7 @@ use super::{Bridge, FIRST_REST, fingerprint, lock, unreachable};
 use crate::engine::Workspace;
 use crate::engine::bus::incoming::{self, Message};
 use crate::error::Result;
+use crate::model::subject::Landmark;
 use crate::nats::{EventStream, Received, StreamFacts, Trouble};
 use crate::runtime::{bus, journal};
 
@@ -23,8 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Inbox {
     messages: Vec<Message>,
-    /// The last sequence number that was read.
-    read_to: Option<u64>,
+    /// The last message that was read.
+    read_to: Option<Landmark>,
     since: Option<Instant>,
     /// Nothing more can come.
     is_all: bool,
@@ -77,8 +78,8 @@ impl Bridge {
     ) -> Result<Result<(), Trouble>> {
         if looked.is_none_or(|looked| looked.elapsed() > LOOK_EVERY) {
             // Before the server is asked: meanwhile this bridge publishes.
-            let seen = self.record().last;
-            match stream.facts() {
+            let (seen, known) = self.seen();
+            match stream.facts(known) {
                 Ok(facts) => self.look(&facts, seen, stream, inbox)?,
                 Err(trouble) => return Ok(Err(trouble)),
             }
@@ -115,11 +116,11 @@ impl Bridge {
 
     /// Reads more messages. Returns how many.
     fn read(&self, stream: &mut EventStream<'_>, inbox: &mut Inbox, wait: Duration) -> Result<usize, Trouble> {
-        let from = inbox.read_to.unwrap_or(self.record().taken_to) + 1;
+        let from = inbox.read_to.map_or(self.record().taken_to, |read_to| read_to.sequence) + 1;
         let received = stream.read(from, AT_ONCE, wait)?;
-        let Some(last) = received.last().map(|message| message.sequence) else { return Ok(0) };
+        let Some(last) = received.last() else { return Ok(0) };
         let read = received.len();
-        inbox.read_to = Some(last);
+        inbox.read_to = Some(Landmark { sequence: last.sequence, at: last.at });
         inbox.since.get_or_insert_with(Instant::now);
         inbox.messages.extend(received.into_iter().filter_map(|message| self.unless_own(message)));
         Ok(read)
@@ -127,7 +128,7 @@ impl Bridge {
 
     /// A message with an event, unless this bridge published it.
     fn unless_own(&self, message: Received) -> Option<Message> {
-        let Received { sequence, subject, payload, more, id } = message;
+        let Received { sequence, subject, payload, more, id, .. } = message;
         // Its header does not count: it is whatever its sender says.
         let is_own = lock(&self.sent).has(&fingerprint(&subject, &payload));
         if self.subjects.is_announcement(&subject) {
@@ -172,8 +173,9 @@ impl Bridge {
         *inbox = Inbox::default();
         let now = lock(&self.env).now();
         self.note(|record| {
-            record.taken_to = record.taken_to.max(read_to);
-            record.last = record.last.max(read_to);
+            record.taken_to = record.taken_to.max(read_to.sequence);
+            record.last = record.last.max(read_to.sequence);
+            record.landmark = record.landmark.max(Some(read_to));
             record.seen_at = Some(now);
             record.cannot_take = None;
         })
@@ -188,14 +190,20 @@ impl Bridge {
         Ok(())
     }
 
+    /// The last message that was seen, and the last whose time is known, by which a stream that was set back is known.
+    pub(super) fn seen(&self) -> (u64, Option<Landmark>) {
+        let record = self.record();
+        (record.last, record.landmark)
+    }
+
     /// Notes what is known of the stream. Returns whether it is another one than before, or was set back, as by a backup: it ends
-    /// before what was the last message when the server had not been asked yet. Then it is read from its first message, and filled
-    /// again from the journal.
+    /// before what was the last message when the server had not been asked yet, or has another one where the landmark stood. Then it
+    /// is read from its first message, and filled again from the journal.
     pub(super) fn adopt(&self, facts: &StreamFacts, seen: u64) -> Result<bool> {
         let now = lock(&self.env).now();
         let (mut is_other, mut missed) = (false, 0);
         self.note(|record| {
-            is_other = record.stream != facts.made || facts.last < seen.max(record.taken_to);
+            is_other = record.stream != facts.made || facts.is_other || facts.last < seen.max(record.taken_to);
             if is_other {
                 record.stream.clone_from(&facts.made);
                 (record.taken_to, record.published_to) = (0, None);
@@ -204,6 +212,7 @@ impl Bridge {
                 record.taken_to = facts.first - 1;
             }
             record.last = if is_other { facts.last } else { record.last.max(facts.last) };
+            record.landmark = if is_other { facts.landmark } else { record.landmark.max(facts.landmark) };
             record.differs.clone_from(&facts.differs);
             record.seen_at = Some(now);
         })?;

@@ -4,6 +4,8 @@
 //! plan.
 //! Leaves to others: the bus itself.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Event};
 use crate::model::id::{Id, quoted};
@@ -12,6 +14,16 @@ use crate::model::id::{Id, quoted};
 const ROOT: &str = "agentpm";
 /// The longest part of a subject, in bytes.
 const MAX_PART: usize = 128;
+
+/// A message by which a stream is recognized. In one that was set back to a backup and written to since, the same number has another
+/// time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Landmark {
+    /// Its sequence number.
+    pub sequence: u64,
+    /// When the server took it, in nanoseconds of its clock.
+    pub at: i64,
+}
 
 /// The subjects of one plan.
 #[derive(Clone, Debug, PartialEq, Eq)]

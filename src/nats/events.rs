@@ -13,7 +13,8 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{self, DiscardPolicy, Info, RawMessageErrorKind, StorageType};
 use futures_util::StreamExt as _;
 
-use super::{Connection, PATIENCE, Trouble};
+use super::{Connection, PATIENCE, Trouble, landmark, nanos};
+use crate::model::subject::Landmark;
 
 /// How long the server drops an event that it has already.
 const DUPLICATES: Duration = Duration::from_secs(600);
@@ -46,6 +47,10 @@ pub struct StreamFacts {
     pub first: u64,
     /// The sequence number of its last message.
     pub last: u64,
+    /// Its last message, if it has any.
+    pub landmark: Option<Landmark>,
+    /// Whether it has another message where the known landmark stood.
+    pub is_other: bool,
     /// What distinguishes it from the wanted one.
     pub differs: Vec<String>,
     /// The wanted subjects that it does not take.
@@ -70,6 +75,8 @@ pub struct Sent {
 pub struct Received {
     /// Its sequence number.
     pub sequence: u64,
+    /// When the server took it, in nanoseconds of its clock.
+    pub at: i64,
     /// Its subject.
     pub subject: String,
     /// Its bytes.
@@ -120,17 +127,18 @@ impl<'a> EventStream<'a> {
         }
     }
 
-    /// The stream as it is; made where it is missing.
+    /// The stream as it is, compared with the one that had the landmark `known`; made where it is missing.
     ///
     /// Errors: why the server did not answer, or does not make it.
-    pub fn facts(&self) -> Result<StreamFacts, Trouble> {
+    pub fn facts(&self, known: Option<Landmark>) -> Result<StreamFacts, Trouble> {
         let wanted = self.config();
         let context = &self.connection.context;
-        let found = self.connection.wait(PATIENCE, async {
+        self.connection.wait(PATIENCE, async {
             let stream = context.get_or_create_stream(wanted.clone()).await.map_err(|e| not_made(&e))?;
-            stream.get_info().await.map_err(|e| e.to_string())
-        })?;
-        Ok(facts(&found, &wanted))
+            let found = stream.get_info().await.map_err(|e| e.to_string())?;
+            let is_other = self.connection.differs(&self.name, &found.state, known).await?;
+            Ok::<_, String>(StreamFacts { is_other, ..facts(&found, &wanted) })
+        })
     }
 
     /// Publishes messages in order. Returns what became of the first ones; and why the next one was not published.
@@ -265,10 +273,12 @@ fn not_made(e: &CreateStreamError) -> String {
 }
 
 fn received(message: async_nats::jetstream::Message) -> Result<Received, String> {
-    let sequence = message.info().map_err(|e| e.to_string())?.stream_sequence;
+    let info = message.info().map_err(|e| e.to_string())?;
+    let (sequence, at) = (info.stream_sequence, nanos(info.published.unix_timestamp_nanos()));
     let header = |name: &str| Some(message.headers.as_ref()?.get(name)?.as_str().to_owned());
     Ok(Received {
         sequence,
+        at,
         subject: message.subject.to_string(),
         payload: message.payload.to_vec(),
         more: header(MORE).and_then(|text| text.parse().ok()).unwrap_or(0),
@@ -299,6 +309,8 @@ fn facts(found: &Info, wanted: &stream::Config) -> StreamFacts {
         made: found.created.to_string(),
         first: state.first_sequence,
         last: state.last_sequence,
+        landmark: landmark(state),
+        is_other: false,
         differs,
         lacks,
     }

@@ -14,7 +14,8 @@ use futures_util::StreamExt as _;
 use futures_util::future::try_join;
 
 use super::events::{age, size};
-use super::{Connection, Trouble};
+use super::{Connection, Trouble, landmark};
+use crate::model::subject::Landmark;
 
 /// How many records of a subject are kept, so that the one before can be restored.
 const KEPT: i64 = 8;
@@ -41,6 +42,10 @@ pub struct LeaseStreamFacts {
     pub made: String,
     /// The sequence number of its last message.
     pub last: u64,
+    /// Its last message, if it has any.
+    pub landmark: Option<Landmark>,
+    /// Whether it has another message where the known landmark stood.
+    pub is_other: bool,
     /// The limits by which it may lose records.
     pub loses: Vec<String>,
 }
@@ -80,10 +85,10 @@ impl LeaseStream {
         &self.name
     }
 
-    /// The stream as it is; made where it is missing.
+    /// The stream as it is, compared with the one that had the landmark `known`; made where it is missing.
     ///
     /// Errors: why the server did not answer, or does not make it.
-    pub fn facts(&self) -> Result<LeaseStreamFacts, Trouble> {
+    pub fn facts(&self, known: Option<Landmark>) -> Result<LeaseStreamFacts, Trouble> {
         let config = stream::Config {
             name: self.name.clone(),
             subjects: vec![self.subjects.clone()],
@@ -99,9 +104,21 @@ impl LeaseStream {
         self.connection.wait(self.patience, async {
             let stream = context.get_or_create_stream(config).await.map_err(|e| e.to_string())?;
             let found = stream.get_info().await.map_err(|e| e.to_string())?;
-            let (made, last) = (found.created.to_string(), found.state.last_sequence);
-            Ok::<_, String>(LeaseStreamFacts { made, last, loses: losses(&found.config) })
+            Ok::<_, String>(LeaseStreamFacts {
+                made: found.created.to_string(),
+                last: found.state.last_sequence,
+                landmark: landmark(&found.state),
+                is_other: self.connection.differs(&self.name, &found.state, known).await?,
+                loses: losses(&found.config),
+            })
         })
+    }
+
+    /// The message with a sequence number as a landmark, if it is still there.
+    ///
+    /// Errors: why the server did not answer.
+    pub fn landmark(&self, sequence: u64) -> Result<Option<Landmark>, Trouble> {
+        self.connection.wait(self.patience, self.connection.landmark(&self.name, sequence))
     }
 
     /// The record of a subject.

@@ -17,8 +17,11 @@ pub use self::offers::{Offer, OfferQueue};
 use std::future::Future;
 use std::time::Duration;
 
+use async_nats::jetstream::stream::{RawMessageErrorKind, State};
 use async_nats::jetstream::{self, Context};
 use tokio::runtime::Runtime;
+
+use crate::model::subject::Landmark;
 
 /// The longest time that a server takes to answer one request.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -57,6 +60,27 @@ impl Connection {
         Ok(Connection { runtime, context })
     }
 
+    /// Whether a stream has another message where a landmark stood, as one that a backup replaced and that was written to since. A stream
+    /// that dropped the message by its limits may be the same one.
+    async fn differs(&self, stream: &str, now: &State, known: Option<Landmark>) -> Result<bool, String> {
+        let Some(known) = known.filter(|known| known.sequence <= now.last_sequence) else { return Ok(known.is_some()) };
+        let there = match landmark(now) {
+            Some(last) if last.sequence == known.sequence => Some(last),
+            _ => self.landmark(stream, known.sequence).await?,
+        };
+        Ok(there.is_some_and(|there| there != known))
+    }
+
+    /// The message of a stream with a sequence number, if it is still there.
+    async fn landmark(&self, stream: &str, sequence: u64) -> Result<Option<Landmark>, String> {
+        let stream = self.context.get_stream_no_info(stream).await.map_err(|e| e.to_string())?;
+        match stream.get_raw_message(sequence).await {
+            Ok(message) => Ok(Some(Landmark { sequence, at: nanos(message.time.unix_timestamp_nanos()) })),
+            Err(e) if matches!(e.kind(), RawMessageErrorKind::NoMessageFound) => Ok(None),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
     /// Waits for an answer, at most `patience`.
     fn wait<T, E: std::fmt::Display>(
         &self,
@@ -69,4 +93,14 @@ impl Connection {
             Err(_) => Err(Trouble("the server did not answer in time".into())),
         }
     }
+}
+
+/// The last message of a stream, if it has one.
+fn landmark(state: &State) -> Option<Landmark> {
+    let at = nanos(state.last_timestamp.unix_timestamp_nanos());
+    (state.messages > 0).then_some(Landmark { sequence: state.last_sequence, at })
+}
+
+fn nanos(at: i128) -> i64 {
+    i64::try_from(at).unwrap_or(i64::MAX)
 }

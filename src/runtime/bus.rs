@@ -14,6 +14,7 @@ use crate::env::files::Dir;
 use crate::error::{Error, Result};
 use crate::model::event::{Entry, MAX_LINE, parse_line};
 use crate::model::id::Id;
+use crate::model::subject::Landmark;
 use crate::model::time::Time;
 use crate::runtime::journals::Position;
 
@@ -43,6 +44,9 @@ pub struct BridgeRecord {
     pub taken_to: u64,
     /// The last sequence number of the stream, when it was last seen.
     pub last: u64,
+    /// The last message of the stream that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub landmark: Option<Landmark>,
     /// Events that the server does not take, since they are too large for it.
     pub too_large: u64,
     /// A digest of the settings and roles at the upstream, when the bridge last looked.
@@ -132,6 +136,9 @@ pub struct LeaseStreamRecord {
     /// The last sequence number that was seen; 0 if nothing ever stood in it.
     #[serde(default = "unknown_number")]
     pub last: u64,
+    /// The last message that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landmark: Option<Landmark>,
     /// The sequence number of the note on when it began.
     #[serde(default)]
     pub begun: u64,

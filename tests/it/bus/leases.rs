@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Bridge;
 use crate::machine::needs;
-use crate::nats::Nats;
+use crate::nats::{Client, Nats};
 use crate::sandbox::{Answer, rounds, wait_for};
 use crate::sync::{Clones, plan};
 
@@ -100,7 +100,7 @@ fn a_stream_that_may_lose_leases_confirms_none_and_its_limits_are_named() {
     let other = clones.run("ada", &["add", "other", "--quiet"]).text().to_owned();
     assert_eq!(claim(&clones, "ada", &task).data()["lease"]["confirmed"], true);
     let mut client = nats.client();
-    let name = client.streams().into_iter().find(|name| name.ends_with("_LEASES")).expect("a stream of leases");
+    let name = lease_stream(&mut client);
     let kept = client.ask(&format!("STREAM.INFO.{name}"), &Value::Null)["config"].clone();
     let limits = [
         ("max_age", json!(3_600_000_000_000_u64), "its maximum age is 3600 s"),
@@ -133,7 +133,7 @@ fn a_stream_of_leases_in_memory_confirms_none_and_its_successor_does() {
     let (clones, task, nats) = leasing(&["ada"]);
     let mut client = nats.client();
     assert_eq!(claim(&clones, "ada", &task).data()["lease"]["confirmed"], true);
-    let name = client.streams().into_iter().find(|name| name.ends_with("_LEASES")).expect("a stream of leases");
+    let name = lease_stream(&mut client);
     let mut config = client.ask(&format!("STREAM.INFO.{name}"), &Value::Null)["config"].clone();
     config["storage"] = json!("memory");
     let again = |client: &mut crate::nats::Client, config: &Value| {
@@ -160,7 +160,7 @@ fn a_stream_of_leases_from_which_messages_can_be_removed_confirms_none() {
     let (clones, task, nats) = leasing(&["ada"]);
     let mut client = nats.client();
     assert_eq!(claim(&clones, "ada", &task).data()["lease"]["confirmed"], true);
-    let name = client.streams().into_iter().find(|name| name.ends_with("_LEASES")).expect("a stream of leases");
+    let name = lease_stream(&mut client);
     let made = client.ask(&format!("STREAM.INFO.{name}"), &Value::Null)["config"].clone();
     for (guard, words) in [("deny_delete", "messages can be deleted from it"), ("deny_purge", "it can be purged")] {
         client.ask(&format!("STREAM.DELETE.{name}"), &Value::Null);
@@ -206,6 +206,33 @@ fn an_end_that_a_lost_stream_held_is_restored_under_a_later_lease() {
 #[test]
 fn a_stream_of_leases_that_was_set_back_is_a_lost_one() {
     needs!("nats-server");
+    let (clones, [task, _, third], _nats) = with_leases_set_back();
+    the_leases_of_ada_are_restored(&clones, &task, &third);
+}
+
+#[test]
+fn a_stream_of_leases_that_was_set_back_and_written_to_since_is_a_lost_one() {
+    needs!("nats-server");
+    let (clones, [task, other, third], nats) = with_leases_set_back();
+    let mut client = nats.client();
+    let name = lease_stream(&mut client);
+    let before = client.messages(&name);
+    // bob did not see what the stream held beyond the backup.
+    assert_eq!(claim(&clones, "bob", &third).data()["lease"]["confirmed"], true);
+    while client.messages(&name) < before + 4 {
+        clones.run("bob", &["lease", "renew", &third]).data();
+    }
+    clones.run("bob", &["release", &third]).data();
+    the_leases_of_ada_are_restored(&clones, &task, &third);
+    claim(&clones, "bob", &other).error("ERR_LEASE_HELD", 5);
+}
+
+fn lease_stream(client: &mut Client) -> String {
+    client.streams().into_iter().find(|name| name.ends_with("_LEASES")).expect("a stream of leases")
+}
+
+/// ada has leases of the first two tasks, of which the stream lost the first one, and bob knows none of it.
+fn with_leases_set_back() -> (Clones, [String; 3], Nats) {
     let (clones, task, mut nats) = leasing(&["ada", "bob"]);
     let [other, third] =
         ["other", "third"].map(|title| clones.run("ada", &["add", title, "--quiet"]).text().to_owned());
@@ -220,10 +247,14 @@ fn a_stream_of_leases_that_was_set_back_is_a_lost_one() {
     nats.kill();
     nats.set_back(&saved);
     nats.run();
+    (clones, [task, other, third], nats)
+}
+
+fn the_leases_of_ada_are_restored(clones: &Clones, task: &str, third: &str) {
     let listed = clones.run("ada", &["lease", "list", "--remote"]).data();
-    assert!(listed["items"].to_string().contains(&task), "what ada remembers is restored: {listed}");
-    claim(&clones, "bob", &task).error("ERR_LEASE_HELD", 5);
-    let answer = claim(&clones, "bob", &third);
+    assert!(listed["items"].to_string().contains(task), "what ada remembers is restored: {listed}");
+    claim(clones, "bob", task).error("ERR_LEASE_HELD", 5);
+    let answer = claim(clones, "bob", third);
     assert_eq!(answer.data()["lease"]["confirmed"], false);
     assert!(answer.stderr.contains("the bus lost its leases, and confirms none before"), "{answer:?}");
 }
@@ -265,7 +296,7 @@ fn a_cluster_goes_on_without_its_leader() {
     let got = claim(&clones, "ada", &task).data();
     assert_eq!(got["lease"]["confirmed"], true, "{got}");
     let mut client = servers[0].client();
-    let name = client.streams().into_iter().find(|name| name.ends_with("_LEASES")).expect("a stream of leases");
+    let name = lease_stream(&mut client);
     let info = client.ask(&format!("STREAM.INFO.{name}"), &Value::Null);
     assert_eq!(info["config"]["num_replicas"], 3, "{info}");
     let leader: usize = info["cluster"]["leader"].as_str().and_then(|name| name[1..].parse().ok()).expect("a leader");

@@ -141,6 +141,30 @@ fn a_stream_that_was_set_back_is_filled_again() {
 }
 
 #[test]
+fn a_stream_that_was_set_back_and_written_to_since_is_filled_again() {
+    needs!("nats-server");
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    let mut nats = Nats::start(&clones.room);
+    clones.run("ada", &["note", &task, "--content", "before"]).data();
+    once(&clones, "ada", &nats).data();
+    nats.kill();
+    let saved = nats.save();
+    nats.run();
+    clones.run("ada", &["note", &task, "--content", "after"]).data();
+    once(&clones, "ada", &nats).data();
+    nats.kill();
+    nats.set_back(&saved);
+    nats.run();
+    for content in ["one", "two", "three"] {
+        clones.run("bob", &["note", &task, "--content", content]).data();
+    }
+    assert_eq!(once(&clones, "bob", &nats).data()["published"], 3);
+    assert_eq!(once(&clones, "ada", &nats).data()["taken"], 3);
+    assert_eq!(once(&clones, "bob", &nats).data()["taken"], 1, "what the stream lost is there again");
+    assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
+}
+
+#[test]
 fn what_waits_leaves_once_git_brought_it_and_what_was_missed_is_named_until_a_sync() {
     needs!("nats-server");
     let (clones, nats) = with_dropped();

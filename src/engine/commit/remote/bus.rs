@@ -16,7 +16,7 @@ use crate::env::files::Dir;
 use crate::error::Result;
 use crate::model::agent::{MAX_TTL, RemoteRecord, RemoteState, Seen};
 use crate::model::id::Id;
-use crate::model::subject::Subjects;
+use crate::model::subject::{Landmark, Subjects};
 use crate::model::time::Time;
 use crate::nats::{self, Connection, LeaseMessage, LeaseStream, LeaseStreamFacts, PATIENCE, Replaced};
 use crate::rules::confirm::{Notes, Swap, Trouble};
@@ -62,9 +62,11 @@ impl LeaseBus {
         let failed = |e: crate::error::Error| Trouble::Refused(e.message);
         // Before the server is asked: meanwhile other processes note what they write.
         let known = bus::lease_stream(&self.runtime, self.subjects.plan());
-        let LeaseStreamFacts { made, last, loses } = self.stream.facts().map_err(unreachable)?;
+        let landmark = known.as_ref().and_then(|known| known.landmark);
+        let facts = self.stream.facts(landmark).map_err(unreachable)?;
+        let LeaseStreamFacts { made, last, landmark, is_other, loses } = facts;
         let plan = self.subjects.plan().to_owned();
-        let mut now = LeaseStreamRecord { plan, made, last, begun: 0, loses };
+        let mut now = LeaseStreamRecord { plan, made, last, landmark, begun: 0, loses };
         if !now.loses.is_empty() {
             let why = now.losses();
             // What was known of it before says later whether it lost anything.
@@ -75,10 +77,10 @@ impl LeaseBus {
             }
             return Err(Trouble::Refused(format!("{}: {why}; {LEASE_STREAM_LIMITS}", self.stream.name())));
         }
-        let is_same = |known: &LeaseStreamRecord| known.made == now.made && known.last <= last;
+        let is_same = |known: &LeaseStreamRecord| known.made == now.made && known.last <= last && !is_other;
         if let Some(known) = known.as_ref().filter(|known| is_same(known) && known.loses.is_empty() && known.begun > 0)
         {
-            return self.note_last(known, last).map_err(failed);
+            return self.note_last(known, last, landmark).map_err(failed);
         }
         // A stream that was empty lost nothing.
         let lost = known.as_ref().is_some_and(|known| known.last > 0 && !(is_same(known) && known.loses.is_empty()));
@@ -89,16 +91,19 @@ impl LeaseBus {
                 self.remember(&seen.record)?;
             }
         }
-        now.last = last.max(now.begun);
+        if now.begun > last {
+            (now.last, now.landmark) = (now.begun, self.stream.landmark(now.begun).map_err(unreachable)?);
+        }
         bus::write_lease_stream(&self.runtime, &now).map_err(failed)
     }
 
-    /// Notes the last sequence number that was seen, by which a stream that was set back is known.
-    fn note_last(&self, known: &LeaseStreamRecord, last: u64) -> crate::error::Result<()> {
-        if last <= known.last {
+    /// Notes the last message that was seen, by which a stream that was set back is known.
+    fn note_last(&self, known: &LeaseStreamRecord, last: u64, landmark: Option<Landmark>) -> crate::error::Result<()> {
+        let (last, landmark) = (last.max(known.last), landmark.max(known.landmark));
+        if (last, landmark) == (known.last, known.landmark) {
             return Ok(());
         }
-        bus::write_lease_stream(&self.runtime, &LeaseStreamRecord { last, ..known.clone() })
+        bus::write_lease_stream(&self.runtime, &LeaseStreamRecord { last, landmark, ..known.clone() })
     }
 
     /// Notes in the stream how long after this note nothing is confirmed, unless it says as much already. The note with the sequence
@@ -146,7 +151,8 @@ impl LeaseBus {
         match self.stream.replace(subject, expected, payload) {
             Replaced::Taken(sequence) => {
                 let known = bus::lease_stream(&self.runtime, self.subjects.plan());
-                if let Some(Err(e)) = known.map(|known| self.note_last(&known, sequence)) {
+                let landmark = self.stream.landmark(sequence).unwrap_or_default();
+                if let Some(Err(e)) = known.map(|known| self.note_last(&known, sequence, landmark)) {
                     tracing::warn!(error = %e, "the last lease on the bus could not be noted");
                 }
                 Swap::Taken(sequence.to_string())
