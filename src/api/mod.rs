@@ -4,6 +4,7 @@
 //! Leaves to others: words and forms (the interfaces), and what an operation does (`engine`).
 
 mod answer;
+pub mod envelope;
 mod inbox;
 mod next;
 pub mod openapi;
@@ -187,7 +188,7 @@ fn at_most_once(ws: &Workspace, call: &Call, still_wanted: &dyn Fn() -> bool) ->
         Call::Change(Command::Batch(batch)) if !batch.atomic => {
             once(ws, call.name(), || call.args(), || steps::each(ws, batch))
         }
-        Call::Job(job) if job.changes() => {
+        Call::Job(job) if job.takes_key() => {
             let done = once(ws, call.name(), || call.args(), || run(ws, job, still_wanted))?;
             Ok(Answered { changed: true, ..done })
         }

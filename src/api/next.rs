@@ -100,9 +100,8 @@ pub(super) fn claim_keyed(ws: &Workspace, claim: &Claim, explain: bool, key: Opt
 ///
 /// Errors: those of [`show`] and [`claim`].
 pub fn wait(ws: &Workspace, asked: &NextWait, still_wanted: &dyn Fn() -> bool) -> Result<Answered> {
-    let NextWait { here, another, no_reviews, reviews, .. } = *asked;
-    let any = Claim { ttl: asked.ttl, here, another, no_reviews, reviews, ..Claim::default() };
-    let looks = Next { explain: asked.explain, here, no_reviews, reviews };
+    let how = &asked.how;
+    let (any, explain) = (how.claim(), how.look.explain);
     ws.choose_runtime_place();
     let mut nothing: Option<Answered> = None;
     let mut looked = Instant::now();
@@ -112,18 +111,17 @@ pub fn wait(ws: &Workspace, asked: &NextWait, still_wanted: &dyn Fn() -> bool) -
     let found = wakeup::await_work(ws, most, still_wanted, || {
         let is_first = nothing.is_none();
         // Only the first claim is made without a look: those that wait must not all take the lock for nothing.
-        let mut answer = if asked.claim && is_first { claim(ws, &any, asked.explain)? } else { show(ws, &looks)? };
-        if asked.claim && !is_first && !answer.data.is_nothing() {
+        let mut answer = if how.claim && is_first { claim(ws, &any, explain)? } else { show(ws, &how.look)? };
+        if how.claim && !is_first && !answer.data.is_nothing() {
             #[cfg(feature = "bus")]
             let turn = answer.data.names().is_some_and(|names| !names.is_empty()).then(|| turns.next(ws));
             #[cfg(feature = "bus")]
             if turn.as_ref().is_some_and(Turn::is_late) {
-                answer = show(ws, &looks)?;
+                answer = show(ws, &how.look)?;
             }
             if !answer.data.is_nothing() {
                 // The look and the turn take time, in which the caller may have left.
-                answer =
-                    if still_wanted() { claim(ws, &any, asked.explain)? } else { Answered::of(Answer::Next(None)) };
+                answer = if still_wanted() { claim(ws, &any, explain)? } else { Answered::of(Answer::Next(None)) };
             }
             #[cfg(feature = "bus")]
             if let Some(turn) = turn {
@@ -134,7 +132,7 @@ pub fn wait(ws: &Workspace, asked: &NextWait, still_wanted: &dyn Fn() -> bool) -
             return Ok(Some(answer));
         }
         // A task that another clone pushed can be claimed only once it is here.
-        let behind = if is_first && asked.claim {
+        let behind = if is_first && how.claim {
             confirmation::behind(ws)
         } else if is_first || looked.elapsed() >= LOOK_EVERY {
             looked = Instant::now();

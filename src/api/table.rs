@@ -91,6 +91,8 @@ pub struct Operation {
     pub route: Option<Route>,
     /// The MCP tool that offers it.
     pub tool: Option<&'static str>,
+    /// It is a job that changes nothing.
+    only_reads: bool,
     /// The schema of its arguments; its description is the summary of the operation.
     pub arguments: Schema,
     /// Makes the schema of its answer.
@@ -99,8 +101,8 @@ pub struct Operation {
 
 impl Operation {
     fn of<A: Tabled + JsonSchema>(kind: Kind, name: &'static str) -> Self {
-        let Row { permission, depends, route, tool, answer } = A::row();
-        Operation { name, kind, permission, depends, route, tool, arguments: schema_for!(A), answer }
+        let Row { permission, depends, route, tool, only_reads, answer } = A::row();
+        Operation { name, kind, permission, depends, route, tool, only_reads, arguments: schema_for!(A), answer }
     }
 
     /// One line that says what it does.
@@ -131,7 +133,7 @@ impl Operation {
         match self.kind {
             Kind::Change => true,
             Kind::Query => false,
-            Kind::Job => !matches!(self.name, "sync.pull" | "lint.since" | "inbox.wait"),
+            Kind::Job => !self.only_reads,
         }
     }
 }
@@ -142,17 +144,23 @@ struct Row {
     depends: &'static [Verb],
     route: Option<Route>,
     tool: Option<&'static str>,
+    only_reads: bool,
     answer: fn() -> Schema,
 }
 
 const fn row<T: JsonSchema>(permission: Option<Verb>, route: Option<Route>, tool: Option<&'static str>) -> Row {
-    Row { permission, depends: &[], route, tool, answer: answer_schema::<T> }
+    Row { permission, depends: &[], route, tool, only_reads: false, answer: answer_schema::<T> }
 }
 
 impl Row {
     /// The same row, of an operation that asks for one or several of these permissions.
     const fn depending(self, depends: &'static [Verb]) -> Self {
         Row { depends, ..self }
+    }
+
+    /// The same row, of a job that changes nothing.
+    const fn reading(self) -> Self {
+        Row { only_reads: true, ..self }
     }
 }
 
@@ -306,17 +314,17 @@ rows! {
     }
     job {
         NextWait => row::<Option<NextTask>>(None, None, Some("next")),
-        InboxWait => row::<InboxPage>(None, None, Some("inbox")),
+        InboxWait => row::<InboxPage>(None, None, Some("inbox")).reading(),
         InboxAck => row::<InboxAcknowledged>(None, at(Method::Post, "/inbox/ack"), Some("inbox")),
         Sync => row::<SyncReport>(None, None, Some("sync")),
-        SyncPull => row::<List<Value>>(None, at(Method::Get, "/events"), None),
+        SyncPull => row::<List<Value>>(None, at(Method::Get, "/events"), None).reading(),
         SyncPush => row::<Pushed>(Some(Verb::Admin), at(Method::Post, "/events/push"), None),
         Resolve => row::<RepairReport>(None, None, Some("sync")),
         Recover => row::<Restored>(None, None, None),
         Compact => row::<CompactReport>(Some(Verb::Archive), None, None),
         Migrate => row::<MigrationReport>(Some(Verb::Admin), None, None),
         LintFix => row::<LintReport>(None, None, None).depending(&Verb::ALL),
-        LintSince => row::<LintReport>(None, None, None),
+        LintSince => row::<LintReport>(None, None, None).reading(),
         Import => row::<ImportReport>(Some(Verb::Create), None, None),
         PlanApply => row::<PlanReport>(Some(Verb::Create), None, Some("plan")),
         UndoRequest => row::<SagaReport>(None, None, Some("update")).depending(VALUES),

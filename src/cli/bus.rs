@@ -3,12 +3,10 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
 use super::global::Global;
 use super::options::Bus;
 use super::output::{Form, Output, escape, form};
-use crate::api;
+use crate::api::{self, envelope};
 use crate::bus::{self, BridgeReport, Bridged, Bridging, StreamLimits};
 use crate::engine::Options;
 use crate::env::Env;
@@ -42,7 +40,7 @@ fn begin(form: Form, bridged: &Bridged) {
             let differs = bridged.differs.iter().map(|what| format!("the stream is used as it is: {what}\n"));
             format!("{}  {}\n{}", escape(&bridged.server), bridged.stream, differs.collect::<String>())
         }
-        Form::Json | Form::Lines => format!("{}\n", json!({ "ok": true, "data": bridged, "error": Value::Null })),
+        Form::Json | Form::Lines => format!("{}\n", envelope::success(bridged)),
     };
     let mut out = std::io::stdout().lock();
     // The reader closed the pipe and knows enough.

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::model::args::{OptionalEventRef, TaskRef, Text};
 use crate::model::command as c;
+use crate::model::job::{ApplyOptions, NextOptions};
 
 #[derive(Args, Debug)]
 pub struct RegisterArgs {
@@ -85,15 +86,8 @@ pub struct PlanApply {
     /// File with the plan, or - for standard input
     #[arg(value_name = "FILE")]
     pub file: String,
-    /// Show what would change; change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Where the file and the store changed the same value, take the file's
-    #[arg(long)]
-    pub force: bool,
-    /// Cancel the unfinished tasks whose keys left the file
-    #[arg(long)]
-    pub prune: bool,
+    #[command(flatten)]
+    pub how: ApplyOptions,
 }
 
 #[derive(Args, Debug)]
@@ -114,7 +108,7 @@ pub struct UndoArgs {
     /// Show what the undo of a request or a plan would change; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Ignore unfinished blockers, unfinished children and unmet criteria, for this reason; recorded
+    /// Ignore what withholds the task, unfinished blockers and children, and unmet criteria, for this reason; recorded
     #[arg(long, value_name = "REASON", allow_hyphen_values = true)]
     pub force: Option<Text>,
     #[command(flatten)]
@@ -132,27 +126,8 @@ pub struct SplitArgs {
 
 #[derive(Args, Debug)]
 pub struct NextArgs {
-    /// Claim the task: take its lease, become its owner, set it in progress
-    #[arg(long)]
-    pub claim: bool,
-    /// Show the terms of the score, and why other tasks are not ready
-    #[arg(long)]
-    pub explain: bool,
-    /// Ignore other branches and worktrees
-    #[arg(long)]
-    pub here: bool,
-    /// Time to live of the lease: seconds, or 90s, 10m, 2h (default: [lease] ttl_seconds)
-    #[arg(long, value_name = "DURATION", requires = "claim")]
-    pub ttl: Option<crate::model::args::Duration>,
-    /// Claim a task though you hold another
-    #[arg(long, requires = "claim")]
-    pub another: bool,
-    /// Offer no completed tasks for review
-    #[arg(long)]
-    pub no_reviews: bool,
-    /// Offer completed tasks for review, and no others
-    #[arg(long, visible_alias = "review", conflicts_with = "no_reviews")]
-    pub reviews: bool,
+    #[command(flatten)]
+    pub how: NextOptions,
     /// Maximum time to wait for a ready task: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     pub wait: Option<crate::model::args::Duration>,

@@ -8,11 +8,12 @@ use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use crate::model::plain::{escape, escape_lines};
 
 use super::global::Global;
+use crate::api::envelope;
 use crate::error::{Error, Result};
 use crate::model::plain::{code_block, inert_json, inert_lines};
 
@@ -276,7 +277,7 @@ pub fn print_error(error: &Error, form: Form, out: Out) -> ExitCode {
             say_on_stderr(&format!("agentpm: {}: {}\n{hint}", error.code.as_str(), escape(&error.message)));
         }
         Form::Json | Form::Lines => {
-            let text = format!("{}\n", json!({ "ok": false, "data": Value::Null, "error": error }));
+            let text = format!("{}\n", envelope::refusal(error));
             let text = inert_json(&text);
             // If even this cannot be written, only the exit code is left.
             let _ = out.write(&text);

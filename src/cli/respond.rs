@@ -16,7 +16,6 @@ use crate::engine::query::names::name_tasks;
 use crate::engine::{self, Workspace};
 use crate::env::outside;
 use crate::error::{Code, Error, Result};
-use crate::model::command::Claim;
 use crate::model::job::{Job, NextWait};
 use crate::model::query::{self, Query, TaskGet, TaskPath};
 
@@ -67,16 +66,11 @@ fn streamed(ws: &Workspace, call: &Call, global: &Global) -> Result<Option<Outpu
 
 /// Shows or claims the next task; with `--wait` as soon as there is one.
 pub fn next(ws: &Workspace, args: &NextArgs, global: &Global) -> Result<Output> {
-    let NextArgs { claim, explain, here, ttl, wait, another, no_reviews, reviews } = *args;
+    let NextArgs { how, wait } = *args;
     let answered = match wait {
-        Some(wait) => {
-            let asked = NextWait { wait, claim, explain, here, ttl, another, no_reviews, reviews };
-            api::call(ws, &Call::Job(Job::NextWait(asked)))?
-        }
-        None if claim => {
-            api::claim(ws, &Claim { ttl, here, another, no_reviews, reviews, ..Claim::default() }, explain)?
-        }
-        None => api::next(ws, &query::Next { explain, here, no_reviews, reviews })?,
+        Some(wait) => api::call(ws, &Call::Job(Job::NextWait(NextWait { wait, how })))?,
+        None if how.claim => api::claim(ws, &how.claim(), how.look.explain)?,
+        None => api::next(ws, &how.look)?,
     };
     words::output(ws, answered, global)
 }

@@ -206,8 +206,8 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Show(Deferred(args)) => Call::Query(Query::TaskGet(TaskGet { full: global.full, ..args })),
         Verb::Ls(Deferred(args)) => Call::Query(Query::TaskList(args)),
         Verb::Batch(Deferred(args)) => Call::Change(Command::Batch(batch(&args.file)?)),
-        Verb::Plan(Deferred(PlanVerb::Apply(PlanApply { file, dry_run, force, prune }))) => {
-            Call::Job(Job::PlanApply(job::PlanApply { plan: read_input(&file)?, dry_run, force, prune }))
+        Verb::Plan(Deferred(PlanVerb::Apply(PlanApply { file, how }))) => {
+            Call::Job(Job::PlanApply(job::PlanApply { plan: read_input(&file)?, how }))
         }
         Verb::Plan(Deferred(PlanVerb::Show(args))) => Call::Query(Query::PlanShow(args)),
         Verb::Graph(Deferred(mut args)) => {

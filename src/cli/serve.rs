@@ -2,11 +2,12 @@
 
 use std::io::Write as _;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::global::Global;
 use super::options::Serve;
 use super::output::{Form, Output, escape, form};
+use crate::api::envelope;
 use crate::engine::{Options, Workspace};
 use crate::env::Env;
 use crate::error::Result;
@@ -21,7 +22,7 @@ pub fn serve(env: Env, options: Options, args: &Serve, global: &Global) -> Resul
                 let tcp = addresses.tcp.map(|tcp| format!("http://{tcp}\n")).unwrap_or_default();
                 format!("{}\n{tcp}", escape(&addresses.socket.display().to_string()))
             }
-            Form::Json | Form::Lines => format!("{}\n", json!({ "ok": true, "data": addresses, "error": Value::Null })),
+            Form::Json | Form::Lines => format!("{}\n", envelope::success(addresses)),
         };
         let mut out = std::io::stdout().lock();
         // The reader closed the pipe and knows enough.

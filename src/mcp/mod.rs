@@ -34,7 +34,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::config::{Client, entry};
 use self::lines::Lines;
-use crate::api::{self, Answered, Call};
+use crate::api::envelope::{self, refusal};
+use crate::api::{self, Call};
 use crate::engine::{self, Options, Workspace};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
@@ -224,19 +225,8 @@ impl Connection {
         let done = api::call_while(&ws, call, still_wanted);
         let changed = done.as_ref().is_ok_and(|answered| !answered.events.is_empty());
         let notices = api::notices(&ws, changed);
-        let Answered { data, mut warnings, reasons, unread, .. } = done.map_err(|e| refusal(&e))?;
-        warnings.extend(notices.into_iter().filter(|notice| !warnings.contains(notice)).collect::<Vec<_>>());
-        let mut envelope = json!({ "ok": true, "data": data.to_json(false), "error": null });
-        if let Some(reasons) = reasons {
-            envelope["reasons"] = api::without_empty(&reasons);
-        }
-        if let Some(unread) = unread {
-            envelope["unread"] = json!(unread);
-        }
-        if !warnings.is_empty() {
-            envelope["warnings"] = json!(warnings);
-        }
-        Ok(bounded(envelope))
+        let answered = done.map_err(|e| refusal(&e))?;
+        Ok(bounded(envelope::answered(&answered, &answered.data.to_json(false), notices)))
     }
 }
 
@@ -268,10 +258,6 @@ fn result(outcome: std::result::Result<Value, Value>) -> CallToolResult {
 /// The answer of a tool that did nothing.
 fn refused(error: Error) -> CallToolResponse {
     result(Err(refusal(&error))).into()
-}
-
-fn refusal(error: &Error) -> Value {
-    json!({ "ok": false, "data": null, "error": error })
 }
 
 /// A wait that has a place.

@@ -10,10 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::args::{Duration, Text, one_or_many};
-use crate::model::command::AgentRegister;
+use crate::model::command::{AgentRegister, Claim};
 use crate::model::id::Id;
 use crate::model::operation::operations;
-use crate::model::query::Inbox;
+use crate::model::query::{Inbox, Next};
 use crate::model::time::Time;
 
 /// Commit the plan, merge the upstream, and push
@@ -149,14 +149,23 @@ pub struct Import {
 pub struct PlanApply {
     /// The plan, in YAML
     pub plan: String,
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub how: ApplyOptions,
+}
+
+/// What is done with the tasks of a plan.
+#[derive(Args, Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ApplyOptions {
     /// Show what would change; change nothing
-    #[serde(default)]
+    #[arg(long)]
     pub dry_run: bool,
     /// Where the file and the store changed the same value, take the file's
-    #[serde(default)]
+    #[arg(long)]
     pub force: bool,
     /// Cancel the unfinished tasks whose keys left the file
-    #[serde(default)]
+    #[arg(long)]
     pub prune: bool,
 }
 
@@ -202,34 +211,37 @@ pub struct NextWait {
     /// Maximum time to wait: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     pub wait: Duration,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub how: NextOptions,
+}
+
+/// Which task is next, and whether it is claimed.
+#[derive(Args, Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct NextOptions {
     /// Claim the task: take its lease, become its owner, set it in progress
     #[arg(long)]
-    #[serde(default)]
     pub claim: bool,
-    /// Show the terms of the score, and why other tasks are not ready
-    #[arg(long)]
-    #[serde(default)]
-    pub explain: bool,
-    /// Ignore other branches and worktrees
-    #[arg(long)]
-    #[serde(default)]
-    pub here: bool,
-    /// Time to live of the lease: seconds, or 90s, 10m, 2h (default: lease.ttl_seconds of config.toml)
-    #[arg(long, value_name = "DURATION")]
-    #[serde(default)]
+    /// Time to live of the lease: seconds, or 90s, 10m, 2h (default: [lease] ttl_seconds)
+    #[arg(long, value_name = "DURATION", requires = "claim")]
     pub ttl: Option<Duration>,
     /// Claim a task though you hold another
-    #[arg(long)]
-    #[serde(default)]
+    #[arg(long, requires = "claim")]
     pub another: bool,
-    /// Offer no completed tasks for review
-    #[arg(long)]
-    #[serde(default)]
-    pub no_reviews: bool,
-    /// Offer completed tasks for review, and no others
-    #[arg(long, conflicts_with = "no_reviews")]
-    #[serde(default)]
-    pub reviews: bool,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub look: Next,
+}
+
+impl NextOptions {
+    /// The claim of the next task.
+    pub fn claim(&self) -> Claim {
+        let NextOptions { claim: _, ttl, another, look: Next { explain: _, here, no_reviews, reviews } } = *self;
+        Claim { ttl, here, another, no_reviews, reviews, ..Claim::default() }
+    }
 }
 
 /// Wait until something is unread in your inbox, and list it
@@ -273,11 +285,11 @@ pub struct ConfigSet {
 }
 
 impl Job {
-    /// Whether it changes anything that an idempotency key can guard. A wait for a task claims by itself.
-    pub fn changes(&self) -> bool {
+    /// Whether an idempotency key guards what it does. A wait for a task gives the key to its claim.
+    pub fn takes_key(&self) -> bool {
         match self {
             Job::Sync(options) => !options.plan,
-            Job::PlanApply(plan) => !plan.dry_run,
+            Job::PlanApply(plan) => !plan.how.dry_run,
             Job::UndoRequest(undo) => !undo.dry_run,
             Job::Compact(compact) => !compact.dry_run,
             Job::Migrate(migrate) => !migrate.dry_run,

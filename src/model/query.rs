@@ -101,7 +101,7 @@ pub struct Ready {
 }
 
 /// Show the next task to do
-#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Args, Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Next {
     /// Show the terms of the score, and why other tasks are not ready
@@ -114,7 +114,7 @@ pub struct Next {
     #[arg(long)]
     pub no_reviews: bool,
     /// Offer completed tasks for review, and no others
-    #[arg(long, conflicts_with = "no_reviews")]
+    #[arg(long, visible_alias = "review", conflicts_with = "no_reviews")]
     pub reviews: bool,
 }
 

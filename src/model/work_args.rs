@@ -56,7 +56,7 @@ pub struct Done {
     /// Mark all acceptance criteria as met
     #[arg(long)]
     pub all_met: bool,
-    /// Ignore unfinished blockers, unfinished children and unmet criteria, for this reason; recorded
+    /// Ignore what withholds the task, unfinished blockers and children, and unmet criteria, for this reason; recorded
     #[arg(long, value_name = "REASON", allow_hyphen_values = true)]
     pub force: Option<Text>,
     #[command(flatten)]

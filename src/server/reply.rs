@@ -4,9 +4,9 @@ use std::any::Any;
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::api::Answered;
+use crate::api::{Answered, envelope};
 use crate::error::{Code, Error};
 
 /// Why a request is refused.
@@ -54,7 +54,7 @@ pub fn message_of(panic: &(dyn Any + Send)) -> &str {
 /// The answer to a request that was refused.
 pub fn refused(refusal: Refusal) -> Response<Body> {
     let Refusal { error, status, closes } = refusal;
-    let mut response = json_response(status, &json!({ "ok": false, "data": Value::Null, "error": error }));
+    let mut response = json_response(status, &envelope::refusal(&error));
     let mut set = |name: HeaderName, value: &'static str| {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     };
@@ -71,21 +71,9 @@ pub fn refused(refusal: Refusal) -> Response<Body> {
 }
 
 /// The answer to a call that was carried out.
-pub fn answered(answered: &Answered, data: Value, notices: Vec<String>) -> Response<Body> {
+pub fn answered(answered: &Answered, data: &Value, notices: Vec<String>) -> Response<Body> {
     let version = data["version"].as_u64();
-    let mut envelope = json!({ "ok": true, "data": data, "error": Value::Null });
-    if let Some(reasons) = &answered.reasons {
-        envelope["reasons"] = crate::api::without_empty(reasons);
-    }
-    if let Some(unread) = answered.unread {
-        envelope["unread"] = json!(unread);
-    }
-    let mut warnings = answered.warnings.clone();
-    warnings.extend(notices.into_iter().filter(|notice| !answered.warnings.contains(notice)));
-    if !warnings.is_empty() {
-        envelope["warnings"] = json!(warnings);
-    }
-    let mut response = json_response(StatusCode::OK, &envelope);
+    let mut response = json_response(StatusCode::OK, &envelope::answered(answered, data, notices));
     if let Some(version) = version.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok()) {
         response.headers_mut().insert(header::ETAG, version);
     }

@@ -20,7 +20,7 @@ use super::arguments as args;
 use super::events;
 use super::guard::{self, MAX_BODY, Peer};
 use super::reply::{Refusal, answered, json_response, refused};
-use crate::api::{self, Answer, Answered, Call, Method, OPERATIONS, Operation, find, openapi};
+use crate::api::{self, Answer, Answered, Call, Method, OPERATIONS, Operation, envelope, find, openapi};
 use crate::engine::{self, Workspace};
 use crate::error::{Code, Error, Result};
 use crate::model::args::Duration as Span;
@@ -273,7 +273,7 @@ fn reply(ws: &Workspace, operation: &Operation, done: Answered, asked: Asked) ->
             Err(e) => notices.push(format!("the agent has no token: {}", e.message)),
         }
     }
-    answered(&done, data, notices)
+    answered(&done, &data, notices)
 }
 
 /// Whether a caller may be given the token of a new agent: one with a token of its own is its agent alone.
@@ -393,7 +393,7 @@ async fn health(State(app): State<Arc<App>>, request: Request) -> Response<Body>
     let answer = async {
         peer_of(&parts)?;
         app.run(|app| app.workspace(engine::Request::default()).map(drop)).await?;
-        Ok(json_response(StatusCode::OK, &json!({ "ok": true, "data": { "status": "ok" }, "error": Value::Null })))
+        Ok(json_response(StatusCode::OK, &envelope::success(&json!({ "status": "ok" }))))
     };
     answer.await.unwrap_or_else(refused)
 }

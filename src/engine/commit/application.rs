@@ -272,7 +272,7 @@ impl<'a> Application<'a> {
             Merged::Keep => Ok(None),
             _ if task.status.is_finished() => Err(KeptBecause::Closed),
             Merged::Set(value) => Ok(Some(value)),
-            Merged::Conflict if self.job.force => Ok(Some(new.clone())),
+            Merged::Conflict if self.job.how.force => Ok(Some(new.clone())),
             Merged::Conflict if base.is_recorded => Err(KeptBecause::BothChanged),
             Merged::Conflict => Err(KeptBecause::NoRecord),
         }
@@ -297,7 +297,7 @@ impl<'a> Application<'a> {
         }
         let reason = match () {
             () if task.status.is_finished() => Some(KeptBecause::Closed),
-            () if self.job.force => None,
+            () if self.job.how.force => None,
             () if !base.is_recorded => Some(KeptBecause::NoRecord),
             () if stored != base.parent => Some(KeptBecause::BothChanged),
             () => None,
@@ -407,7 +407,9 @@ impl<'a> Application<'a> {
             let reason = match () {
                 () if is_closed => Some(KeptBecause::Closed),
                 // Without a record, the store may have lost this edge by a local change.
-                () if !base.is_recorded && !task.removed.is_empty() && !self.job.force => Some(KeptBecause::NoRecord),
+                () if !base.is_recorded && !task.removed.is_empty() && !self.job.how.force => {
+                    Some(KeptBecause::NoRecord)
+                }
                 () => None,
             };
             if let Some(reason) = reason {
@@ -449,7 +451,7 @@ impl<'a> Application<'a> {
                 continue;
             }
             let title = task.fields.title.clone();
-            if !self.job.prune {
+            if !self.job.how.prune {
                 self.missing.push((key, title));
                 continue;
             }

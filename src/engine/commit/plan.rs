@@ -205,18 +205,18 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
         (gone, flat) = all.iter().cloned().partition(|one: &PlanItem| dropped.contains_key(&one.key));
         done = Application::new(&plan, job, known.clone(), dropped.clone());
         done.apply(tx, &flat).map_err(|e| done.name_keys(e))?;
-        if job.dry_run {
+        if job.how.dry_run {
             // Whatever was decided on the stage is thrown away by a refusal.
             return Err(Error::usage(DRY_RUN));
         }
         Ok(Subject::Batch(Vec::new()))
     });
     let correlation_id = match outcome {
-        Err(e) if job.dry_run && e.message.starts_with(DRY_RUN) => None,
+        Err(e) if job.how.dry_run && e.message.starts_with(DRY_RUN) => None,
         Err(e) => return Err(e),
         Ok(reply) => linked.filter(|_| !reply.events.is_empty()),
     };
-    let ids = if job.dry_run { &known } else { &done.ids };
+    let ids = if job.how.dry_run { &known } else { &done.ids };
     let item = |key: &str, title: &str| {
         let id = ids.get(key).copied();
         let handle = id.map(|id| read::handle(ws, id)).transpose()?;
@@ -229,7 +229,7 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
     let warnings = cut_values(&job.plan).into_iter().chain(done.cancelled_words()).chain(gone).chain(doubled).collect();
     Ok(PlanReport {
         plan: plan.plan.clone(),
-        dry_run: job.dry_run,
+        dry_run: job.how.dry_run,
         changes: done.changes,
         conflicts: done.conflicts,
         items,
