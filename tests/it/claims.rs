@@ -1,13 +1,12 @@
 //! Claims across clones: the remote decides, and where it cannot be reached the answer says so.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
 use crate::sandbox::{Answer, Sandbox, rounds};
-use crate::sync::{Clones, plan};
+use crate::sync::{self, Clones, plan};
 
 /// Clones whose leases the remote confirms.
 pub fn confirmed(names: &[&str]) -> (Clones, String) {
@@ -28,10 +27,7 @@ pub fn hub(clones: &Clones) -> PathBuf {
 
 /// A hook of the remote.
 pub fn hook(clones: &Clones, name: &str, script: &str) {
-    let path = hub(clones).join("hooks").join(name);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    sync::hook(&hub(clones).join("hooks"), name, script);
 }
 
 pub fn record(clones: &Clones, task: &str) -> Value {

@@ -123,6 +123,7 @@ mod served_streams;
 mod server;
 mod sessions;
 mod settings;
+mod settings_in_sync;
 mod signed;
 mod staged;
 #[path = "../../benches/speed/store.rs"]

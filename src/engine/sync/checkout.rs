@@ -32,12 +32,13 @@ use crate::store::project::sweep_folder;
 const MAX_MOVED: u64 = 64 * 1024 * 1024;
 
 impl Sync<'_> {
-    /// Checks that the user's files can be updated to a commit without overwriting anything.
-    pub(crate) fn check_move(&self, before: Oid, new: Oid) -> Result<()> {
+    /// Checks that the files can be updated to a commit without overwriting anything.
+    pub(crate) fn check_move(&self, before: Oid, own: Oid, new: Oid) -> Result<()> {
         if before == new {
             return Ok(());
         }
         self.check_locks()?;
+        self.other_files(&self.plan_changes(before, own, new)?, self.plan_of(own)?)?;
         let hidden = self.untracked_conflicts(before, new)?;
         if let Some(first) = hidden.first() {
             return Err(refusal(
@@ -109,17 +110,16 @@ impl Sync<'_> {
         if self.repo.objects()?.reference(&self.branch) != Some(before) {
             return Ok(false);
         }
+        let changes = self.plan_changes(before, own, new)?;
+        let others = self.other_files(&changes, self.plan_of(own)?).map_err(|e| self.failed_after_push(e))?;
         self.begin(before, own, new).map_err(|e| self.failed_after_push(e))?;
         if let Some(why) = self.move_user_files(before, new, false).map_err(|e| self.failed_after_push(e))? {
             return Err(self.failed_after_push(Error::new(Code::Git, why)));
         }
-        let (own_plan, new_plan) = (self.plan_of(own)?, self.plan_of(new)?);
-        let mut changes = self.objects.changes(self.plan_of(before)?, new_plan)?;
-        // What only the commit of this sync had is in the work tree too.
-        let known: BTreeSet<String> = changes.iter().map(|change| change.path.clone()).collect();
-        let removed = self.objects.changes(own_plan, new_plan)?.into_iter().filter(|change| change.new.is_none());
-        changes.extend(removed.filter(|change| !known.contains(&change.path)));
-        self.write_plan_files(&changes, own_plan, &runtime)?;
+        for (path, bytes) in &others {
+            self.write_other_file(path, bytes.as_deref())?;
+        }
+        self.write_plan_files(&changes, self.plan_of(own)?, &runtime)?;
         self.write_index(&changes, &runtime).map_err(|e| self.failed_after_push(e))?;
         // Git does not flush its writes, and a branch must not point at objects that a power loss can remove.
         ws.store.dir.sync_disk().map_err(|e| Error::io("flush", ws.store.path(), &e))?;
@@ -148,7 +148,7 @@ impl Sync<'_> {
         let why = e.message.trim_end_matches("; nothing was changed");
         refusal(
             format!("the push succeeded, but this work tree could not be updated: {why}"),
-            match e.details.get("lock") {
+            match e.details.get("lock").or(e.details.get("paths")) {
                 Some(_) => e.hint.unwrap_or_default(),
                 None => "nothing is lost; run agentpm sync again".to_owned(),
             },
@@ -265,19 +265,15 @@ impl Sync<'_> {
         self.run_with_retry(&["update-index", "-q", "--refresh"], index, &[]).map(|_| ())
     }
 
-    /// Writes the plan's files of a commit, merged with local events written since the snapshot.
+    /// Writes the logs of a commit and what they give, merged with local events written since the snapshot.
     fn write_plan_files(&self, changes: &[Change], own: Option<Oid>, runtime: &Dir) -> Result<()> {
         let store = &self.ws.store;
         let mut logs: BTreeMap<Entity, Option<Oid>> = BTreeMap::new();
         for change in changes {
-            match entity_below(&change.path) {
-                Some((entity, is_log)) => {
-                    let log = logs.entry(entity).or_default();
-                    if is_log {
-                        *log = change.new.map(|item| item.oid);
-                    }
-                }
-                None => self.write_other_file(change, own)?,
+            let Some((entity, is_log)) = entity_below(&change.path) else { continue };
+            let log = logs.entry(entity).or_default();
+            if is_log {
+                *log = change.new.map(|item| item.oid);
             }
         }
         read::logs_were_written(self.ws);
@@ -329,35 +325,56 @@ impl Sync<'_> {
         if both == ours { Ok(()) } else { dir.replace(LOG, &both, 0o666).map_err(failed) }
     }
 
-    /// Writes a file that is not derived from a log, unless the work tree changed it since the snapshot.
-    fn write_other_file(&self, change: &Change, own: Option<Oid>) -> Result<()> {
+    /// The changes of the plan's files by an update. What only the commit of this sync had is in the work tree too.
+    fn plan_changes(&self, before: Oid, own: Oid, new: Oid) -> Result<Vec<Change>> {
+        let (own, new) = (self.plan_of(own)?, self.plan_of(new)?);
+        let mut changes = self.objects.changes(self.plan_of(before)?, new)?;
+        let known: BTreeSet<String> = changes.iter().map(|change| change.path.clone()).collect();
+        let removed = self.objects.changes(own, new)?.into_iter().filter(|change| change.new.is_none());
+        changes.extend(removed.filter(|change| !known.contains(&change.path)));
+        Ok(changes)
+    }
+
+    /// The files that no log gives and that an update writes, with their new bytes. What the work tree has and `own` has not, since it
+    /// was changed meanwhile or could not be committed, is merged: the next commit would take the upstream's part back otherwise.
+    ///
+    /// Errors: `ERR_SYNC` where both changed the same lines.
+    fn other_files(&self, changes: &[Change], own: Option<Oid>) -> Result<Vec<(String, Option<Vec<u8>>)>> {
         let dir = &self.ws.store.dir;
-        let failed = |e: &std::io::Error| Error::io("write", &self.ws.store.path().join(&change.path), e);
-        let ours = own.map(|tree| self.objects.file(tree, &change.path)).transpose()?.flatten();
-        let now = match dir.read(&change.path, MAX_LOG) {
-            Ok(bytes) => Some(bytes),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            Err(e) => return Err(failed(&e)),
-        };
-        if now != ours {
-            return Ok(());
-        }
-        match change.new {
-            Some(Item { mode: Mode::File | Mode::Executable, oid }) => {
-                let bytes = self.objects.blob(oid)?;
-                if now.as_deref() != Some(&bytes[..]) {
-                    if let Some(folder) =
-                        std::path::Path::new(&change.path).parent().filter(|p| !p.as_os_str().is_empty())
-                    {
-                        dir.make_dir(folder).map_err(|e| failed(&e))?;
-                    }
-                    dir.replace(&change.path, &bytes, 0o666).map_err(|e| failed(&e))?;
-                }
+        let mut files = Vec::new();
+        for change in changes.iter().filter(|change| entity_below(&change.path).is_none()) {
+            let path = &change.path;
+            let new = match change.new {
+                None => None,
+                Some(Item { mode: Mode::File | Mode::Executable, oid }) => Some(self.objects.blob(oid)?),
+                Some(_) => continue,
+            };
+            let now = match dir.read(path, MAX_LOG) {
+                Ok(bytes) => Some(bytes),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+                Err(e) => return Err(Error::io("read", &self.ws.store.path().join(path), &e)),
+            };
+            if now == new {
+                continue;
             }
-            None if now.is_some() => dir.remove(&change.path).map_err(|e| failed(&e))?,
-            _ => {}
+            let ours = own.map(|tree| self.objects.file(tree, path)).transpose()?.flatten();
+            let bytes = match now == ours {
+                true => new,
+                false => self.merge_file(path, [ours, now, new])?,
+            };
+            files.push((path.clone(), bytes));
         }
-        Ok(())
+        Ok(files)
+    }
+
+    fn write_other_file(&self, path: &str, bytes: Option<&[u8]>) -> Result<()> {
+        let dir = &self.ws.store.dir;
+        let written = match (bytes, Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty())) {
+            (None, _) => dir.remove(path),
+            (Some(bytes), None) => dir.replace(path, bytes, 0o666),
+            (Some(bytes), Some(folder)) => dir.make_dir(folder).and_then(|_| dir.replace(path, bytes, 0o666)),
+        };
+        written.map_err(|e| Error::io("write", &self.ws.store.path().join(path), &e))
     }
 
     /// Updates the plan's entries in the user's index. For an unchanged file git also stores its size and time, so that the next

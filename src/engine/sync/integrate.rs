@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::json;
 
+use super::snapshot::unreadable_settings;
 use super::{Sync, refusal};
 use crate::engine::view::archives::TreeArchives;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::git::{Change, Item, Mode, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
@@ -180,16 +181,12 @@ impl Sync<'_> {
                 }
                 (_, None) => changes.push((path.clone(), change.new)),
                 (_, Some(own)) if own.new == change.new => {}
-                (_, Some(_)) if is_in_archives(path) => {
-                    changes.push((path.clone(), self.merge_archive(path, sides.plans)?))
-                }
                 (_, Some(_)) => {
-                    let path = self.ws.store.shown(path);
-                    return Err(refusal(
-                        format!("you and the upstream both changed {path}; nothing was changed"),
-                        "commit it (git add .agentpm, git commit), git pull --rebase, resolve that file, then agentpm sync",
-                    )
-                    .with(json!({ "paths": [path] })));
+                    let version =
+                        |plan: Option<Oid>| Ok(plan.map(|plan| self.objects.file(plan, path)).transpose()?.flatten());
+                    let [base, ours, theirs] = sides.plans.map(version);
+                    let merged = self.merge_file(path, [base?, ours?, theirs?])?;
+                    changes.push((path.clone(), self.file_item(merged.as_deref())?));
                 }
             }
         }
@@ -201,30 +198,54 @@ impl Sync<'_> {
         }
         let plan = self.objects.write_tree(ours, &changes)?;
         let archives = self.archives(Some(plan))?.without(&self.objects, &leaving)?;
-        let rewritten: Vec<(String, Option<Item>)> =
-            archives.into_iter().map(|(path, bytes)| Ok((path, self.archive_item(&bytes)?))).collect::<Result<_>>()?;
+        let rewritten: Vec<(String, Option<Item>)> = archives
+            .into_iter()
+            .map(|(path, bytes)| Ok((path, self.file_item(Some(&bytes[..]).filter(|bytes| !bytes.is_empty()))?)))
+            .collect::<Result<_>>()?;
         self.objects.write_tree(Some(plan), &rewritten).map(Some)
+    }
+
+    fn both_changed(&self, path: &str) -> Error {
+        let path = self.ws.store.shown(path);
+        refusal(
+            format!("you and the upstream both changed {path}; nothing was changed"),
+            "commit it (git add .agentpm, git commit), git pull --rebase, resolve that file, then agentpm sync",
+        )
+        .with(json!({ "paths": [path] }))
+    }
+
+    /// A file that no log gives, in which both sides changed something since the first of the three: an archive line by line, another one
+    /// as git does it.
+    ///
+    /// Errors: `ERR_SYNC` where both changed the same lines.
+    pub(crate) fn merge_file(&self, path: &str, versions: [Option<Vec<u8>>; 3]) -> Result<Option<Vec<u8>>> {
+        if is_in_archives(path) {
+            let [base, ours, theirs] = versions.map(Option::unwrap_or_default);
+            // One without lines is removed.
+            return Ok(Some(archive_form::merged(&base, &ours, &theirs)).filter(|bytes| !bytes.is_empty()));
+        }
+        let tree = |bytes: &Option<Vec<u8>>| {
+            self.objects.write_tree(None, &[(path.to_owned(), self.file_item(bytes.as_deref())?)])
+        };
+        let [base, ours, theirs] = versions.each_ref().map(tree);
+        let merged = match self.merge_files(base?, ours?, theirs?) {
+            Err(e) if e.code == Code::Sync => return Err(self.both_changed(path)),
+            merged => self.objects.file(merged?, path)?,
+        };
+        // Two tables of one name do not conflict in text.
+        let is_broken =
+            |bytes: &Option<Vec<u8>>| bytes.as_ref().is_some_and(|bytes| unreadable_settings(path, bytes).is_some());
+        if is_broken(&merged) && !is_broken(&versions[1]) { Err(self.both_changed(path)) } else { Ok(merged) }
+    }
+
+    fn file_item(&self, bytes: Option<&[u8]>) -> Result<Option<Item>> {
+        bytes.map(|bytes| Ok(Item { mode: Mode::File, oid: self.objects.write_blob(bytes)? })).transpose()
     }
 
     /// The tasks that the record of a plan names as dropped.
     fn dropped_in(&self, plan: Option<Oid>) -> Result<BTreeSet<Id>> {
         let record = plan.map(|plan| self.objects.file(plan, DROPPED)).transpose()?.flatten().unwrap_or_default();
         Ok(dropped::tasks_in(&String::from_utf8_lossy(&record)))
-    }
-
-    /// An archive that both sides changed.
-    fn merge_archive(&self, path: &str, plans: [Option<Oid>; 3]) -> Result<Option<Item>> {
-        let file = |plan: Option<Oid>| -> Result<Vec<u8>> {
-            Ok(plan.map(|plan| self.objects.file(plan, path)).transpose()?.flatten().unwrap_or_default())
-        };
-        let [base, ours, theirs] = plans.map(file);
-        self.archive_item(&archive_form::merged(&base?, &ours?, &theirs?))
-    }
-
-    /// An archive with these bytes; one without lines is removed.
-    fn archive_item(&self, bytes: &[u8]) -> Result<Option<Item>> {
-        let item = || Ok(Item { mode: Mode::File, oid: self.objects.write_blob(bytes)? });
-        if bytes.is_empty() { Ok(None) } else { item().map(Some) }
     }
 
     /// Merges an entity that both sides changed: the union of the logs, and its rendering. A task that one side archived, and to which

@@ -402,7 +402,7 @@ impl Sync<'_> {
                 Some(theirs) => self.integrate(own, theirs)?,
                 None => own,
             };
-            self.check_move(before, new)?;
+            self.check_move(before, own, new)?;
             if options.plan {
                 self.report_changes(&mut report, before, own, theirs, new)?;
                 report.foreign_edits = theirs.map_or(Ok(Vec::new()), |theirs| self.edits_in(before, theirs))?;

@@ -50,7 +50,7 @@ impl Sync<'_> {
             && [own, new].iter().all(|commit| self.objects.has(*commit))
         {
             self.complete_partial_files(before, new)?;
-            self.check_move(before, new)?;
+            self.check_move(before, own, new)?;
             self.apply_result(before, own, new)?;
         }
         self.clear_state()
