@@ -107,6 +107,7 @@ pub fn journal(bytes: &[u8]) {
         commit,
         n: 1,
         lamport: 1,
+        up: None,
         store,
         head: String::new(),
         arrived: false,

@@ -35,7 +35,7 @@ const SEEDS: u64 = 8;
 /// The most tasks of a plan.
 const MAX_TASKS: usize = 5;
 /// After so long the kernel has written a page, in milliseconds.
-const WRITTEN_BACK: i64 = 120_000;
+const WRITTEN_BACK: u64 = 120_000;
 const BEGIN: i64 = 1_795_000_000_000;
 const JOURNAL: &str = ".git/agentpm/journal.jsonl";
 const MARK: &str = ".git/agentpm/mark.json";
@@ -71,8 +71,10 @@ struct Machine {
     folder: tempfile::TempDir,
     boot: usize,
     now: i64,
+    /// As its clock, but nobody sets it.
+    up: u64,
     /// The states of the disk after each command, newest last. The first is flushed.
-    history: Vec<(i64, Disk)>,
+    history: Vec<(u64, Disk)>,
     /// The events that must stay, and those that must not come back.
     kept: BTreeSet<Id>,
     gone: BTreeSet<Id>,
@@ -116,14 +118,14 @@ impl Machine {
         // One clock is days off.
         let now = BEGIN + [0, 3, -70_000_000, 500_000_000][dice.below(4)] + n as i64;
         let (kept, gone, fences) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        let mut machine = Machine { folder, boot: 0, now, history: Vec::new(), kept, gone, fences, lamport: 0 };
+        let mut machine = Machine { folder, boot: 0, now, up: 0, history: Vec::new(), kept, gone, fences, lamport: 0 };
         init(&env("init", now, machine.path()), &Options::default(), None, false).unwrap();
         // The first record flushes the whole disk.
         let first = Command::from_json("task.create", json!({ "title": "the first" })).unwrap();
         execute(&machine.open(&format!("first {n}"), "ada"), &first).unwrap();
         let disk = machine.disk();
         machine.keep(&disk[Path::new(JOURNAL)], usize::MAX);
-        machine.history.push((now, disk));
+        machine.history.push((0, disk));
         machine
     }
 
@@ -131,8 +133,13 @@ impl Machine {
         self.folder.path()
     }
 
+    fn wait(&mut self, millis: u32) {
+        self.now += i64::from(millis);
+        self.up += u64::from(millis);
+    }
+
     fn open(&self, seed: &str, agent: &str) -> Workspace {
-        let env = env(seed, self.now, self.path()).in_boot(format!("boot {}", self.boot));
+        let env = env(seed, self.now, self.path()).in_boot(format!("boot {}", self.boot), self.up);
         let request = Request { agent: Some(agent.to_owned()), ..Request::default() };
         open(env, Options { request, ..Options::default() }).unwrap()
     }
@@ -171,7 +178,7 @@ impl Machine {
     /// What a power loss leaves of all but the journal.
     fn lose_power(&mut self, dice: &Dice) -> Disk {
         let mut states = std::mem::take(&mut self.history);
-        let flushed = states.iter().rposition(|(at, _)| *at <= self.now - WRITTEN_BACK).unwrap_or(0);
+        let flushed = states.iter().rposition(|(at, _)| *at + WRITTEN_BACK <= self.up).unwrap_or(0);
         let states: Vec<Disk> = states.drain(flushed..).map(|(_, disk)| disk).collect();
         let places: BTreeSet<&PathBuf> = states.iter().flat_map(BTreeMap::keys).collect();
         let taste = dice.below(4);
@@ -228,7 +235,12 @@ impl Machines {
 
     fn step(&mut self) {
         let n = self.dice.below(self.machines.len());
-        self.machines[n].now += *self.dice.one(&[10, 1_000, 20_000, 70_000, 400_000]);
+        let pause = *self.dice.one(&[10, 1_000, 20_000, 70_000, 400_000]);
+        self.machines[n].wait(pause);
+        if self.dice.below(20) == 0 {
+            // Somebody sets the clock.
+            self.machines[n].now += *self.dice.one(&[600_000, -600_000, 90_000_000]);
+        }
         let act = match self.dice.below(6) {
             0 => Act::Push(self.lines_of(self.dice.below(self.machines.len()))),
             _ => self.command(n),
@@ -294,7 +306,7 @@ impl Machines {
         let record = whole.strip_prefix(&*old).expect("a journal grows");
         let machine = &mut self.machines[n];
         if fate == Fate::Acknowledged || record.is_empty() {
-            machine.history.push((machine.now, after));
+            machine.history.push((machine.up, after));
             machine.keep(record, record.len());
             return;
         }
@@ -305,7 +317,7 @@ impl Machines {
             Fate::KilledBeforeFlush | Fate::KilledAfterFlush => before,
             Fate::LosesPowerBeforeFlush => machine.lose_power(&self.dice),
             Fate::Acknowledged | Fate::LosesPowerAfterFlush => {
-                machine.history.push((machine.now, after));
+                machine.history.push((machine.up, after));
                 machine.lose_power(&self.dice)
             }
         };
@@ -316,14 +328,15 @@ impl Machines {
         }
         left.insert(JOURNAL.into(), bytes);
         machine.put(&left);
-        machine.history.push((machine.now, left));
+        machine.history.push((machine.up, left));
         let is_whole = machine.keep(record, length);
         self.recover(n, &ws, act, done.is_ok() && is_whole);
     }
 
     /// The first commands after a crash: one of another caller, and the interrupted one again.
     fn recover(&mut self, n: usize, interrupted: &Workspace, act: &Act, happened: bool) {
-        self.machines[n].now += *self.dice.one(&[10, 10, 30_000, 300_000]);
+        let pause = *self.dice.one(&[10, 10, 30_000, 300_000]);
+        self.machines[n].wait(pause);
         under_lock(&self.open(n), "the next command", |_, _, _| Ok(())).unwrap();
         let machine = &mut self.machines[n];
         let disk = machine.disk();
@@ -331,9 +344,9 @@ impl Machines {
         if mark["synced"] == disk[Path::new(JOURNAL)].len() {
             machine.history.clear();
         }
-        machine.history.push((machine.now, disk));
+        machine.history.push((machine.up, disk));
         machine.check();
-        machine.now += 10;
+        machine.wait(10);
         self.made += 1;
         let args = json!({ "title": format!("after a crash {}", self.made) });
         let create = Command::from_json("task.create", args.clone()).unwrap();
@@ -349,7 +362,7 @@ impl Machines {
         let after = machine.disk();
         let record = after[Path::new(JOURNAL)].strip_prefix(&*before[Path::new(JOURNAL)]).expect("a journal grows");
         assert!(!happened || (again.is_ok() && record.is_empty()), "it happened twice: {again:?}");
-        machine.history.push((machine.now, after.clone()));
+        machine.history.push((machine.up, after.clone()));
         machine.keep(record, record.len());
         machine.check();
     }
@@ -360,7 +373,7 @@ impl Machines {
         for _ in 0..2 {
             for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))) {
                 let lines = self.lines_of(from);
-                self.machines[to].now += 10;
+                self.machines[to].wait(10);
                 self.act(to, &Act::Push(lines), Fate::Acknowledged);
             }
         }

@@ -249,8 +249,29 @@ impl Dir {
     /// and the old file is checked afterwards and restored if another process has saved it. A file system that cannot
     /// exchange two names is checked before.
     pub fn replace_unchanged(&self, path: impl AsRef<Path>, known: &[u8], bytes: &[u8], mode: u32) -> io::Result<bool> {
+        self.exchange_unchanged(path.as_ref(), known, bytes, mode, false)
+    }
+
+    /// As [`Dir::replace_unchanged`], and flushes: a power loss leaves the old or the new bytes.
+    pub fn replace_unchanged_synced(
+        &self,
+        path: impl AsRef<Path>,
+        known: &[u8],
+        bytes: &[u8],
+        mode: u32,
+    ) -> io::Result<bool> {
+        self.exchange_unchanged(path.as_ref(), known, bytes, mode, true)
+    }
+
+    fn exchange_unchanged(
+        &self,
+        path: &Path,
+        known: &[u8],
+        bytes: &[u8],
+        mode: u32,
+        is_synced: bool,
+    ) -> io::Result<bool> {
         use rustix::io::Errno;
-        let path = path.as_ref();
         let limit = known.len() as u64 + 1;
         let holds = |path: &Path| match self.read(path, limit) {
             Ok(now) => Ok(now == known),
@@ -258,7 +279,10 @@ impl Dir {
             Err(e) => Err(e),
         };
         let mut was = true;
-        self.write_then_rename(path, bytes, mode, |_, temporary| {
+        self.write_then_rename(path, bytes, mode, |file, temporary| {
+            if is_synced {
+                file.sync_data()?;
+            }
             let exchange = || sys::renameat_with(&self.fd, temporary, &self.fd, path, RenameFlags::EXCHANGE);
             match exchange() {
                 Ok(()) => {
@@ -279,6 +303,9 @@ impl Dir {
                 Err(e) => Err(e.into()),
             }
         })?;
+        if is_synced {
+            self.sync_folder_of(path)?;
+        }
         Ok(was)
     }
 
@@ -432,6 +459,18 @@ impl Dir {
     /// Errors: the reason why not; `NotFound` if there is none.
     pub fn check_writable(&self, path: impl AsRef<Path>) -> io::Result<()> {
         Ok(sys::accessat(&self.fd, path.as_ref(), sys::Access::WRITE_OK, AtFlags::empty())?)
+    }
+
+    /// As [`Dir::make_dir`] of a folder directly below, whose name a power loss does not take.
+    pub fn make_dir_synced(&self, name: &str) -> io::Result<Dir> {
+        let made = self.make_dir(name)?;
+        sys::fsync(&self.fd)?;
+        Ok(made)
+    }
+
+    /// The number of the file system on which this folder lies.
+    pub fn device(&self) -> io::Result<u64> {
+        Ok(sys::fstat(&self.fd)?.st_dev)
     }
 
     /// Flushes everything that the disk of this folder has not written yet.

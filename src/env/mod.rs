@@ -32,6 +32,8 @@ pub struct Env {
     vars: BTreeMap<String, String>,
     cwd: PathBuf,
     boot: String,
+    /// Instead of the system's time since its boot.
+    up: Option<u64>,
     /// Shared by all copies.
     meter: Arc<Meter>,
 }
@@ -86,14 +88,14 @@ impl Env {
             Some(seed) => Chance::Seeded { seed: seed.clone(), count: 0 },
         };
         let boot = boot_id();
-        Ok(Env { clock, ids: Mutex::new(Ids { last: None, chance }), vars, cwd, boot, meter: Arc::default() })
+        Ok(Env { clock, ids: Mutex::new(Ids { last: None, chance }), vars, cwd, boot, up: None, meter: Arc::default() })
     }
 
-    /// The environment in another boot of the machine.
+    /// The environment in another boot of the machine, so many milliseconds after it.
     #[cfg(test)]
     #[must_use]
-    pub(crate) fn in_boot(self, boot: String) -> Self {
-        Env { boot, ..self }
+    pub(crate) fn in_boot(self, boot: String, up: u64) -> Self {
+        Env { boot, up: Some(up), ..self }
     }
 
     /// The environment without some variables.
@@ -116,7 +118,8 @@ impl Env {
         };
         let ids = Mutex::new(Ids { last: None, chance });
         let meter = Arc::clone(&self.meter);
-        Env { clock, ids, vars: self.vars.clone(), cwd: self.cwd.clone(), boot: self.boot.clone(), meter }
+        let (vars, cwd, boot) = (self.vars.clone(), self.cwd.clone(), self.boot.clone());
+        Env { clock, ids, vars, cwd, boot, up: self.up, meter }
     }
 
     /// The measurements of this process.
@@ -193,6 +196,15 @@ impl Env {
     /// Changes with every boot of the machine; empty if the system does not report it.
     pub fn boot(&self) -> &str {
         &self.boot
+    }
+
+    /// Milliseconds since this boot in which the machine did not sleep. No one sets this clock.
+    pub fn up(&self) -> u64 {
+        let since = || {
+            let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+            u64::try_from(time.tv_sec * 1_000 + time.tv_nsec / 1_000_000).unwrap_or(0)
+        };
+        self.up.unwrap_or_else(since)
     }
 
     /// The home folder, if there is one.

@@ -45,6 +45,8 @@ const SYNC_EVERY: u64 = 4 * 1024 * 1024;
 const ROTATE_AT: u64 = 64 * 1024 * 1024;
 /// The longest time for which the kernel holds written pages back, with a margin, in milliseconds.
 const HELD_BACK_MS: u64 = 120_000;
+/// A record that is in its files only so long after it was appended, in milliseconds, is flushed there at once.
+const LATE_MS: u64 = 10_000;
 /// The longest line that is read, in bytes: twice the longest event.
 pub(super) const MAX_JOURNAL_LINE: usize = 2 * MAX_LINE;
 
@@ -57,6 +59,9 @@ pub struct Commit {
     pub n: usize,
     /// The greatest Lamport time this clone has given out.
     pub lamport: u64,
+    /// When it was appended, in milliseconds since the boot: the clock may jump.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up: Option<u64>,
     /// The store it was written for.
     #[serde(flatten)]
     pub store: StoreKey,
@@ -83,6 +88,17 @@ impl Commit {
     pub fn is_foreign(&self) -> bool {
         self.arrived || self.carrier.is_some()
     }
+}
+
+/// What the journal must know of its machine.
+pub trait Machine {
+    /// Milliseconds since the boot.
+    fn up(&self) -> u64;
+
+    /// Flushes every disk that holds something which is projected from the journal.
+    ///
+    /// Errors: `ERR_IO`.
+    fn flush(&self) -> Result<()>;
 }
 
 /// What carries events between clones besides git.
@@ -158,6 +174,8 @@ pub struct Journal<'a> {
     restarted: bool,
     /// How far the journal was projected before the reboot.
     was_projected: u64,
+    /// When the last record was appended, in milliseconds since the boot.
+    appended: Option<u64>,
 }
 
 impl<'a> Journal<'a> {
@@ -189,7 +207,8 @@ impl<'a> Journal<'a> {
             mark.offset = mark.synced;
             mark.boot = boot.to_owned();
         }
-        Ok(Journal { runtime, file, mark_file, mark, end, boot: boot.to_owned(), restarted, was_projected })
+        let (boot, appended) = (boot.to_owned(), None);
+        Ok(Journal { runtime, file, mark_file, mark, end, boot, restarted, was_projected, appended })
     }
 
     /// The greatest Lamport time issued on this clone.
@@ -228,9 +247,10 @@ impl<'a> Journal<'a> {
         })?;
         if self.restarted {
             // Older records were on disk before the machine went down: the kernel holds nothing back that long.
-            let last = records.last().map_or(0, |record| record.commit.commit.millis());
+            let last = records.iter().filter_map(|record| record.commit.up).max().unwrap_or(0);
+            let is_old = |record: &Record| record.commit.up.is_some_and(|up| up + HELD_BACK_MS < last);
             let again = |record: &Record| self.is_projected_again(record);
-            records.retain(|record| !again(record) || record.commit.commit.millis() + HELD_BACK_MS >= last);
+            records.retain(|record| !(again(record) && is_old(record)));
         }
         Ok(records)
     }
@@ -271,6 +291,7 @@ impl<'a> Journal<'a> {
         let written = self.file.write_all_at(&bytes, begin).and_then(|()| self.flush());
         written.map_err(|e| self.cut_back(begin, &e))?;
         self.end += bytes.len() as u64;
+        self.appended = commit.up;
         self.mark.lamport = self.mark.lamport.max(commit.lamport);
         Ok(())
     }
@@ -297,26 +318,28 @@ impl<'a> Journal<'a> {
     /// Notes that every record so far is in the logs. Flushes the disk and rotates the journal from time to time.
     ///
     /// Errors: `ERR_IO`; the command itself has happened by then.
-    pub fn mark_projected(&mut self, store: &Dir) -> Result<()> {
-        self.mark_flushed_after(store, SYNC_EVERY)
+    pub fn mark_projected(&mut self, machine: &impl Machine) -> Result<()> {
+        // A record whose writer was stopped is older than the files that it wrote.
+        let is_late = self.appended.is_some_and(|at| machine.up().saturating_sub(at) > LATE_MS);
+        self.mark_flushed_after(machine, if is_late { 0 } else { SYNC_EVERY })
     }
 
     /// As [`Journal::mark_projected`], for records that another command appended, and always flushes. A power loss may undo what was
     /// projected just now, and by then the records may be older than what [`Journal::unprojected`] returns.
     ///
     /// Errors: as [`Journal::mark_projected`].
-    pub fn mark_projected_late(&mut self, store: &Dir) -> Result<()> {
-        self.mark_flushed_after(store, 0)
+    pub fn mark_projected_late(&mut self, machine: &impl Machine) -> Result<()> {
+        self.mark_flushed_after(machine, 0)
     }
 
-    fn mark_flushed_after(&mut self, store: &Dir, bytes: u64) -> Result<()> {
+    fn mark_flushed_after(&mut self, machine: &impl Machine, bytes: u64) -> Result<()> {
         self.mark.offset = self.end;
         if self.end - self.mark.synced.min(self.end) >= bytes {
-            store.sync_disk().map_err(|e| self.io("flush the files of", &e))?;
+            machine.flush()?;
             self.mark.synced = self.end;
         }
         if self.end >= ROTATE_AT {
-            self.rotate(store)?;
+            self.rotate(machine)?;
         }
         self.write_mark()
     }
@@ -328,8 +351,8 @@ impl<'a> Journal<'a> {
         self.write_mark()
     }
 
-    fn rotate(&mut self, store: &Dir) -> Result<()> {
-        store.sync_disk().map_err(|e| self.io("flush the files of", &e))?;
+    fn rotate(&mut self, machine: &impl Machine) -> Result<()> {
+        machine.flush()?;
         let aside =
             (1..).map(|n| format!("journal.{n}.jsonl")).find(|name| matches!(self.runtime.kind(name), Ok(None)));
         // The iterator never ends, so there always is a name.
@@ -480,12 +503,41 @@ mod tests {
             commit: Id::from_parts(1, n as u128),
             n,
             lamport: n as u64,
+            up: None,
             store: StoreKey { worktree: Id::from_parts(1, 0), store: ".agentpm".into() },
             head: String::new(),
             arrived: false,
             carrier: None,
             compact: None,
             key: None,
+        }
+    }
+
+    /// A machine that is up for so long, and counts its flushes.
+    #[derive(Default)]
+    struct Up(u64, std::cell::Cell<u32>);
+
+    impl Machine for Up {
+        fn up(&self) -> u64 {
+            self.0
+        }
+
+        fn flush(&self) -> Result<()> {
+            self.1.set(self.1.get() + 1);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_projected_late_is_flushed_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        for (up, flushes) in [(1_000, 0), (1_000 + LATE_MS, 0), (1_001 + LATE_MS, 1)] {
+            let mut journal = Journal::open(&dir, "boot").unwrap();
+            journal.append(&[entry(1)], &Commit { up: Some(1_000), ..commit(1) }).unwrap();
+            let machine = Up(up, Default::default());
+            journal.mark_projected(&machine).unwrap();
+            assert_eq!(machine.1.get(), flushes, "{up}");
         }
     }
 
@@ -496,7 +548,7 @@ mod tests {
         let mut journal = Journal::open(&dir, "boot 1").unwrap();
         journal.append(&[entry(1)], &commit(1)).unwrap();
         assert!(!journal.is_projected());
-        journal.mark_projected(&dir).unwrap();
+        journal.mark_projected(&Up::default()).unwrap();
         assert!(Journal::open(&dir, "boot 1").unwrap().is_projected());
         let mut later = Journal::open(&dir, "boot 2").unwrap();
         assert_eq!(later.unprojected().unwrap().len(), 1);

@@ -41,13 +41,13 @@ pub fn remove(runtime: &Dir, agent: &str) -> Result<()> {
     runtime.remove(path_of(agent)).map_err(|e| Error::io("remove", &runtime.path().join(path_of(agent)), &e))
 }
 
-/// Saves a key, replacing an earlier one.
+/// Saves a key, replacing an earlier one, and flushes it: its public half is registered next.
 ///
 /// Errors: `ERR_IO` if it cannot be written.
 pub fn write(runtime: &Dir, agent: &str, text: &str) -> Result<()> {
     let keep = || {
-        runtime.make_dir("keys")?;
-        runtime.replace(path_of(agent), text.as_bytes(), 0o600)
+        runtime.make_dir_synced("keys")?;
+        runtime.replace_synced(path_of(agent), text.as_bytes(), 0o600)
     };
     keep().map_err(|e| Error::io("write", &runtime.path().join(path_of(agent)), &e))
 }

@@ -68,7 +68,7 @@ fn drop_replaced(own: &Dir, length: u64) -> std::io::Result<()> {
     notes.sort_by_key(|(path, _)| *path);
     let mut text = String::new();
     notes.into_iter().for_each(|(path, rendered)| add_note(&mut text, path, rendered));
-    if 2 * (text.len() as u64) < length { own.replace(FILE, text.as_bytes(), 0o666) } else { Ok(()) }
+    if 2 * (text.len() as u64) < length { own.replace_synced(FILE, text.as_bytes(), 0o666) } else { Ok(()) }
 }
 
 /// What each file was last rendered from, by path. A line that was cut off is skipped.

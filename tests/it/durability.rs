@@ -1,7 +1,7 @@
 //! What was acknowledged is there: whatever fails afterwards, wherever the repository lies, and whichever process writes to it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,15 +9,18 @@ use serde_json::{Value, json};
 
 use crate::sandbox::{Answer, Sandbox};
 
-/// agentpm under strace, which changes one of its calls.
+/// agentpm under strace, which changes one of its calls, or notes them.
 fn injected(room: &Sandbox, dir: &Path, inject: &str, args: &[&str]) -> Answer {
+    traced(room, dir, &["-qq", "-o", "/dev/null", "-e", &format!("inject={inject}")], args)
+}
+
+fn traced(room: &Sandbox, dir: &Path, options: &[&str], args: &[&str]) -> Answer {
     let agentpm = room.agentpm_in(dir);
     let mut command = room.sealed("strace", dir);
     for (name, value) in agentpm.get_envs() {
         command.env(name, value.unwrap_or_default());
     }
-    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={inject}"), "--"]);
-    command.arg(agentpm.get_program()).args(args);
+    command.arg("-f").args(options).arg("--").arg(agentpm.get_program()).args(args);
     Answer::from(command.output().expect("strace starts"))
 }
 
@@ -603,6 +606,48 @@ fn a_reboot_projects_nothing_onto_another_branch() {
         }
         room.run(&["note", &id, "--content", "x"]).data();
         assert_eq!(titles(&room.run(&["task", "list"])), ["one"], "cut: {cut}");
+    }
+}
+
+#[test]
+fn a_lease_and_a_key_that_a_power_loss_took_are_known_on_another_branch() {
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "plan"]).text();
+    let claim = ["--agent", "ada", "--idempotency-key", "k", "claim", &id];
+    let first = room.run(&claim).data();
+    room.git(&["checkout", "-q", "."]).text();
+    room.git(&["checkout", "-q", "-b", "topic"]).text();
+    for folder in ["leases", "idempotency"] {
+        fs::remove_dir_all(room.repo().join(".git/agentpm").join(folder)).unwrap();
+    }
+    reboot(&room);
+    room.run(&["--agent", "bob", "claim", &id]).error("ERR_LEASE_HELD", 5);
+    assert_eq!(room.run(&claim).data(), first, "it happened once");
+}
+
+#[test]
+fn what_is_finished_after_a_kill_is_flushed_on_the_disks_of_all_worktrees() {
+    crate::machine::needs!("strace");
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let device = |path: &Path| fs::metadata(path).unwrap().dev();
+    if device(disk.path()) == device(&room.repo()) {
+        return crate::machine::skip("a second disk");
+    }
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "plan"]).text();
+    room.git(&["worktree", "add", "-q", disk.path().join("linked").to_str().unwrap()]).text();
+    let trace = room.beside("trace");
+    let options = ["-qq", "-o", trace.to_str().unwrap(), "-y", "-e", "trace=syncfs"];
+    for (dir, title) in [(room.repo(), "here"), (disk.path().join("linked"), "there")] {
+        pending_task(&room, &room.repo(), title);
+        traced(&room, &dir, &options, &["note", &id, "--content", title]).data();
+        let flushed = fs::read_to_string(&trace).unwrap();
+        assert!(flushed.contains(room.repo().to_str().unwrap()), "{title}: {flushed}");
+        assert!(flushed.contains(disk.path().to_str().unwrap()), "{title}: {flushed}");
     }
 }
 

@@ -104,17 +104,7 @@ pub(crate) fn compact(ws: &Workspace, q: &Compact) -> Result<CompactReport> {
             check_home(&ws.store, &Entity::Task(one.id))?;
         }
         lock.check(runtime)?;
-        let commit = Commit {
-            commit: ws.env.new_id()?,
-            n: 0,
-            lamport: journal.lamport(),
-            store: ws.store_key_to_write()?.clone(),
-            head: project::head(ws),
-            arrived: false,
-            carrier: None,
-            compact: Some(order.clone()),
-            key: None,
-        };
+        let commit = Commit { compact: Some(order.clone()), ..project::commit_line(ws, 0, journal.lamport())? };
         let size_of = || -> Result<u64> {
             Ok(archive::archived_now(&ws.store)?.archives.iter().map(|archive| archive.mark.size).sum())
         };
@@ -126,7 +116,7 @@ pub(crate) fn compact(ws: &Workspace, q: &Compact) -> Result<CompactReport> {
             if let Some(drop) = &order.drop {
                 compact::drop_tasks(&ws.store, &compact::drops_until(&ws.store, drop)?)?;
             }
-            journal.mark_projected(&ws.store.dir)?;
+            journal.mark_projected(ws)?;
             size_of()
         };
         match completed() {

@@ -13,13 +13,13 @@ use crate::engine::context::Workspace;
 use crate::env::files::Dir;
 use crate::env::parallel;
 use crate::env::progress::Progress;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 use crate::git::Repo;
 use crate::model::agent::{Agent, LeaseRecord, Session};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::rules::{lease, session};
-use crate::runtime::journal::{Journal, KeyRecord, Record};
+use crate::runtime::journal::{Commit, Journal, KeyRecord, Record};
 use crate::runtime::{records, waiting};
 use crate::store::compact;
 use crate::store::entity::{read_log, understand};
@@ -49,13 +49,12 @@ pub(crate) fn finish_projection(ws: &Workspace, journal: &mut Journal, runtime: 
     if journal.is_projected() {
         return Ok(());
     }
-    let mut records = journal.unprojected()?;
+    let records = journal.unprojected()?;
     let heads = heads_of_worktrees(ws)?;
     // What was made, and projected before a reboot, on a branch that is not checked out belongs there.
     let elsewhere = |r: &Record| heads.get(&r.commit.store.worktree).is_some_and(|head| *head != r.commit.head);
-    records.retain(|r| !(journal.is_projected_again(r) && elsewhere(r)));
-    project_records(ws, runtime, &records)?;
-    journal.mark_projected_late(&ws.store.dir)
+    project_records(ws, runtime, &records, |r| !(journal.is_projected_again(r) && elsewhere(r)))?;
+    journal.mark_projected_late(ws)
 }
 
 /// Projects the records that another worktree kept for this one.
@@ -68,7 +67,7 @@ fn project_waiting(ws: &Workspace, runtime: &Dir) -> Result<()> {
     let mut left = Vec::new();
     for run in records.chunk_by(|a, b| a.commit.store == b.commit.store) {
         match ws.store_of(&run[0].commit.store) {
-            Some(store) => left.extend(project_files(ws, &store, run, runtime)?),
+            Some(store) => left.extend(project_files(ws, &store, &run.iter().collect::<Vec<_>>(), runtime)?),
             // Its folder is not checked out.
             None => left.extend(run),
         }
@@ -76,8 +75,26 @@ fn project_waiting(ws: &Workspace, runtime: &Dir) -> Result<()> {
     if left.len() == records.len() {
         return Ok(());
     }
-    ws.store.dir.sync_disk().map_err(|e| Error::io("flush the files of", ws.store.path(), &e))?;
+    ws.flush_disks()?;
     waiting::replace(runtime, worktree, left.into_iter())
+}
+
+/// The last line of a record of this store with so many events.
+///
+/// Errors: `ERR_IO` if the system gave no randomness, or the worktree has no name.
+pub(crate) fn commit_line(ws: &Workspace, n: usize, lamport: u64) -> Result<Commit> {
+    Ok(Commit {
+        commit: ws.env.new_id()?,
+        n,
+        lamport,
+        up: Some(ws.env.up()),
+        store: ws.store_key_to_write()?.clone(),
+        head: head(ws),
+        arrived: false,
+        carrier: None,
+        compact: None,
+        key: None,
+    })
 }
 
 /// What is checked out: the contents of git's HEAD.
@@ -93,18 +110,20 @@ fn heads_of_worktrees(ws: &Workspace) -> Result<BTreeMap<Id, String>> {
     Ok(heads)
 }
 
-fn project_records(ws: &Workspace, runtime: &Dir, records: &[Record]) -> Result<()> {
+/// Projects records into the records of this clone, and into the files of their stores where they are `here`.
+fn project_records(ws: &Workspace, runtime: &Dir, records: &[Record], here: impl Fn(&Record) -> bool) -> Result<()> {
     let own = ws.store_key_to_write()?.worktree;
     let mut waits: BTreeMap<Id, Vec<&Record>> = BTreeMap::new();
     for run in records.chunk_by(|a, b| a.commit.store == b.commit.store) {
         let key = &run[0].commit.store;
         let store = ws.store_of(key);
         project_runtime(store.as_ref(), run, runtime)?;
-        let left = match store.map(|store| project_files(ws, &store, run, runtime)) {
+        let run: Vec<&Record> = run.iter().filter(|record| here(record)).collect();
+        let left = match store.map(|store| project_files(ws, &store, &run, runtime)) {
             Some(Ok(left)) => left,
             // Another worktree that cannot be written must not hold up this one.
             Some(Err(e)) if key.worktree == own => return Err(e),
-            Some(Err(_)) | None => run.iter().collect(),
+            Some(Err(_)) | None => run,
         };
         waits.entry(key.worktree).or_default().extend(left);
     }
@@ -114,7 +133,7 @@ fn project_records(ws: &Workspace, runtime: &Dir, records: &[Record]) -> Result<
 
 /// Projects records of one store into its files. Returns those that must wait, because something else is in the place of a folder of an
 /// entity belongs: one such place does not hold up all others.
-fn project_files<'r>(ws: &Workspace, store: &Store, records: &'r [Record], runtime: &Dir) -> Result<Vec<&'r Record>> {
+fn project_files<'r>(ws: &Workspace, store: &Store, records: &[&'r Record], runtime: &Dir) -> Result<Vec<&'r Record>> {
     let entries = records.iter().filter(|record| !record.commit.arrived).flat_map(|record| &record.entries);
     let work: Vec<_> = by_entity(entries.cloned()).into_iter().collect();
     let projected = parallel::map(&work, |(entity, new)| {
@@ -146,8 +165,8 @@ fn project_files<'r>(ws: &Workspace, store: &Store, records: &'r [Record], runti
     if store.path() == ws.store.path() {
         record::note_rendered(ws, runtime, &rendered)?;
     }
-    let waits = |record: &&Record| record.entries.iter().any(|entry| blocked.contains(&entry.event.entity));
-    Ok(records.iter().filter(waits).collect())
+    let waits = |record: &&&Record| record.entries.iter().any(|entry| blocked.contains(&entry.event.entity));
+    Ok(records.iter().filter(waits).copied().collect())
 }
 
 /// Projects one command's record, which was appended just now.

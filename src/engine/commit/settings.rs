@@ -120,7 +120,7 @@ fn rewrite(dir: &Dir, file: &str, name: &str, is_users: bool, path: &[String], v
         return Ok(false);
     }
     let mode = dir.mode(file).map_err(failed)?;
-    if !dir.replace_unchanged(file, &old, new.as_bytes(), mode).map_err(failed)? {
+    if !dir.replace_unchanged_synced(file, &old, new.as_bytes(), mode).map_err(failed)? {
         return Err(Error::new(Code::Conflict, format!("another program saved {name} meanwhile; nothing was written"))
             .hint("repeat the command"));
     }

@@ -334,17 +334,7 @@ fn write<'a>(
         check_home(&ws.store, entity)?;
     }
     records::check_writable(runtime, !leases.is_empty(), !sessions.is_empty(), key.is_some())?;
-    let commit = Commit {
-        commit: ws.env.new_id()?,
-        n: entries.len(),
-        lamport,
-        store: ws.store_key_to_write()?.clone(),
-        head: project::head(ws),
-        arrived: false,
-        carrier: None,
-        compact: None,
-        key: key.clone(),
-    };
+    let commit = Commit { key: key.clone(), ..project::commit_line(ws, entries.len(), lamport)? };
     // A program that was stopped in the middle, or a machine that slept, must not write under a lease that expired meanwhile.
     if let Some((lease, until)) = used_leases.iter().find(|(_, until)| **until <= ws.env.now()) {
         return Err(Error::new(
@@ -357,7 +347,7 @@ fn write<'a>(
     journal.append(&entries, &commit)?;
     let known = taken_in.into_iter().map(|(id, (bytes, _))| (id, bytes)).chain(unedited).collect();
     let changed = ChangeSet { entries, tasks, agents, leases, sessions, key, known };
-    let projected = project::project_changed(ws, runtime, changed).and_then(|()| journal.mark_projected(&ws.store.dir));
+    let projected = project::project_changed(ws, runtime, changed).and_then(|()| journal.mark_projected(ws));
     if let Err(e) = projected {
         written
             .warnings

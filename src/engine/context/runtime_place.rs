@@ -4,6 +4,7 @@
 //! there is none yet, what `[runtime] place` says. A process that cannot write there refuses changes, it never takes another.
 //! Leaves to others: what lies there (`runtime`).
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::git::Repo;
 use crate::model::id::Id;
 use crate::model::settings::RuntimePlace;
-use crate::runtime::journal::JOURNAL;
+use crate::runtime::journal::{JOURNAL, Machine};
 use crate::runtime::waiting;
 use crate::runtime::worktree::{self, StoreKey};
 use crate::store::layout::{FORMAT, LOCAL, STORE, Store};
@@ -257,6 +258,33 @@ impl Workspace {
         Ok(reached.collect())
     }
 
+    /// Flushes each disk on which something of this clone's plan lies: the worktrees, git's folder and the records may lie on several.
+    ///
+    /// Errors: `ERR_IO`.
+    pub(crate) fn flush_disks(&self) -> Result<()> {
+        let mut flushed = BTreeSet::new();
+        for disk in self.disks()? {
+            let failed = |e: std::io::Error| Error::io("flush the disk of", disk.path(), &e);
+            if flushed.insert(disk.device().map_err(failed)?) {
+                disk.sync_disk().map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folders below which this clone keeps its plan and its records.
+    fn disks(&self) -> Result<Vec<Dir>> {
+        let opened = |path: &Path| Dir::open(path).map_err(|e| Error::io("open", path, &e));
+        let mut disks = vec![opened(self.store.path())?, opened(&self.runtime_path)?];
+        if let Some(repo) = &self.repo {
+            disks.push(opened(&repo.common_dir)?);
+            disks.push(opened(&repo.git_dir)?);
+            // A worktree that was removed meanwhile holds nothing.
+            disks.extend(self.other_worktrees()?.iter().filter_map(|other| Dir::open(&other.top).ok()));
+        }
+        Ok(disks)
+    }
+
     /// The worktrees of this clone, this one too, for which records wait. One that was removed is none any more.
     ///
     /// Errors: `ERR_IO` where they cannot be listed.
@@ -282,6 +310,16 @@ impl Workspace {
         let path = top.join(&key.store);
         let is_inside = path.file_name() == Some(STORE.as_ref()) && !key.store.split('/').any(|part| part == "..");
         is_inside.then(|| Store::at(&path, &top).ok().flatten()).flatten()
+    }
+}
+
+impl Machine for Workspace {
+    fn up(&self) -> u64 {
+        self.env.up()
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.flush_disks()
     }
 }
 

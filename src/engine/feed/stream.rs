@@ -173,11 +173,11 @@ pub(crate) fn record_arrivals(
     let all: Vec<Entry> = fresh.values().flatten().cloned().collect();
     let Some(greatest) = all.iter().map(|e| e.event.lamport).max() else { return Ok(()) };
     let lamport = greatest.min(MAX_CLOCK).max(journal.lamport());
-    journal.append(&all, &Commit { carrier: Some(carrier), ..commit_line(ws, all.len(), lamport, false)? })?;
+    journal.append(&all, &Commit { carrier: Some(carrier), ..project::commit_line(ws, all.len(), lamport)? })?;
     for (entity, more) in fresh {
         record::project_unedited(ws, &record::lineage(ws), entity, more, runtime)?;
     }
-    journal.mark_projected(&ws.store.dir)
+    journal.mark_projected(ws)
 }
 
 /// Those of the events that are not here yet, by entity.
@@ -387,8 +387,9 @@ fn note_stamps(ws: &Workspace, journal: &mut Journal<'_>, stamps: &[(Stamp, Enti
     while !left.is_empty() {
         let (some, rest) = left.split_at(left.len().min(most));
         let entries = entries_at_stamps(ws, some)?;
-        journal.append(&entries, &commit_line(ws, entries.len(), journal.lamport(), true)?)?;
-        journal.mark_projected(&ws.store.dir)?;
+        let line = project::commit_line(ws, entries.len(), journal.lamport())?;
+        journal.append(&entries, &Commit { arrived: true, ..line })?;
+        journal.mark_projected(ws)?;
         // The next ones are about as long.
         let bytes: usize = entries.iter().map(|entry| entry.line.len()).sum();
         most = (NOTED_BYTES / (bytes / some.len()).max(1)).clamp(1, NOTED_AT_ONCE);
@@ -441,20 +442,6 @@ fn entries_at_stamps(ws: &Workspace, stamps: &[(Stamp, Entity)]) -> Result<Vec<E
     let mut entries: Vec<Entry> = read.into_iter().flatten().filter(|e| seen.insert(e.event.id)).collect();
     entries.sort_by_key(|entry| entry.event.stamp());
     Ok(entries)
-}
-
-fn commit_line(ws: &Workspace, n: usize, lamport: u64, arrived: bool) -> Result<Commit> {
-    Ok(Commit {
-        commit: ws.env.new_id()?,
-        n,
-        lamport,
-        store: ws.store_key_to_write()?.clone(),
-        head: project::head(ws),
-        arrived,
-        carrier: None,
-        compact: None,
-        key: None,
-    })
 }
 
 /// Whether the events of the logs that are not in the journal were noted.

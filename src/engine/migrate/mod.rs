@@ -151,5 +151,5 @@ fn write_all(ws: &Workspace, changes: &Changes) -> Result<()> {
             }
         }
     }
-    dir.sync_disk().map_err(|e| Error::io("flush the files of", ws.store.path(), &e))
+    ws.flush_disks()
 }

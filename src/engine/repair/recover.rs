@@ -198,9 +198,9 @@ pub fn restore_events(ws: &Workspace, wanted: &Selection) -> Result<Restored> {
         }
         if !events.is_empty() {
             // The journal does not project them again after a power loss.
-            ws.store.dir.sync_disk().map_err(|e| Error::io("flush the files of", ws.store.path(), &e))?;
+            ws.flush_disks()?;
             journal.saw(events.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK));
-            journal.mark_projected(&ws.store.dir)?;
+            journal.mark_projected(ws)?;
         }
         Ok(Restored {
             total: events.len(),

@@ -122,7 +122,7 @@ impl Sync<'_> {
         self.write_plan_files(&changes, self.plan_of(own)?, &runtime)?;
         self.write_index(&changes, &runtime).map_err(|e| self.failed_after_push(e))?;
         // Git does not flush its writes, and a branch must not point at objects that a power loss can remove.
-        ws.store.dir.sync_disk().map_err(|e| Error::io("flush", ws.store.path(), &e))?;
+        ws.flush_disks()?;
         if let Err(e) = self.move_branch(before, new) {
             let is_there = self.repo.objects()?.reference(&self.branch) == Some(before);
             return if is_there { Err(self.failed_after_push(e)) } else { self.clear_state().map(|()| false) };
@@ -240,7 +240,9 @@ impl Sync<'_> {
             let Some(item) = change.new.filter(|item| matches!(item.mode, Mode::File | Mode::Executable)) else {
                 continue;
             };
-            if change.path.starts_with(&plan) || index.get(&change.path).copied() != change.old {
+            // The index may have reached the disk before the file did.
+            let entry = index.get(&change.path).copied();
+            if change.path.starts_with(&plan) || (entry != change.old && entry != change.new) {
                 continue;
             }
             let whole = self.objects.blob(item.oid)?;

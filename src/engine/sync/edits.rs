@@ -310,7 +310,7 @@ impl Sync<'_> {
                 journal.saw(new.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK));
                 project_log(&self.ws.store, &entity, log, &new, runtime)?;
             }
-            journal.mark_projected(&self.ws.store.dir)
+            journal.mark_projected(self.ws)
         })
     }
 

@@ -56,14 +56,14 @@ impl Sync<'_> {
         self.clear_state()
     }
 
-    /// Writes the record.
+    /// Writes the record, and flushes it: a power loss keeps it where it keeps what was done after it.
     pub(crate) fn begin(&self, before: Oid, own: Oid, new: Oid) -> Result<()> {
         let runtime = self.ws.runtime_to_write()?;
         let [before, own, new] = [before, own, new].map(|oid| oid.to_string());
         let begun = SyncState { branch: self.branch.clone(), before, own, new };
         let bytes = serde_json::to_vec(&begun).map_err(|e| Error::state(e.to_string()))?;
         runtime
-            .replace(self.note(), &bytes, 0o666)
+            .replace_synced(self.note(), &bytes, 0o666)
             .map_err(|e| Error::io("write", &runtime.path().join(self.note()), &e))
     }
 
