@@ -39,7 +39,7 @@ lists print. Long texts: --content @file, or - for standard input.
 pub const EXECUTOR: &str = "\
 ## The loop
 
-1. `agentpm next --claim` claims the next task, with a lease (10 minutes; `lease renew ID` renews it).
+1. `agentpm next --claim` claims the next task, with a lease (`lease renew ID` renews it).
    `data: null` means nothing was claimed; `reasons` and `agentpm ready --explain` say why.
 2. `agentpm brief` prints all that is recorded about the task you hold (`--max-tokens N` limits it).
 3. While you work: `agentpm progress add TEXT [--done]`, `agentpm progress complete ITEM`, `agentpm note TEXT`,

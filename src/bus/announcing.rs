@@ -92,7 +92,7 @@ impl Bridge {
         }
         let (news, announced) = known.announced.look(&ws, &self.subjects)?;
         let is_over = |task: &Id| !announced.is_ready(*task);
-        if let Err(trouble) = self.tell(queue, stream, &news, is_over, &mut known.offered) {
+        if let Err(trouble) = self.send_news(queue, stream, &news, is_over, &mut known.offered) {
             return Ok(Err(trouble));
         }
         known.announced = announced;
@@ -114,7 +114,7 @@ impl Bridge {
         Ok(Ok(()))
     }
 
-    fn tell(
+    fn send_news(
         &self,
         queue: &OfferQueue<'_>,
         stream: &EventStream<'_>,

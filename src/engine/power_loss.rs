@@ -71,7 +71,7 @@ struct Machine {
     folder: tempfile::TempDir,
     boot: usize,
     now: i64,
-    /// As its clock, but nobody sets it.
+    /// As its clock, but no one sets it.
     up: u64,
     /// The states of the disk after each command, newest last. The first is flushed.
     history: Vec<(u64, Disk)>,

@@ -87,7 +87,7 @@ pub struct Received {
     pub id: Option<String>,
 }
 
-/// What became of a message that was published.
+/// The outcome of publishing a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
     /// It is in the stream, with this sequence number; also where it was before.
@@ -141,7 +141,7 @@ impl<'a> EventStream<'a> {
         })
     }
 
-    /// Publishes messages in order. Returns what became of the first ones; and why the next one was not published.
+    /// Publishes messages in order. Returns the outcomes of the first ones; and why the next one was not published.
     pub fn publish(&self, messages: &[Sent]) -> (Vec<Published>, Option<Trouble>) {
         let context = &self.connection.context;
         let mut done = Vec::with_capacity(messages.len());

@@ -50,7 +50,7 @@ pub struct LeaseStreamFacts {
     pub loses: Vec<String>,
 }
 
-/// What became of a record that was sent.
+/// The outcome of sending a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replaced {
     /// It is in place, with this sequence number.
