@@ -991,3 +991,34 @@ fn a_note_or_a_message_of_the_holder_renews_a_lease_that_expired_or_soon_will() 
         }
     }
 }
+
+#[test]
+fn a_task_that_is_given_to_another_agent_leaves_the_lease_of_its_holder() {
+    for by_hand in [false, true] {
+        let room = Sandbox::new();
+        let task = room.task("a task", &[]);
+        room.run(&["claim", &task]).data();
+        if by_hand {
+            let text = std::fs::read_to_string(room.yaml_of(&task)).unwrap();
+            std::fs::write(room.yaml_of(&task), text.replace("owner: ada", "owner: bob")).unwrap();
+            room.run(&["resolve"]).data();
+        } else {
+            room.run(&["task", "update", &task, "--owner", "bob", "--priority", "1"]).data();
+        }
+        assert_eq!(room.run(&["lease", "list"]).data()["items"], serde_json::json!([]), "by hand: {by_hand}");
+        room.run_as("bob", &["task", "update", &task, "--title", "bob's"]).data();
+        room.run(&["release", &task]).error("ERR_LEASE_HELD", 5);
+        assert_eq!(room.run(&["next", "--claim"]).json()["data"], Value::Null);
+        assert_eq!(room.run_as("bob", &["claim", &task]).data()["lease"]["fence"], 2);
+        assert_eq!(room.get(&task)["owner"], "bob");
+        room.is_clean();
+    }
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["task", "update", &task, "--owner", "bob"]).data();
+    assert_eq!(record(&clones, &task)["state"], "released");
+    clones.run("ann", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    assert_eq!(clones.run("bob", &["claim", &task]).data()["lease"]["confirmed"], true);
+    clones.run("bob", &["done", &task, "--all-met"]).data();
+}

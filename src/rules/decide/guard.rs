@@ -62,6 +62,16 @@ impl Permit {
         }
         Ok(())
     }
+
+    /// Releases the actor's lease of a task in progress that another agent owns by now: that agent works on it.
+    pub fn hand_over(&self, stage: &mut dyn Stage) -> Result<()> {
+        let task = stage.task(self.id)?;
+        let stays = |lease: &Lease| task.owner.as_ref().is_none_or(|owner| *owner == lease.agent);
+        if task.status != Status::InProgress || self.lease.as_ref().is_none_or(stays) {
+            return Ok(());
+        }
+        self.give_back(stage)
+    }
 }
 
 /// Finds the task and checks that the actor may change it.

@@ -141,6 +141,7 @@ pub fn update(stage: &mut dyn Stage, c: &TaskUpdate) -> Result<Subject> {
             move_parent(stage, &permit, Some(parent), Value::Null)?;
         }
     }
+    permit.hand_over(stage)?;
     Ok(Subject::Task(permit.id))
 }
 

@@ -155,7 +155,8 @@ impl Edit<'_> {
             true => {
                 let permit = self.permit(verb("owner", &Value::Null))?;
                 let owner = owner.map_or(Value::Null, Value::from);
-                put(self.stage, &permit, &[("owner".to_owned(), owner)], PutOptions::default())
+                put(self.stage, &permit, &[("owner".to_owned(), owner)], PutOptions::default())?;
+                permit.hand_over(self.stage)
             }
             false => Ok(()),
         }
