@@ -144,7 +144,9 @@ pub fn apply(record: &mut LeaseRecord, event: &Event) {
     } else if let Payload::LeaseRenewed(p) = &event.payload
         && let Some(lease) = record.lease.as_mut().filter(|lease| lease.id == p.lease)
     {
-        lease.expires_at = lease.expires_at.max(p.expires_at);
+        // A time from a clock that was far ahead gives way to the renewal.
+        let until = if lease.is_live(event.at) { lease.expires_at } else { event.at };
+        lease.expires_at = until.max(p.expires_at);
         lease.updated_at = event.at;
     } else if let Payload::LeaseReleased(p) = &event.payload
         && record.lease.take_if(|lease| lease.id == p.lease).is_some()

@@ -1022,3 +1022,27 @@ fn a_task_that_is_given_to_another_agent_leaves_the_lease_of_its_holder() {
     assert_eq!(clones.run("bob", &["claim", &task]).data()["lease"]["confirmed"], true);
     clones.run("bob", &["done", &task, "--all-met"]).data();
 }
+
+#[test]
+fn a_lease_from_a_clock_that_was_years_ahead_is_renewed() {
+    let room = Sandbox::new();
+    let (one, two) = (room.task("one", &[]), room.task("two", &[]));
+    room.at("2036-11-20T10:00:00Z");
+    let lease = room.run(&["claim", &one]).data()["lease"]["id"].as_str().unwrap().to_owned();
+    room.run(&["claim", &two]).data();
+    room.at("2026-11-20T10:00:00Z");
+    let change = ["task", "update", &one, "--priority", "1", "--lease-id", &lease];
+    let expired = room.run(&change).error("ERR_LEASE_EXPIRED", 5);
+    assert!(expired["hint"].as_str().unwrap().contains("lease renew"), "{expired}");
+    assert_eq!(room.run(&["lease", "renew", &one]).data()["expires_at"], "2026-11-20T10:10:00Z");
+    room.run(&change).data();
+    // A change renews it too.
+    room.run(&["task", "update", &two, "--priority", "1"]).data();
+    let live = room.run(&["lease", "list"]).data();
+    assert_eq!(
+        (&live["total"], &live["items"][1]["expires_at"]),
+        (&2.into(), &"2026-11-20T10:10:00Z".into()),
+        "{live}"
+    );
+    room.run_as("bob", &["claim", &two]).error("ERR_LEASE_HELD", 5);
+}

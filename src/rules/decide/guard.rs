@@ -214,11 +214,11 @@ fn is_behind(stage: &mut dyn Stage, record: &LeaseRecord, task: Id) -> Result<bo
     Ok(seen.record.fence > stage.known_fence(task)?)
 }
 
-/// Renews one's own lease on a change in its second half, since work is a sign of life, or from now if it expired: no other agent took
-/// it over, so it is still the holder's.
+/// Renews one's own lease on a change in its second half, since work is a sign of life, or from now if it does not hold any more: no
+/// other agent took it over, so it is still the holder's.
 pub fn renew_on_use(stage: &mut dyn Stage, task: Id, lease: Lease) -> Result<Lease> {
     let (now, whole) = (stage.now(), lease.expires_at.since(lease.updated_at).max(1));
-    if lease.expires_at.since(now) * 2 >= whole {
+    if lease.is_live(now) && lease.expires_at.since(now) * 2 >= whole {
         return Ok(lease);
     }
     let expires_at = now.plus(whole);
