@@ -374,3 +374,31 @@ fn a_command_without_a_task_reports_a_lost_lease_once() {
     }
     room.run(&["done", &task]).error("ERR_LEASE_HELD", 5);
 }
+
+#[test]
+fn a_silent_session_keeps_its_lease_until_it_expires() {
+    let room = Sandbox::new();
+    room.at(TEN);
+    let (old, task) = (start(&room, "ada"), room.task("long work", &[]));
+    within(&room, "ada", &old, &["claim", &task, "--ttl", "2h"]).data();
+    let new = start(&room, "ada");
+    room.at("2026-11-20T10:30:00Z");
+    let held = within(&room, "ada", &new, &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    assert!(held["hint"].as_str().unwrap().contains(&format!("session end {old}")), "{held}");
+    // The claim of another task closes the silent session.
+    let other = room.task("another", &[]);
+    within(&room, "ada", &new, &["claim", &other]).data();
+    assert_eq!(session(&room, &old)["fell_silent"], true);
+    within(&room, "ada", &new, &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    within(&room, "ada", &new, &["lease", "acquire", &task]).error("ERR_LEASE_HELD", 5);
+    let claim = format!("agentpm claim {}", &task[20..]);
+    let status = within(&room, "ada", &new, &["status"]).data();
+    assert_eq!(status["other_sessions"][0]["take_over"], format!("agentpm session end {old} && {claim}"));
+    // It goes on with its own lease.
+    within(&room, "ada", &old, &["task", "update", &task, "--priority", "1"]).data();
+    // An ended session gives way at once, a silent one when its lease is over.
+    room.at("2026-11-20T11:40:00Z");
+    room.run(&["session", "end", &old]).data();
+    within(&room, "ada", &new, &["claim", &task]).data();
+    within(&room, "ada", &old, &["task", "update", &task, "--priority", "2"]).error("ERR_INVALID_STATE", 4);
+}

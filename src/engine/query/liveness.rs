@@ -24,7 +24,7 @@ use crate::reports::ready::Plan;
 use crate::rules::held::NamedTask;
 use crate::rules::lease::is_holder;
 use crate::rules::readiness::Viewer;
-use crate::rules::session::word;
+use crate::rules::session::{is_over, word};
 use crate::runtime::records;
 use crate::store::index::Index;
 
@@ -168,8 +168,12 @@ pub fn other_sessions(ws: &Workspace, index: &Index) -> Result<Vec<OtherSessionT
         let session_status = status_word(ws, session.as_ref());
         let handle = read::handle(ws, id)?;
         let claim = format!("agentpm claim {handle}");
-        let take_over = match (lease.session, session_status) {
-            (Some(session), Some("active")) => format!("agentpm session end {session} && {claim}"),
+        // A session that fell silent may go on while its lease is live.
+        let may_go_on = session.as_ref().is_some_and(|session| !is_over(session)) && lease.is_live(ws.env.now());
+        let take_over = match lease.session {
+            Some(session) if may_go_on || session_status == Some("active") => {
+                format!("agentpm session end {session} && {claim}")
+            }
             _ => claim,
         };
         let task = NamedTask::new(id, handle, &task.fields.title);

@@ -4,7 +4,7 @@
 
 use super::around::move_to;
 use crate::error::{Code, Error, Result};
-use crate::model::agent::{Lease, MAX_FENCE, MAX_TTL, SessionStatus};
+use crate::model::agent::{Lease, MAX_FENCE, MAX_TTL};
 use crate::model::args::{Duration, Ref};
 use crate::model::event::{Author, Entity};
 use crate::model::id::Id;
@@ -12,6 +12,7 @@ use crate::model::payload::{LeaseAcquired, LeaseRenewed, Payload, TaskStatusChan
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::lease::{self, Standing};
+use crate::rules::session::is_over;
 use crate::rules::stage::{Draft, Grant, Stage};
 
 /// Acquires the lease of a task, or renews the actor's own; returns its fence.
@@ -143,12 +144,11 @@ pub fn take_again(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Duratio
     Ok(())
 }
 
-/// Whether a lease belongs to an ended session of the same agent: then no process works under it any more.
+/// Whether a lease belongs to a session of the same agent that was ended: then no process works under it any more. A session that was
+/// closed for its silence may go on, so its lease has to expire.
 pub fn is_left_behind(stage: &mut dyn Stage, lease: &Lease, holder: &Author) -> bool {
     let session = lease.session.and_then(|id| stage.session(&Ref(id.to_string())).ok());
-    !lease.elsewhere
-        && lease.agent == holder.agent
-        && session.is_some_and(|session| session.status == SessionStatus::Closed)
+    !lease.elsewhere && lease.agent == holder.agent && session.is_some_and(|session| is_over(&session))
 }
 
 /// Warns whose work is taken over.
