@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::{Code, Error};
-use crate::model::agent::{Lease, LeaseRecord, MAX_FENCE, MAX_FENCE_JUMP, MAX_TTL, RemoteRecord, RemoteState};
+use crate::model::agent::{Lease, LeaseRecord, MAX_FENCE, MAX_FENCE_JUMP, MAX_TTL, RemoteRecord, RemoteState, Seen};
 use crate::model::event::{Author, Entity, Entry, Event, Stamp};
 use crate::model::id::Id;
 use crate::model::payload::{LeaseAcquired, Payload};
@@ -94,12 +94,38 @@ pub fn lost_refusal(task: Id, record: &LeaseRecord, me: &Author) -> Option<Error
     })
 }
 
-/// The remote's record of an end of a task by an event that is not here. `knows` checks whether the task's log contains an
-/// event.
+/// The remote's record of an end of a task by an event that is not here, whether or not the task was opened and taken again since.
+/// `knows` checks whether the task's log contains an event.
 pub fn finished_elsewhere(record: &LeaseRecord, knows: impl Fn(Id) -> bool) -> Option<&RemoteRecord> {
     let r = &record.remote.as_ref()?.record;
     let nameless = r.state == RemoteState::Finished && r.ends.is_empty();
-    (r.state != RemoteState::Held && (nameless || !r.ends.iter().all(|end| knows(*end)))).then_some(r)
+    (nameless || !r.ends.iter().all(|end| knows(*end))).then_some(r)
+}
+
+/// The refusal for a task that was finished by an event that is not here. `is_ours` if the record of that is of this clone.
+pub fn unseen_end(task: Id, end: &RemoteRecord, is_ours: bool) -> Error {
+    let again = format!("agentpm claim {task} --here claims it again");
+    let hint = match is_ours {
+        true => format!("agentpm recover restores what this clone wrote and no branch contains any more; or {again}"),
+        false => format!("agentpm sync fetches it after {} has pushed it; if that never happens, {again}", end.agent),
+    };
+    let words = match end.state {
+        RemoteState::Finished => format!("{} finished task {task}, by an event that is not here", end.agent),
+        RemoteState::Held | RemoteState::Released => {
+            format!("task {task} was finished and opened again, by events that are not here; {} had it last", end.agent)
+        }
+    };
+    Error::state(words)
+        .with(json!({ "task": task, "holder": end.agent, "fence": end.fence, "at": end.updated_at,
+            "finished_elsewhere": true }))
+        .hint_command(hint)
+}
+
+/// The refusal for a task that other agents had last in another clone, by events that are not here.
+pub fn behind(task: Id, fence: u64) -> Error {
+    Error::state(format!("other agents worked on task {task} in another clone, by events that are not here"))
+        .with(json!({ "task": task, "fence": fence, "behind": true }))
+        .hint_command(format!("agentpm sync fetches them; or claim the task first: agentpm claim {task}"))
 }
 
 /// Whether an event releases a lease; only its holder does that.
@@ -336,7 +362,19 @@ pub fn merge_remote_record(record: &mut LeaseRecord) {
     if r.fence.max(seen.over) < record.fence {
         return;
     }
-    let lease = (r.state == RemoteState::Held).then(|| Lease {
+    let lease = (r.state == RemoteState::Held).then(|| at_remote(&seen));
+    if known {
+        // Known from the log already; the remote has its later state.
+        record.lease = lease;
+    } else {
+        pass_on(record, lease, r.fence, &r.agent);
+    }
+}
+
+/// The lease of another clone, as its record at the remote shows it.
+pub fn at_remote(seen: &Seen) -> Lease {
+    let r = &seen.record;
+    Lease {
         id: r.lease,
         task: r.task,
         agent: r.agent.clone(),
@@ -348,12 +386,6 @@ pub fn merge_remote_record(record: &mut LeaseRecord) {
         updated_at: r.updated_at,
         confirmed: true,
         elsewhere: true,
-    });
-    if known {
-        // Known from the log already; the remote has its later state.
-        record.lease = lease;
-    } else {
-        pass_on(record, lease, r.fence, &r.agent);
     }
 }
 

@@ -120,6 +120,9 @@ pub trait Stage {
     fn lease(&mut self, task: Id) -> Result<LeaseRecord>;
     /// Whether a remote confirms leases.
     fn asks_remote(&self) -> bool;
+    /// The agent of another clone that the remote showed with a later grant than the task's log has, or whose record this command
+    /// replaced by an override.
+    fn unseen_holder(&mut self, task: Id) -> Result<Option<String>>;
     /// The remote's answer about the lease of this task; `None` if it was not asked.
     fn grant(&mut self, task: Id) -> Option<Grant>;
     /// The remote's record that a task was finished by an event that is not here, and whether this clone sent it.

@@ -1046,3 +1046,67 @@ fn a_lease_from_a_clock_that_was_years_ahead_is_renewed() {
     );
     room.run_as("bob", &["claim", &two]).error("ERR_LEASE_HELD", 5);
 }
+
+#[test]
+fn a_lease_of_a_task_that_was_finished_and_reopened_unseen_refuses_a_claim() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    let ann = |args: &[&str]| run_at(&clones, "ann", "2026-11-20T10:00:00Z", args).data();
+    ann(&["claim", &task]);
+    ann(&["done", &task, "--all-met"]);
+    ann(&["task", "reopen", &task, "--reason", "not yet"]);
+    ann(&["claim", &task]);
+    let before = record(&clones, &task);
+    assert_eq!((&before["state"], before["ends"].as_array().unwrap().len()), (&"held".into(), 1));
+    let held = run_at(&clones, "bob", "2026-11-20T10:05:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    assert_eq!(held["details"]["holder"], "ann");
+    // Nor does an override get past the end that bob has not seen.
+    let cancel = ["task", "transition", &task, "--status", "cancelled", "--override", "not needed"];
+    run_at(&clones, "bob", "2026-11-20T10:05:00Z", &cancel).error("ERR_LEASE_HELD", 5);
+    for args in [&["claim", &task][..], &["lease", "acquire", &task], &cancel] {
+        let refused = run_at(&clones, "bob", "2026-11-20T10:30:00Z", args).error("ERR_INVALID_STATE", 4);
+        assert_eq!(refused["details"]["finished_elsewhere"], true, "{args:?}: {refused}");
+        assert!(refused["message"].as_str().unwrap().contains("finished and opened again"), "{refused}");
+    }
+    assert_eq!(record(&clones, &task), before);
+    let here = run_at(&clones, "bob", "2026-11-20T10:30:00Z", &["claim", &task, "--here"]).data();
+    assert_eq!(here["lease"]["confirmed"], true);
+}
+
+#[test]
+fn an_override_ends_a_task_that_another_clone_had_unseen_and_is_recorded() {
+    for given_back in [true, false] {
+        let (clones, task) = confirmed(&["ann", "bob"]);
+        clones.run("ann", &["claim", &task]).data();
+        if given_back {
+            clones.run("ann", &["release", &task]).data();
+        }
+        let cancel = ["task", "transition", &task, "--status", "cancelled", "--override", "not needed"];
+        let ended = clones.run("bob", &cancel);
+        assert_eq!((&ended.data()["status"], warning(&ended, "confirmed")), (&"cancelled".into(), false), "{ended:?}");
+        assert_eq!(record(&clones, &task)["state"], "finished");
+        let log = clones.run("bob", &["log", &task, "--type", "LeaseOverride", "--json"]);
+        assert_eq!(log.data()["items"][0]["payload"]["holder"], "ann", "{given_back}: {log:?}");
+    }
+}
+
+#[test]
+fn a_completion_above_the_fence_of_an_unseen_holder_is_refused() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    for name in ["ann", "bob"] {
+        run_at(&clones, name, "2026-11-20T10:00:00Z", &["sync"]).data();
+    }
+    run_at(&clones, "ann", "2026-11-20T10:08:00Z", &["lease", "renew", &task]).data();
+    let away = clones.room.beside("away.git");
+    std::fs::rename(hub(&clones), &away).unwrap();
+    let taken = run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["claim", &task]).data();
+    assert_eq!((&taken["lease"]["confirmed"], &taken["lease"]["fence"]), (&false.into(), &3.into()));
+    std::fs::rename(&away, hub(&clones)).unwrap();
+    let before = record(&clones, &task);
+    let done = ["done", &task, "--all-met"];
+    let error = run_at(&clones, "bob", "2026-11-20T10:12:00Z", &done).error("ERR_LEASE_LOST", 5);
+    assert_eq!(error["details"]["holder"], "ann");
+    assert_eq!(record(&clones, &task), before);
+    assert_eq!(clones.run("bob", &["task", "get", &task]).data()["status"], "in_progress");
+    run_at(&clones, "ann", "2026-11-20T10:13:00Z", &done).data();
+}

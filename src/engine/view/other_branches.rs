@@ -11,6 +11,7 @@ use super::{read, sparse};
 use crate::engine::context::Workspace;
 use crate::engine::context::runtime_place::OtherWorktree;
 use crate::error::Result;
+use crate::model::agent::RemoteState;
 use crate::model::event::Entity;
 use crate::model::id::Id;
 use crate::model::task::Status;
@@ -107,7 +108,9 @@ impl<'a> OtherBranches<'a> {
         if !self.leased.as_ref().is_some_and(|leased| leased.contains(&id)) {
             return Ok(None);
         }
-        let record = records::lease(runtime, id)?;
+        let mut record = records::lease(runtime, id)?;
+        // A task that is held again is withheld by its lease.
+        record.remote.take_if(|seen| seen.record.state == RemoteState::Held);
         if lease::finished_elsewhere(&record, |_| false).is_none() {
             return Ok(None);
         }

@@ -11,7 +11,7 @@ use super::around::{move_to, open_blockers};
 use super::grants::assert_again;
 use super::refusals::refuse_finished;
 use crate::error::{Code, Error, Result};
-use crate::model::agent::{Lease, LeaseRecord};
+use crate::model::agent::Lease;
 use crate::model::args::{OptionalTaskRef, Ref, Text};
 use crate::model::command::Guard;
 use crate::model::event::{Author, Entity};
@@ -159,13 +159,8 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, (verb, judges): (Verb
         Standing::Free if guard.override_reason.is_none() && !judges_end && lease::is_lost(&record, &me) => {
             return Err(lease::lost_and_gone(task.id, &record));
         }
-        Standing::Free if ends && guard.override_reason.is_none() && is_behind(stage, &record, task.id)? => {
-            return Err(Error::state(format!(
-                "other agents worked on task {} in another clone, by events that are not here",
-                task.id
-            ))
-            .with(json!({ "task": task.id, "fence": record.fence, "behind": true }))
-            .hint_command(format!("agentpm sync fetches them; or claim the task first: agentpm claim {}", task.id)));
+        Standing::Free if ends && guard.override_reason.is_none() && stage.unseen_holder(task.id)?.is_some() => {
+            return Err(lease::behind(task.id, record.fence));
         }
         // No agent can have the lease of a closed task.
         Standing::Free
@@ -176,7 +171,15 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, (verb, judges): (Verb
         }
         Standing::Free => {
             let owner = task.owner.as_ref().filter(|owner| task.status == Status::InProgress && **owner != me.agent);
-            let Some(owner) = owner else { return Ok(None) };
+            let Some(owner) = owner else {
+                if let Some(reason) = guard.override_reason.as_ref().filter(|_| ends)
+                    && let Some(holder) = stage.unseen_holder(task.id)?
+                {
+                    stage.require(Verb::Override)?;
+                    override_lease(stage, task.id, None, &holder, &reason.0)?;
+                }
+                return Ok(None);
+            };
             let Some(reason) = &guard.override_reason else {
                 return Err(Error::new(Code::LeaseHeld, format!("{owner} works on task {}", task.id))
                     .with(json!({ "task": task.id, "holder": owner }))
@@ -206,12 +209,6 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, (verb, judges): (Verb
     stage.require(Verb::Override)?;
     override_lease(stage, task.id, Some(other.id), &other.agent, &reason.0)?;
     Ok(None)
-}
-
-/// Whether the remote has shown a grant to another clone since the last grant in the task's log.
-fn is_behind(stage: &mut dyn Stage, record: &LeaseRecord, task: Id) -> Result<bool> {
-    let Some(seen) = record.remote.as_ref().filter(|seen| !seen.ours && stage.asks_remote()) else { return Ok(false) };
-    Ok(seen.record.fence > stage.known_fence(task)?)
 }
 
 /// Renews one's own lease on a change in its second half, since work is a sign of life, or from now if it does not hold any more: no

@@ -333,6 +333,10 @@ impl Stage for Plan {
         None
     }
 
+    fn unseen_holder(&mut self, _task: Id) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     fn finished_elsewhere(&mut self, _task: Id) -> Result<Option<(RemoteRecord, bool)>> {
         Ok(None)
     }

@@ -13,6 +13,7 @@ use crate::model::overlap::FileClaim;
 use crate::model::payload::{LeaseOverride, Payload};
 use crate::model::task::{Status, Task};
 use crate::rules::conditions::{completed, owner_before};
+use crate::rules::lease::{self, Standing};
 use crate::rules::readiness::{self, Blocker, Reason, waits_words, withheld};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
@@ -109,19 +110,12 @@ pub fn still_waits(task: &Task, blockers: &[Blocker]) -> Error {
 /// Refuses a task that was finished in another clone, by events that are not here yet.
 pub fn refuse_finished(stage: &mut dyn Stage, task: Id) -> Result<()> {
     let Some((end, is_ours)) = stage.finished_elsewhere(task)? else { return Ok(()) };
-    let hint = match is_ours {
-        true => format!(
-            "agentpm recover restores what this clone wrote and no branch contains any more; or agentpm claim {task} --here claims it again"
-        ),
-        false => format!(
-            "agentpm sync fetches it after {} has pushed it; if that never happens, agentpm claim {task} --here claims it again",
-            end.agent
-        ),
-    };
-    Err(Error::state(format!("{} finished task {task}, by an event that is not here", end.agent))
-        .with(json!({ "task": task, "holder": end.agent, "fence": end.fence, "at": end.updated_at,
-            "finished_elsewhere": true }))
-        .hint_command(hint))
+    let (record, me) = (stage.lease(task)?, stage.me().clone());
+    // While another agent has it again, that is why it is refused; an override does not help here.
+    if let Standing::Others(holder) = lease::standing(&record, &me, stage.now()) {
+        return Err(lease::refusal(task, &record, &holder, &me));
+    }
+    Err(lease::unseen_end(task, &end, is_ours))
 }
 
 /// Refuses a task that is taken or finished in another worktree or on another branch, by events that are not here yet.

@@ -88,7 +88,10 @@ pub(crate) fn execute_asking<'a>(
         });
         if !needs.is_empty() {
             dialogue.ask(needs)?;
-            continue;
+            match dialogue.replies.stuck.take() {
+                Some(refusal) => return Err(dialogue.abandon(refusal, true)),
+                None => continue,
+            }
         }
         let is_stuck = match &outcome {
             Ok(reply) => waits && reply.subject == Subject::Claim(None),

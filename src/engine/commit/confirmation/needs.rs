@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::commit::transaction::Transaction;
 use crate::error::{Error, Result};
-use crate::model::agent::{RemoteState, Seen};
+use crate::model::agent::{LeaseRecord, RemoteState, Seen};
 use crate::model::event::{Author, Entity, Event};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
@@ -29,8 +29,8 @@ pub(crate) struct Ask {
 
 /// What a decision needs from the remote before it takes effect.
 pub(crate) enum Need {
-    /// A lease, and the record last seen in its place.
-    Acquire(Box<LeaseRequest>, Option<Seen>),
+    /// A lease, the record last seen in its place, and the highest fence granted here before.
+    Acquire(Box<LeaseRequest>, Option<Seen>, u64),
     /// More time for a lease at the remote: its new end, the time now, and the Lamport time.
     Renew(Seen, Time, Time, u64),
     /// Confirmation that a lease is still at the remote.
@@ -40,9 +40,35 @@ pub(crate) enum Need {
 }
 
 impl Need {
+    /// The refusal where this record at the remote rules it out.
+    pub(super) fn refusal(&self, seen: &Seen, now: Time) -> Error {
+        let (task, r, held) = (self.task(), &seen.record, lease::at_remote(seen));
+        let knows_ends = match self {
+            Need::Acquire(wish, ..) => r.ends.iter().all(|end| wish.known.events.contains(end)),
+            Need::Renew(..) | Need::Verify(_) | Need::Look(_) => true,
+        };
+        match r.state {
+            RemoteState::Held if knows_ends || held.is_live(now) => {
+                lease::refusal(task, &LeaseRecord::default(), &held, &self.holder())
+            }
+            RemoteState::Released if knows_ends => lease::behind(task, r.fence),
+            RemoteState::Held | RemoteState::Released | RemoteState::Finished => lease::unseen_end(task, r, seen.ours),
+        }
+    }
+
+    fn holder(&self) -> Author {
+        match self {
+            Need::Acquire(wish, ..) => wish.holder.clone(),
+            Need::Renew(mine, ..) | Need::Verify(mine) => {
+                Author { agent: mine.record.agent.clone(), session: mine.record.session, ..Author::default() }
+            }
+            Need::Look(_) => Author::default(),
+        }
+    }
+
     pub(super) fn task(&self) -> Id {
         match self {
-            Need::Acquire(wish, _) => wish.task,
+            Need::Acquire(wish, ..) => wish.task,
             Need::Renew(seen, ..) | Need::Verify(seen) => seen.record.task,
             Need::Look(task) => *task,
         }
@@ -63,7 +89,8 @@ impl Transaction<'_> {
                 let asked = replies.chosen.contains_key(&task) || replies.unheard.contains(&task);
                 if !asked && self.is_old(task) {
                     let wish = self.finishing(event, clone, ask)?;
-                    needs.insert(task, Need::Acquire(Box::new(wish), self.lease(task)?.remote));
+                    let granted = records::lease(self.runtime, task)?.fence.max(self.known_fence(task)?);
+                    needs.insert(task, Need::Acquire(Box::new(wish), self.lease(task)?.remote, granted));
                 }
                 continue;
             }
@@ -87,7 +114,7 @@ impl Transaction<'_> {
                     expires_at: p.expires_at,
                     now: event.at,
                 };
-                needs.insert(task, Need::Acquire(Box::new(wish), known));
+                needs.insert(task, Need::Acquire(Box::new(wish), known, p.fence.saturating_sub(1)));
             } else if let Some(seen) = seen {
                 if let Payload::LeaseRenewed(p) = &event.payload {
                     if seen.record.lease == p.lease {

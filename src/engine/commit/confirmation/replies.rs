@@ -1,6 +1,7 @@
 //! The replies of the remote in the course of one command, and what this clone remembers of them.
 //!
-//! Guarantees that the remote is not asked again once it did not answer.
+//! Guarantees that the remote is not asked again once it did not answer, that no command asks for ever for what one record refuses,
+//! and that none goes on without confirmation where the remote refused it.
 //! Leaves to others: what the replies mean for a decision (`rules::decide`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,7 @@ use super::needs::Need;
 use crate::engine::commit::remote::Remote;
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::agent::Seen;
 use crate::model::event::MAX_CLOCK;
 use crate::model::id::Id;
@@ -32,6 +33,8 @@ pub(crate) struct RemoteReplies {
     pub(super) answered: BTreeSet<Id>,
     /// The events that end tasks and were reported to the remote.
     pub chosen: BTreeMap<Id, Id>,
+    /// The holders whose records these ends replaced by an override. The last decision records it, though the record is ours by then.
+    pub overridden: BTreeMap<Id, String>,
     /// Tasks whose end the remote did not accept.
     pub(super) unheard: BTreeSet<Id>,
     /// Tasks without a record at the remote, though one was seen before.
@@ -40,6 +43,10 @@ pub(crate) struct RemoteReplies {
     pub(super) unreachable: Option<Trouble>,
     /// Whether all records were read during this command.
     pub(super) fresh: bool,
+    /// The names of the records that refused a request, by task.
+    refused: BTreeMap<Id, String>,
+    /// The refusal of the command: the decision did not follow what the remote answered.
+    pub(super) stuck: Option<Error>,
 }
 
 impl RemoteReplies {
@@ -57,10 +64,13 @@ impl RemoteReplies {
             grants: BTreeMap::new(),
             answered: BTreeSet::new(),
             chosen: BTreeMap::new(),
+            overridden: BTreeMap::new(),
             unheard: BTreeSet::new(),
             gone: BTreeSet::new(),
             unreachable: None,
             fresh: false,
+            refused: BTreeMap::new(),
+            stuck: None,
         }
     }
 
@@ -73,7 +83,7 @@ impl RemoteReplies {
         let answer = match remote {
             Err(trouble) => Answer::Unconfirmed(trouble.clone()),
             Ok(remote) => match &need {
-                Need::Acquire(wish, known) => confirm::acquire(remote, wish, known.clone()),
+                Need::Acquire(wish, known, _) => confirm::acquire(remote, wish, known.clone()),
                 Need::Renew(seen, until, now, lamport) => confirm::renew(remote, seen.clone(), *until, *now, *lamport),
                 Need::Verify(seen) => confirm::verify(remote, seen, now),
                 Need::Look(_) => {
@@ -93,15 +103,21 @@ impl RemoteReplies {
 
     fn record_answer(&mut self, need: Need, answer: Answer) {
         let task = need.task();
-        let asked_for = if let Need::Acquire(wish, _) = &need { Some((wish.lease, wish.goal.clone())) } else { None };
+        let asked_for = if let Need::Acquire(wish, ..) = &need { Some((wish.lease, wish.goal.clone())) } else { None };
         match answer {
             Answer::Confirmed(seen) => {
                 match asked_for {
                     Some((lease, Goal::Hold)) => {
                         self.grants.insert(task, Grant { lease, fence: Some(seen.record.fence) });
                     }
-                    Some((_, Goal::Finish { event, .. })) => {
+                    Some((_, Goal::Finish { event, anyway })) => {
                         self.chosen.insert(task, event);
+                        if let Need::Acquire(_, Some(replaced), _) = &need
+                            && anyway
+                            && !replaced.ours
+                        {
+                            self.overridden.insert(task, replaced.record.agent.clone());
+                        }
                     }
                     None => {
                         self.answered.insert(task);
@@ -112,16 +128,22 @@ impl RemoteReplies {
             // A holder in the same clone that has not written its lease yet counts as another holder.
             Answer::Held(seen) => {
                 let over = match &need {
-                    Need::Acquire(wish, _) => wish.fence.saturating_sub(confirm::STEP),
+                    Need::Acquire(_, _, granted) => *granted,
                     Need::Renew(mine, ..) | Need::Verify(mine) => mine.record.fence,
                     Need::Look(_) => 0,
                 };
+                if self.refused.insert(task, seen.oid.clone()).as_ref() == Some(&seen.oid) {
+                    self.stuck = Some(need.refusal(&seen, self.now));
+                }
                 self.seen.insert(task, Seen { ours: false, over, ..seen });
             }
             Answer::Gone => {
                 self.gone.insert(task);
             }
             Answer::Unconfirmed(trouble) => {
+                if let Some(seen) = self.seen.get(&task).filter(|_| self.refused.contains_key(&task)) {
+                    self.stuck = Some(need.refusal(seen, self.now));
+                }
                 match asked_for {
                     Some((lease, Goal::Hold)) => drop(self.grants.insert(task, Grant { lease, fence: None })),
                     Some((_, Goal::Finish { .. })) => drop(self.unheard.insert(task)),

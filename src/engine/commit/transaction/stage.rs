@@ -232,6 +232,15 @@ impl Stage for Transaction<'_> {
         self.replies.is_some()
     }
 
+    fn unseen_holder(&mut self, task: Id) -> Result<Option<String>> {
+        let Some(replies) = &self.replies else { return Ok(None) };
+        if let Some(holder) = replies.overridden.get(&task) {
+            return Ok(Some(holder.clone()));
+        }
+        let Some(seen) = self.lease(task)?.remote.filter(|seen| !seen.ours) else { return Ok(None) };
+        Ok((seen.record.fence > self.known_fence(task)?).then_some(seen.record.agent))
+    }
+
     fn grant(&mut self, task: Id) -> Option<Grant> {
         self.replies.as_ref()?.grants.get(&task).cloned()
     }
