@@ -258,3 +258,62 @@ pub struct Seen {
     /// Its contents.
     pub record: RemoteRecord,
 }
+
+impl Seen {
+    /// The whole duration of the lease, in milliseconds.
+    pub fn whole(&self) -> i64 {
+        self.record.expires_at.since(self.record.updated_at).clamp(1, MAX_TTL)
+    }
+
+    /// When a held record is over, by the reader's clock: at the time that it names, or once it was unchanged for its whole duration. The
+    /// second is for holders whose clock is far ahead. Where the reader saw it first more than a day after the time that it names, its
+    /// holder is gone or the reader's own clock is ahead; then only the second counts.
+    pub fn over_at(&self) -> Time {
+        let unchanged = self.at.plus(self.whole());
+        match self.at.since(self.record.expires_at) > CLOCK_SLACK {
+            true => unchanged,
+            false => unchanged.min(self.record.expires_at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_over_at_its_time_or_when_it_was_watched_for_its_duration() {
+        const MINUTE: i64 = 60_000;
+        let time = |minutes: i64| Time::from_millis(1_763_632_800_000 + minutes * MINUTE);
+        let over = |first_seen: i64, granted: i64, expires: i64| {
+            let id = Id::from_parts(1, 1);
+            let record = RemoteRecord {
+                v: 1,
+                task: id,
+                state: RemoteState::Held,
+                lease: id,
+                agent: "ada".into(),
+                session: None,
+                clone: id,
+                nonce: String::new(),
+                fence: 2,
+                ends: Vec::new(),
+                replaced: None,
+                lamport: 0,
+                expires_at: time(expires),
+                created_at: time(granted),
+                updated_at: time(granted),
+            };
+            let seen = Seen { oid: String::new(), at: time(first_seen), ours: false, over: 0, record };
+            seen.over_at().since(time(0)) / MINUTE
+        };
+        let (day, year) = (24 * 60, 365 * 24 * 60);
+        assert_eq!(over(0, 0, 10), 10);
+        assert_eq!(over(5, 0, 10), 10);
+        assert_eq!(over(10 + day, 0, 10), 10, "within a day it is taken for what it says");
+        assert_eq!(over(0, year, year + 10), 10, "the holder's clock is ahead");
+        assert_eq!(over(year, 0, 10), year + 10, "the reader's clock is ahead");
+        assert_eq!(over(0, 0, year), 7 * day, "no lease lasts longer than a lease may");
+        assert_eq!(over(0, 10, 0), 0, "a record of no duration");
+    }
+}

@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::agent::{MAX_FENCE, MAX_TTL, RemoteRecord, RemoteState, Seen};
+use crate::model::agent::{MAX_FENCE, RemoteRecord, RemoteState, Seen};
 use crate::model::event::Author;
 use crate::model::id::Id;
 use crate::model::time::Time;
@@ -375,11 +375,11 @@ pub fn not_finished(remote: &mut dyn LeaseRemote, mine: &Seen, now: Time) -> Res
     }
 }
 
-/// Reads the present record. A record that was seen before keeps the time at which it was.
+/// Reads the present record. A record that was seen before keeps the time at which it was, unless the clock was set back since.
 fn look(remote: &mut dyn LeaseRemote, task: Id, known: Option<Seen>) -> Result<Option<Seen>, Trouble> {
     let now = remote.read(task)?;
     Ok(now.map(|now| match known.filter(|known| known.oid == now.oid) {
-        Some(known) => Seen { at: known.at, ..now },
+        Some(known) => Seen { at: known.at.min(now.at), ..now },
         None => now,
     }))
 }
@@ -443,7 +443,7 @@ pub fn is_free(seen: &Seen, wish: &LeaseRequest) -> bool {
             // command that died, or by the original of a copied clone: it has to expire.
             let known = r.lease == wish.lease || r.fence.saturating_add(STEP) <= wish.fence;
             let asks_for_it = wish.explicit || wish.goal != Goal::Hold;
-            let is_over = has_run_out(seen, wish.now) && may_follow(seen, wish);
+            let is_over = wish.now >= seen.over_at() && may_follow(seen, wish);
             (seen.ours && known) || ((seen.ours || asks_for_it) && is_over)
         }
     }
@@ -454,12 +454,4 @@ pub fn is_free(seen: &Seen, wish: &LeaseRequest) -> bool {
 fn may_follow(seen: &Seen, wish: &LeaseRequest) -> bool {
     let finishes = matches!(wish.goal, Goal::Finish { anyway: false, .. });
     !finishes || wish.explicit || seen.ours || seen.record.fence <= wish.fence
-}
-
-/// Whether a lease expired: by its holder's clock, or because it was unchanged for its whole duration by the reader's clock.
-/// The second is for holders whose clock is years ahead.
-fn has_run_out(seen: &Seen, now: Time) -> bool {
-    let r = &seen.record;
-    let whole = r.expires_at.since(r.updated_at).clamp(1, MAX_TTL);
-    now >= r.expires_at || now.since(seen.at) >= whole
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::{Code, Error};
-use crate::model::agent::{Lease, LeaseRecord, MAX_FENCE, MAX_FENCE_JUMP, MAX_TTL, RemoteRecord, RemoteState, Seen};
+use crate::model::agent::{Lease, LeaseRecord, MAX_FENCE, MAX_FENCE_JUMP, RemoteRecord, RemoteState, Seen};
 use crate::model::event::{Author, Entity, Entry, Event, Stamp};
 use crate::model::id::Id;
 use crate::model::payload::{LeaseAcquired, Payload};
@@ -373,17 +373,16 @@ pub fn merge_remote_record(record: &mut LeaseRecord) {
 
 /// The lease of another clone, as its record at the remote shows it.
 pub fn at_remote(seen: &Seen) -> Lease {
-    let r = &seen.record;
+    let (r, over_at) = (&seen.record, seen.over_at());
     Lease {
         id: r.lease,
         task: r.task,
         agent: r.agent.clone(),
         session: r.session,
         fence: r.fence,
-        // By its holder's clock, or by ours since we first saw it: a holder's clock may be far ahead.
-        expires_at: r.expires_at.min(seen.at.plus(r.expires_at.since(r.updated_at).clamp(0, MAX_TTL))),
+        expires_at: over_at,
         created_at: r.created_at,
-        updated_at: r.updated_at,
+        updated_at: over_at.plus(-seen.whole()),
         confirmed: true,
         elsewhere: true,
     }

@@ -1110,3 +1110,52 @@ fn a_completion_above_the_fence_of_an_unseen_holder_is_refused() {
     assert_eq!(clones.run("bob", &["task", "get", &task]).data()["status"], "in_progress");
     run_at(&clones, "ann", "2026-11-20T10:13:00Z", &done).data();
 }
+
+#[test]
+fn a_clock_that_is_a_year_ahead_takes_no_live_lease() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    let ahead = |time: &str, args: &[&str]| run_at(&clones, "bob", &format!("2027-11-20T{time}:00Z"), args);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    let held = ahead("10:00", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    assert_eq!(held["details"]["expires_at"], "2027-11-20T10:10:00Z", "by bob's clock");
+    // Each renewal is a sign of life.
+    run_at(&clones, "ann", "2026-11-20T10:06:00Z", &["lease", "renew", &task]).data();
+    ahead("10:11", &["sync"]).data();
+    let none = ahead("10:16", &["next", "--claim"]);
+    assert!(none.data().is_null() && !warning(&none, "ran out"), "{none:?}");
+    assert_eq!(ahead("10:20", &["lease", "list", "--remote"]).data()["items"][0]["live"], true);
+    ahead("10:20", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    // Ann is gone: her lease was watched since the sync.
+    assert_eq!(ahead("10:21", &["lease", "list", "--remote"]).data()["items"][0]["live"], false);
+    let none = ahead("10:21", &["next", "--claim"]);
+    assert!(none.data().is_null() && warning(&none, "ran out at 2027-11-20T10:21:00Z"), "{none:?}");
+    assert_eq!(ahead("10:21", &["claim", &task]).data()["lease"]["confirmed"], true);
+}
+
+#[test]
+fn an_abandoned_lease_that_is_first_seen_late_is_taken_after_its_time_to_live() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    let held = run_at(&clones, "bob", "2026-11-25T10:00:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    assert_eq!(held["details"]["expires_at"], "2026-11-25T10:10:00Z");
+    run_at(&clones, "bob", "2026-11-25T10:09:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    let taken = run_at(&clones, "bob", "2026-11-25T10:10:00Z", &["claim", &task]).data();
+    assert_eq!(taken["lease"]["confirmed"], true);
+}
+
+#[test]
+fn a_lease_that_was_first_seen_by_a_clock_ahead_is_taken_once_the_clock_is_right() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    run_at(&clones, "bob", "2036-11-20T10:00:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    run_at(&clones, "bob", "2026-11-20T10:05:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    let taken = run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["claim", &task]).data();
+    assert_eq!(taken["lease"]["confirmed"], true);
+    // Also where it is set right only days later.
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    run_at(&clones, "bob", "2036-11-20T10:00:00Z", &["sync"]).data();
+    run_at(&clones, "bob", "2026-11-25T10:00:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    let taken = run_at(&clones, "bob", "2026-11-25T10:10:00Z", &["claim", &task]).data();
+    assert_eq!(taken["lease"]["confirmed"], true);
+}

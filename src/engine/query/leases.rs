@@ -173,7 +173,7 @@ fn at_remote(ws: &Workspace, all: bool) -> Result<Vec<LeaseView>> {
                 }
                 LeaseView {
                     state: Some(State::of(seen.record.state)),
-                    live: Some(is_held && now < seen.record.expires_at),
+                    live: Some(is_held && now < seen.over_at()),
                     clone: Some(seen.record.clone),
                     mine: me.as_ref().is_some_and(|me| is_mine(&seen, me)),
                     lease: Some(terms_at_remote(seen)),

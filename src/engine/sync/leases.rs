@@ -396,7 +396,7 @@ impl Sync<'_> {
                 break;
             }
             let r = &seen.record;
-            let ended = r.state != RemoteState::Held || now.since(r.expires_at) > LONG_OVER;
+            let ended = r.state != RemoteState::Held || now.since(seen.over_at()) > LONG_OVER;
             let Some(event) = self.finishing_event(task)?.filter(|_| ended) else { continue };
             // An unknown end is reported by the clone that knows it.
             let log = load_task(&self.ws.store, task, &[])?.log.entries;

@@ -293,16 +293,17 @@ fn turn_within(ws: &Workspace, who: &str, wait: Duration) -> Result<Lock> {
 
 /// Warnings of tasks in other clones whose lease expired; they are only claimed by name.
 fn left_elsewhere(ws: &Workspace, replies: &RemoteReplies) -> Vec<String> {
-    let over = replies.seen.values().filter(|seen| {
-        let r = &seen.record;
-        !seen.ours && r.state == RemoteState::Held && r.expires_at <= replies.now
-    });
+    let over = replies
+        .seen
+        .values()
+        .filter(|seen| !seen.ours && seen.record.state == RemoteState::Held && seen.over_at() <= replies.now);
     let words = |seen: &Seen| {
         let r = &seen.record;
         let handle = read::handle(ws, r.task).unwrap_or_else(|_| r.task.to_string());
         format!(
             "the lease of {} on task {handle} in another clone ran out at {}; agentpm claim {handle} takes it over",
-            r.agent, r.expires_at
+            r.agent,
+            seen.over_at()
         )
     };
     over.take(MOST_LEFT).map(words).collect()

@@ -199,8 +199,10 @@ pub(crate) fn remember(ws: &Workspace, replies: &RemoteReplies) -> Result<()> {
     write::under_lock(ws, "agentpm, noting leases of other clones", |runtime, _, _| {
         for (task, seen) in foreign {
             let mut record = records::lease(runtime, *task)?;
-            let newer =
-                |old: &Seen| old.over < seen.over || (old.oid != seen.oid && old.record.fence <= seen.record.fence);
+            let newer = |old: &Seen| match old.oid == seen.oid {
+                true => old.over < seen.over || old.at > seen.at,
+                false => old.over < seen.over || old.record.fence <= seen.record.fence,
+            };
             if record.remote.as_ref().is_none_or(newer) {
                 record.remote = Some(seen.clone());
                 records::write_lease(runtime, *task, &record)?;

@@ -23,7 +23,7 @@ use crate::model::agent::{MAX_FENCE, RemoteRecord, Seen};
 use crate::model::id::{Id, check_agent_name};
 use crate::model::time::Time;
 use crate::rules::confirm::{LeaseRemote, Notes, Swap, Trouble};
-use crate::runtime::nonces;
+use crate::runtime::{nonces, records};
 
 /// Maximum size of a record, in bytes.
 const MAX_RECORD: u64 = 16 * 1024;
@@ -146,7 +146,15 @@ impl<'a> Remote<'a> {
         }
         check_agent_name(&record.agent).map_err(|e| odd(e.message))?;
         let ours = record.clone == self.clone && self.has_sent(task, &record.nonce);
-        Ok(Seen { oid: stored.name, at: self.now, ours, over: 0, record })
+        Ok(Seen { at: self.first_seen(&stored.name, &record), oid: stored.name, ours, over: 0, record })
+    }
+
+    /// When this clone first saw a record, as far as it remembers: by a clock that was set back since, now.
+    fn first_seen(&self, name: &str, record: &RemoteRecord) -> Time {
+        let known = self.ws.runtime().and_then(|runtime| records::lease(runtime, record.task).ok()?.remote);
+        known
+            .filter(|known| known.oid == name && known.record == *record)
+            .map_or(self.now, |known| known.at.min(self.now))
     }
 
     fn has_sent(&self, task: Id, nonce: &str) -> bool {

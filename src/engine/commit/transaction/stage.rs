@@ -221,7 +221,7 @@ impl Stage for Transaction<'_> {
         if let Some(seen) = self.replies.as_ref().and_then(|replies| replies.seen.get(&task)) {
             // An unchanged record keeps the time at which it was first seen.
             let old = record.remote.as_ref().filter(|old| old.oid == seen.oid);
-            let (at, over) = old.map_or((seen.at, seen.over), |old| (old.at, old.over.max(seen.over)));
+            let (at, over) = old.map_or((seen.at, seen.over), |old| (old.at.min(seen.at), old.over.max(seen.over)));
             record.remote = Some(Seen { at, over, ..seen.clone() });
         }
         lease::merge_remote_record(&mut record);
