@@ -140,6 +140,11 @@ pub const MAX_FENCE: u64 = 1 << 52;
 pub const MAX_FENCE_JUMP: u64 = 1 << 32;
 
 impl Lease {
+    /// Its time to live since it was granted or renewed, in milliseconds.
+    pub fn whole(&self) -> i64 {
+        self.expires_at.since(self.updated_at).clamp(1, MAX_TTL)
+    }
+
     /// Whether it still holds at `now`. A lease that would last longer than any lease may was written by a clock that was far
     /// ahead, or was forged; it does not hold.
     pub fn is_live(&self, now: Time) -> bool {

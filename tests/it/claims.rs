@@ -1159,3 +1159,28 @@ fn a_lease_that_was_first_seen_by_a_clock_ahead_is_taken_once_the_clock_is_right
     let taken = run_at(&clones, "bob", "2026-11-25T10:10:00Z", &["claim", &task]).data();
     assert_eq!(taken["lease"]["confirmed"], true);
 }
+
+#[test]
+fn a_late_confirmation_gives_a_lease_its_whole_time() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    let away = clones.room.beside("away.git");
+    std::fs::rename(hub(&clones), &away).unwrap();
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    std::fs::rename(&away, hub(&clones)).unwrap();
+    let synced = run_at(&clones, "ann", "2026-11-20T10:09:45Z", &["sync"]).data();
+    assert_eq!(synced["leases"]["confirmed"][0], task.as_str());
+    assert_eq!(record(&clones, &task)["expires_at"], "2026-11-20T10:19:45Z");
+    // Where another clone granted as high, the holder's next change does it.
+    run_at(&clones, "bob", "2026-11-20T10:09:45Z", &["sync"]).data();
+    run_at(&clones, "ann", "2026-11-20T10:18:00Z", &["lease", "renew", &task]).data();
+    std::fs::rename(hub(&clones), &away).unwrap();
+    run_at(&clones, "bob", "2026-11-20T10:20:00Z", &["claim", &task]).data();
+    std::fs::rename(&away, hub(&clones)).unwrap();
+    run_at(&clones, "bob", "2026-11-20T10:20:00Z", &["sync"]).data();
+    clones.git("ann", &["pull", "-q", "--no-rebase"]).text();
+    let before = record(&clones, &task)["fence"].as_u64();
+    run_at(&clones, "ann", "2026-11-20T10:27:45Z", &["task", "update", &task, "--priority", "1"]).data();
+    let again = record(&clones, &task);
+    assert!(again["fence"].as_u64() > before, "{again}");
+    assert_eq!(again["expires_at"], "2026-11-20T10:37:45Z");
+}

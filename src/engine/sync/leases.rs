@@ -153,11 +153,12 @@ impl Sync<'_> {
                     }
                 }
                 Some(lease) if lease.is_live(self.ws.env.now()) => {
-                    let left = Duration { millis: lease.expires_at.since(self.ws.env.now()).max(1) };
+                    // Not what is left of it, which later renewals would repeat.
+                    let whole = Duration { millis: lease.whole() };
                     let author = Author { agent: lease.agent.clone(), session: lease.session, ..Author::default() };
                     let command = Command::LeaseRenew(LeaseRenew {
                         id: OptionalTaskRef(Some(task.to_string())),
-                        ttl: Some(left),
+                        ttl: Some(whole),
                     });
                     let seen = there.get(&task);
                     if lease.confirmed
@@ -167,7 +168,7 @@ impl Sync<'_> {
                         continue;
                     }
                     match confirmation::execute_asking(self.ws, &author, &command, name, &[], |tx| {
-                        confirm_again(tx, task, left)
+                        confirm_again(tx, task, whole)
                     }) {
                         Ok(reply) if matches!(&reply.data, Changed::Lease(lease) if lease.confirmed) => {
                             if !reply.events.is_empty() {

@@ -94,8 +94,7 @@ pub fn assert_again(stage: &mut dyn Stage, task: Id, lease: Lease, ends: bool) -
         return Ok(lease);
     }
     let holder = Author { agent: lease.agent.clone(), session: lease.session, ..stage.me().clone() };
-    let left = Duration { millis: lease.expires_at.since(stage.now()).max(1) };
-    take_again(stage, task, &holder, left)?;
+    take_again(stage, task, &holder, Duration { millis: lease.whole() })?;
     Ok(stage.lease(task)?.lease.unwrap_or(lease))
 }
 

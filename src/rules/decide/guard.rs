@@ -214,7 +214,7 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, (verb, judges): (Verb
 /// Renews one's own lease on a change in its second half, since work is a sign of life, or from now if it does not hold any more: no
 /// other agent took it over, so it is still the holder's.
 pub fn renew_on_use(stage: &mut dyn Stage, task: Id, lease: Lease) -> Result<Lease> {
-    let (now, whole) = (stage.now(), lease.expires_at.since(lease.updated_at).max(1));
+    let (now, whole) = (stage.now(), lease.whole());
     if lease.is_live(now) && lease.expires_at.since(now) * 2 >= whole {
         return Ok(lease);
     }
