@@ -1184,3 +1184,40 @@ fn a_late_confirmation_gives_a_lease_its_whole_time() {
     assert!(again["fence"].as_u64() > before, "{again}");
     assert_eq!(again["expires_at"], "2026-11-20T10:37:45Z");
 }
+
+#[test]
+fn an_end_whose_record_arrives_late_stays_at_the_remote() {
+    let cancel: &[&str] = &["task", "transition", "--status", "cancelled"];
+    for (end, is_written) in [(&["done", "--all-met"][..], true), (cancel, true), (cancel, false)] {
+        let (clones, task) = confirmed(&["ann", "bob"]);
+        if end[0] == "done" {
+            clones.run("ann", &["claim", &task]).data();
+        }
+        // The remote gets the record of the end and does not take it in time.
+        let late = clones.room.beside("late");
+        let script =
+            "while read old new ref; do case $ref in refs/agentpm/*) git cat-file -p $new > LATE; exit 1;; esac; done";
+        hook(&clones, "pre-receive", &script.replace("LATE", &late.display().to_string()));
+        let ended = clones.run("ann", &[end, &[task.as_str()]].concat());
+        assert!(warning(&ended, "not confirmed"), "{ended:?}");
+        ended.data();
+        std::fs::remove_file(hub(&clones).join("hooks/pre-receive")).unwrap();
+        let mut arrived: Value = serde_json::from_str(&std::fs::read_to_string(&late).unwrap()).unwrap();
+        assert_eq!(arrived["state"], "finished");
+        let written = std::fs::read_to_string(clones.log("ann", &task)).unwrap();
+        assert!(written.contains(arrived["ends"][0].as_str().unwrap()), "the record names the event: {arrived}");
+        if !is_written {
+            // It is of an earlier command, which died.
+            arrived["ends"][0] = "01ZZZZZZZZ0000000000000001".into();
+            std::fs::write(&late, arrived.to_string()).unwrap();
+        }
+        let oid = clones.room.git_in(&hub(&clones), &["hash-object", "-w", &late.display().to_string()]);
+        let name = format!("refs/agentpm/leases/{task}");
+        clones.room.git_in(&hub(&clones), &["update-ref", &name, oid.text()]).text();
+        // What is finished is known to all, and its record is cleaned up.
+        clones.run("ann", &["sync"]).data();
+        assert!(!refs(&clones).contains(&name), "{end:?}, written: {is_written}");
+        let refused = clones.run("bob", &["claim", &task]).error("ERR_INVALID_STATE", 4);
+        assert!(refused["message"].as_str().unwrap().starts_with("ann finished task"), "{refused}");
+    }
+}

@@ -276,7 +276,17 @@ impl Sync<'_> {
             let Some(entry) = log.entries.iter().find(|entry| entry.event.id == event) else { continue };
             let record = records::lease(&runtime, task)?;
             let lease = record.lease.map(|lease| lease.id).or(record.given_back).unwrap_or(event);
-            match self.report_end(&mut remote, task, event, (lease, entry.event.author.clone()), None) {
+            let author = &entry.event.author;
+            let mut answer = self.report_end(&mut remote, task, event, (lease, author.clone()), None);
+            if let Answer::Held(seen) = &answer
+                && seen.ours
+                && seen.record.state == RemoteState::Finished
+            {
+                // It may name an event that a killed command never wrote.
+                self.take_back_ends(&mut remote, &AtRemote::from([(task, seen.clone())]))?;
+                answer = self.report_end(&mut remote, task, event, (lease, author.clone()), None);
+            }
+            match answer {
                 Answer::Confirmed(_) | Answer::Gone => {
                     news.reported += 1;
                     heard.push((task, event));

@@ -86,7 +86,7 @@ impl Transaction<'_> {
             let event = &entry.event;
             let Entity::Task(task) = event.entity else { continue };
             if lease::is_end(&event.payload) {
-                let asked = replies.chosen.contains_key(&task) || replies.unheard.contains(&task);
+                let asked = replies.chosen.contains_key(&task) || replies.unheard.contains_key(&task);
                 if !asked && self.is_old(task) {
                     let wish = self.finishing(event, clone, ask)?;
                     let granted = records::lease(self.runtime, task)?.fence.max(self.known_fence(task)?);

@@ -35,8 +35,8 @@ pub(crate) struct RemoteReplies {
     pub chosen: BTreeMap<Id, Id>,
     /// The holders whose records these ends replaced by an override. The last decision records it, though the record is ours by then.
     pub overridden: BTreeMap<Id, String>,
-    /// Tasks whose end the remote did not accept.
-    pub(super) unheard: BTreeSet<Id>,
+    /// The events that end tasks and that the remote did not accept, or not in time: their records may arrive later.
+    pub unheard: BTreeMap<Id, Id>,
     /// Tasks without a record at the remote, though one was seen before.
     pub gone: BTreeSet<Id>,
     /// Why it is not asked again.
@@ -65,7 +65,7 @@ impl RemoteReplies {
             answered: BTreeSet::new(),
             chosen: BTreeMap::new(),
             overridden: BTreeMap::new(),
-            unheard: BTreeSet::new(),
+            unheard: BTreeMap::new(),
             gone: BTreeSet::new(),
             unreachable: None,
             fresh: false,
@@ -146,7 +146,7 @@ impl RemoteReplies {
                 }
                 match asked_for {
                     Some((lease, Goal::Hold)) => drop(self.grants.insert(task, Grant { lease, fence: None })),
-                    Some((_, Goal::Finish { .. })) => drop(self.unheard.insert(task)),
+                    Some((_, Goal::Finish { event, .. })) => drop(self.unheard.insert(task, event)),
                     None => drop(self.answered.insert(task)),
                 }
                 self.unreachable = Some(trouble);

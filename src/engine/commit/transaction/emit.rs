@@ -42,7 +42,7 @@ impl Transaction<'_> {
         self.put_sessions(&entry.event)?;
         match entry.event.entity.clone() {
             Entity::Task(task) => {
-                self.put_lease(task, &entry.event, announced.is_some())?;
+                self.put_lease(task, &entry.event)?;
                 if entry.event.payload.journal_only() {
                     self.entries.push(entry);
                 } else {
@@ -58,11 +58,13 @@ impl Transaction<'_> {
         Ok(id)
     }
 
-    /// The id under which the end of a task was announced to the remote, unless another event has it already.
+    /// The id under which the end of a task was sent to the remote, unless another event has it already. A record that was sent and not
+    /// confirmed may arrive later, and must then name an event that exists.
     fn announced_id(&self, draft: &Draft) -> Option<Id> {
         let task = draft.entity.task().filter(|_| lease::is_end(&draft.payload))?;
-        let chosen = self.replies.as_ref()?.chosen.get(&task).copied()?;
-        (!self.entries.iter().any(|e| e.event.id == chosen)).then_some(chosen)
+        let replies = self.replies.as_ref()?;
+        let sent = replies.chosen.get(&task).or_else(|| replies.unheard.get(&task)).copied()?;
+        (!self.entries.iter().any(|e| e.event.id == sent)).then_some(sent)
     }
 
     fn compose(&mut self, draft: Draft, announced: Option<Id>) -> Result<Event> {
@@ -89,13 +91,14 @@ impl Transaction<'_> {
     }
 
     /// Applies an event to the lease of its task.
-    fn put_lease(&mut self, task: Id, event: &Event, is_announced: bool) -> Result<()> {
+    fn put_lease(&mut self, task: Id, event: &Event) -> Result<()> {
         let mut record = self.lease(task)?;
         let before = record.clone();
         lease::apply(&mut record, event);
         lease::merge_remote_record(&mut record);
         if lease::is_end(&event.payload) {
-            let is_unreported = !is_announced && self.ws.lease_remote().is_some() && self.is_old(task);
+            let confirmed = self.replies.as_ref().and_then(|replies| replies.chosen.get(&task));
+            let is_unreported = confirmed != Some(&event.id) && self.ws.lease_remote().is_some() && self.is_old(task);
             record.ended = is_unreported.then_some(event.id);
         }
         let lease = record.lease.as_ref().or(before.lease.as_ref());
