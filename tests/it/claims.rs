@@ -1221,3 +1221,23 @@ fn an_end_whose_record_arrives_late_stays_at_the_remote() {
         assert!(refused["message"].as_str().unwrap().starts_with("ann finished task"), "{refused}");
     }
 }
+
+#[test]
+fn a_remote_that_was_set_back_grants_no_fence_again() {
+    let (clones, second) = confirmed(&["ann", "bob", "eve"]);
+    let first = clones.run("ann", &["add", "--title", "first", "--priority", "1", "--quiet"]).text().to_owned();
+    clones.run("ann", &["sync"]).data();
+    clones.run("ann", &["claim", &second]).data();
+    clones.run("ann", &["release", &second]).data();
+    let name = format!("refs/agentpm/leases/{second}");
+    let old = clones.room.git_in(&hub(&clones), &["rev-parse", &name]).text().to_owned();
+    let fence = clones.run("eve", &["claim", &second]).data()["lease"]["fence"].as_u64();
+    clones.run("eve", &["release", &second]).data();
+    clones.run("bob", &["sync"]).data();
+    clones.run("ann", &["claim", &first]).data();
+    clones.room.git_in(&hub(&clones), &["update-ref", &name, &old]).text();
+    // The first task is held, so bob reads all records and takes the second one.
+    let taken = clones.run("bob", &["next", "--claim"]).data();
+    assert_eq!((&taken["task"]["id"], &taken["lease"]["confirmed"]), (&second.as_str().into(), &true.into()));
+    assert!(taken["lease"]["fence"].as_u64() > fence, "{fence:?}: {taken}");
+}

@@ -219,6 +219,10 @@ impl Stage for Transaction<'_> {
             lease::forget(&mut record);
         }
         if let Some(seen) = self.replies.as_ref().and_then(|replies| replies.seen.get(&task)) {
+            if record.remote.as_ref().is_some_and(|old| old.oid != seen.oid) {
+                // A remote that was set back shows an older record; the fences after it were granted.
+                lease::forget(&mut record);
+            }
             // An unchanged record keeps the time at which it was first seen.
             let old = record.remote.as_ref().filter(|old| old.oid == seen.oid);
             let (at, over) = old.map_or((seen.at, seen.over), |old| (old.at.min(seen.at), old.over.max(seen.over)));
