@@ -9,6 +9,7 @@ use crate::model::agent::Lease;
 use crate::model::id::Id;
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
+use crate::model::time::Time;
 
 /// A list, and where to go on.
 #[derive(Clone, Debug, Deserialize)]
@@ -71,13 +72,27 @@ pub struct TaskReceipt {
     pub more: Map<String, Value>,
 }
 
-/// A task that was claimed.
+/// A task that was claimed, or a completed one to review.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Claimed {
     /// The task.
     pub task: TaskReceipt,
-    /// Its lease.
+    /// Its lease. A review takes none.
     pub lease: Option<Lease>,
+    /// What to do with it, where it is a completed task to review.
+    pub review: Option<Review>,
+    /// Other fields.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// A completed task to review.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Review {
+    /// The agent that completed it.
+    pub completed_by: Option<String>,
+    /// When.
+    pub completed_at: Option<Time>,
     /// Other fields.
     #[serde(flatten)]
     pub more: Map<String, Value>,
@@ -121,6 +136,9 @@ pub struct Edge {
     pub from: Id,
     /// The child, the blocked task, or the target.
     pub to: Id,
+    /// Other fields.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// A context entry that was added.
@@ -130,6 +148,9 @@ pub struct EntryReceipt {
     pub id: Id,
     /// The task.
     pub task: Id,
+    /// Other fields.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// A progress item that was added or changed.
@@ -141,6 +162,9 @@ pub struct StepReceipt {
     pub task: Id,
     /// Whether it is completed.
     pub completed: bool,
+    /// Other fields.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// What was removed or released.
@@ -148,6 +172,9 @@ pub struct StepReceipt {
 pub struct Removed {
     /// The task.
     pub task: Id,
+    /// Other fields.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// A thread in a list.
@@ -189,6 +216,9 @@ pub struct BatchAnswer {
     pub total: usize,
     /// The number of events.
     pub events: usize,
+    /// Other fields.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// What a step of a batch created or changed.
@@ -207,6 +237,9 @@ pub struct BatchStep {
     pub ok: Option<bool>,
     /// Why it was refused.
     pub error: Option<Value>,
+    /// Other fields.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// What was done with events of another replica.
@@ -218,4 +251,7 @@ pub struct Pushed {
     pub known: usize,
     /// Those that stay on the machine that wrote them.
     pub skipped: usize,
+    /// Other fields.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }

@@ -47,7 +47,14 @@ impl Failure {
     /// The error for the caller, after the last try.
     pub fn into_error(self, path: &str, key: &str) -> Error {
         match self {
-            Failure::Refused(e) => e,
+            Failure::Refused(mut e) => {
+                // The first of several tries may still be carried out.
+                if let Value::Object(details) = &mut *e.details {
+                    details.insert("idempotency_key".into(), json!(key));
+                    return e;
+                }
+                e.with(json!({ "idempotency_key": key }))
+            }
             Failure::Lost(e) => Error::new(Code::Io, format!("{path}: the server did not answer: {e}"))
                 .with(json!({ "idempotency_key": key }))
                 .hint("check that the server is running: agentpm serve; a change may have happened"),

@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 pub use self::answers::{
-    BatchAnswer, BatchStep, Brief, Claimed, Edge, EntryReceipt, Events, List, Pushed, Registered, Removed, StepReceipt,
-    Task, TaskReceipt, Thread, ThreadReceipt,
+    BatchAnswer, BatchStep, Brief, Claimed, Edge, EntryReceipt, Events, List, Pushed, Registered, Removed, Review,
+    StepReceipt, Task, TaskReceipt, Thread, ThreadReceipt,
 };
 use self::http::{Exchange, Failure, Place};
 use crate::env::{Env, process};
@@ -113,8 +113,8 @@ impl Client {
 
     /// Carries out an operation by its name, with arguments as `agentpm schema NAME` describes them.
     ///
-    /// Errors: those of the operation; `ERR_IO` if no answer came in all tries. Then a change may have happened; the error names the
-    /// idempotency key in its details.
+    /// Errors: those of the operation; `ERR_IO` if no answer came in all tries, `ERR_BUSY` and `ERR_RATE_LIMIT` if the server put off all
+    /// of them. Then a change may have happened; the error names the idempotency key in its details.
     pub fn call<T: DeserializeOwned>(&self, operation: &str, args: &impl Serialize) -> Result<T> {
         let body = serde_json::to_value(args).map_err(|e| Error::usage(format!("{operation}: {e}")))?;
         self.exchange("POST", &format!("/ops/{operation}"), Some(&body), PATIENCE)
@@ -135,7 +135,7 @@ impl Client {
         for left in (0..self.tries).rev() {
             let failure = match exchange.carry_out(&self.place) {
                 Ok(answer) => match data_of(answer) {
-                    Err(e) if matches!(e.code, Code::Busy | Code::RateLimit) && left > 0 => Failure::Refused(e),
+                    Err(e) if matches!(e.code, Code::Busy | Code::RateLimit) => Failure::Refused(e),
                     data => return read(path, data?),
                 },
                 Err(failure) => failure,
@@ -174,7 +174,8 @@ fn read<T: DeserializeOwned>(path: &str, data: Value) -> Result<T> {
 
 /// The calls, one for each operation that a program of an agent needs.
 impl Client {
-    /// Registers an agent; the answer has its token, where it had none before.
+    /// Registers an agent; the answer has its token, where it had none before. The token of an answer that was lost is not shown again;
+    /// the operation `agent.token` issues another one.
     ///
     /// Errors: as [`Client::call`].
     pub fn register_agent(&self, agent: &c::AgentRegister) -> Result<Registered> {
@@ -324,7 +325,8 @@ impl Client {
         self.call("sync.push", &json!({ "events": json!(events).to_string() }))
     }
 
-    /// Claims the best ready task, or the one that is named; `None` where none is ready.
+    /// Claims the best ready task, or the one that is named; `None` where none is ready. Where reviews are required, it may be a completed
+    /// task to review.
     ///
     /// Errors: as [`Client::call`].
     pub fn next(&self, claim: &c::Claim) -> Result<Option<Claimed>> {

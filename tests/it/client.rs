@@ -53,6 +53,32 @@ fn the_program_of_the_documentation_plans_claims_and_completes() {
 }
 
 #[test]
+fn a_completed_task_to_review_is_no_task_to_work_on() {
+    let room = Sandbox::new();
+    room.run(&["config", "set", "review.required", "true"]).data();
+    let id = room.task("one", &[]);
+    room.run(&["--agent", "ada", "claim", &id]).data();
+    room.run(&["--agent", "ada", "done", &id]).data();
+    let server = Server::start(&room, &[]);
+    let client = Client::at_socket(&server.socket).unwrap().as_agent("bob").unwrap();
+    let claimed = client.next(&Claim::default()).unwrap().unwrap();
+    let review = claimed.review.expect("a review");
+    assert_eq!((review.completed_by.as_deref(), claimed.lease.is_none()), (Some("ada"), true));
+    assert!(review.more["accept"].as_str().unwrap().contains("verify"), "{:?}", review.more);
+}
+
+#[test]
+fn a_call_that_is_put_off_to_the_end_names_its_key() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &["--rate", "1"]);
+    let client = Client::at_socket(&server.socket).unwrap().as_agent("ada").unwrap().trying(1);
+    let refused = std::iter::repeat_with(|| client.create_task(&titled("one"))).take(50).find_map(Result::err);
+    let refused = refused.expect("a limit");
+    assert_eq!(refused.code, Code::RateLimit);
+    assert!(refused.details["idempotency_key"].is_string(), "{refused:?}");
+}
+
+#[test]
 fn each_call_has_a_typed_answer() {
     let room = Sandbox::new();
     let server = Server::start(&room, &["--tcp", "127.0.0.1:0"]);
