@@ -69,6 +69,30 @@ impl Pair {
 }
 
 #[test]
+fn an_archive_that_a_sparse_checkout_leaves_out_loses_nothing() {
+    let pair = Pair::archived();
+    pair.compact("bob");
+    pair.sync("bob");
+    pair.sync("eve");
+    pair.clones.git("eve", &["sparse-checkout", "set", "--no-cone", "/*", "!/.agentpm/archive/"]).text();
+    let other = pair.clones.run("bob", &["add", "other", "--quiet"]).text().to_owned();
+    for args in [&["claim", &other][..], &["done", &other, "--force", "no tests"], &["task", "archive", &other]] {
+        pair.run("bob", args);
+    }
+    pair.compact("bob");
+    pair.sync("bob");
+    pair.sync("eve");
+    pair.run("eve", &["add", "of eve"]);
+    pair.sync("eve");
+    pair.sync("bob");
+    pair.clones.git("eve", &["sparse-checkout", "disable"]).text();
+    for id in [&pair.shared, &other] {
+        assert_eq!(pair.run("bob", &["task", "get", id])["status"], "archived");
+    }
+    pair.are_alike();
+}
+
+#[test]
 fn a_sync_that_brings_events_and_their_compaction_leaves_no_folder() {
     for is_replayed in [false, true] {
         let pair = Pair::new();

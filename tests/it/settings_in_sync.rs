@@ -65,6 +65,38 @@ fn a_merge_of_settings_that_could_not_be_read_is_refused() {
 }
 
 #[test]
+fn a_merge_that_puts_a_setting_into_another_table_is_refused() {
+    let clones = clones();
+    let with = |more: &str| format!("format = 1\n\n[review]\n\n# later\n\n# more\n{more}");
+    clones.write("ada", CONFIG, &with(""));
+    clones.run("ada", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    clones.write("bob", CONFIG, &with("").replace("[review]\n", "[review]\n\n[list]\nmax_bytes = 9000\n"));
+    clones.run("bob", &["sync"]).data();
+    clones.write("ada", CONFIG, &with("required = true\n"));
+    let refused = clones.run("ada", &["sync"]).error("ERR_SYNC", 9);
+    assert!(refused["message"].as_str().unwrap().contains("both changed .agentpm/config.toml"), "{refused}");
+}
+
+#[test]
+fn roles_that_two_clones_changed_are_never_merged_by_their_text() {
+    let (clones, _) = Clones::new(&["ada", "bob"]);
+    let roles = |cy: &str, di: &str| {
+        let ours = "  ada: {perms: [admin]}\n  bob: {perms: [admin]}\n";
+        format!("agents:\n{ours}  cy: {{perms: [{cy}]}}\n  # one\n  # two\n  # three\n  di: {{perms: [{di}]}}\n")
+    };
+    let file = ".agentpm/roles.yml";
+    clones.write("ada", file, &roles("comment", "comment"));
+    clones.run("ada", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    clones.write("bob", file, &roles("create", "comment"));
+    clones.run("bob", &["sync"]).data();
+    clones.write("ada", file, &roles("comment", "create"));
+    let refused = clones.run("ada", &["sync"]).error("ERR_SYNC", 9);
+    assert!(refused["message"].as_str().unwrap().contains("both changed .agentpm/roles.yml"), "{refused}");
+}
+
+#[test]
 fn settings_that_change_during_a_push_take_nothing_back_that_came_in() {
     let clones = clones();
     change(&clones, "bob", "9000", "700");

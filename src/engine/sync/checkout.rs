@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Sync, refusal};
 use crate::engine::commit::hand_edits::record;
 use crate::engine::commit::write::take_lock;
-use crate::engine::view::{last_scan, read};
+use crate::engine::view::{last_scan, read, sparse};
 use crate::env::files::Dir;
 use crate::env::outside;
 use crate::error::{Code, Error, Result};
@@ -30,6 +30,13 @@ use crate::store::project::sweep_folder;
 
 /// Maximum size of a user's file that is compared, in bytes.
 const MAX_MOVED: u64 = 64 * 1024 * 1024;
+
+/// A file that no log gives, which an update writes: what the work tree has, and its new bytes.
+struct OtherFile {
+    path: String,
+    now: Option<Vec<u8>>,
+    bytes: Option<Vec<u8>>,
+}
 
 impl Sync<'_> {
     /// Checks that the files can be updated to a commit without overwriting anything.
@@ -116,8 +123,8 @@ impl Sync<'_> {
         if let Some(why) = self.move_user_files(before, new, false).map_err(|e| self.failed_after_push(e))? {
             return Err(self.failed_after_push(Error::new(Code::Git, why)));
         }
-        for (path, bytes) in &others {
-            self.write_other_file(path, bytes.as_deref())?;
+        for other in &others {
+            self.write_other_file(other).map_err(|e| self.failed_after_push(e))?;
         }
         self.write_plan_files(&changes, self.plan_of(own)?, &runtime)?;
         self.write_index(&changes, &runtime).map_err(|e| self.failed_after_push(e))?;
@@ -341,9 +348,9 @@ impl Sync<'_> {
     /// was changed meanwhile or could not be committed, is merged: the next commit would take the upstream's part back otherwise.
     ///
     /// Errors: `ERR_SYNC` where both changed the same lines.
-    fn other_files(&self, changes: &[Change], own: Option<Oid>) -> Result<Vec<(String, Option<Vec<u8>>)>> {
+    fn other_files(&self, changes: &[Change], own: Option<Oid>) -> Result<Vec<OtherFile>> {
         let dir = &self.ws.store.dir;
-        let mut files = Vec::new();
+        let (mut files, mut hidden) = (Vec::new(), None);
         for change in changes.iter().filter(|change| entity_below(&change.path).is_none()) {
             let path = &change.path;
             let new = match change.new {
@@ -356,27 +363,42 @@ impl Sync<'_> {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
                 Err(e) => return Err(Error::io("read", &self.ws.store.path().join(path), &e)),
             };
-            if now == new {
-                continue;
-            }
             let ours = own.map(|tree| self.objects.file(tree, path)).transpose()?.flatten();
-            let bytes = match now == ours {
-                true => new,
-                false => self.merge_file(path, [ours, now, new])?,
+            // What a sparse checkout leaves out was not removed.
+            let mut is_left_out = || {
+                let hidden = hidden.get_or_insert_with(|| sparse::hidden_paths(self.ws));
+                hidden.leaves_out(&self.ws.store.shown(path))
             };
-            files.push((path.clone(), bytes));
+            let bytes = match now == ours || now == new || (now.is_none() && is_left_out()) {
+                true => new,
+                false => self.merge_file(path, [ours, now.clone(), new])?,
+            };
+            if bytes != now {
+                files.push(OtherFile { path: path.clone(), now, bytes });
+            }
         }
         Ok(files)
     }
 
-    fn write_other_file(&self, path: &str, bytes: Option<&[u8]>) -> Result<()> {
+    /// Writes a file, unless it was saved since it was compared.
+    fn write_other_file(&self, OtherFile { path, now, bytes }: &OtherFile) -> Result<()> {
         let dir = &self.ws.store.dir;
-        let written = match (bytes, Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty())) {
-            (None, _) => dir.remove(path),
-            (Some(bytes), None) => dir.replace(path, bytes, 0o666),
-            (Some(bytes), Some(folder)) => dir.make_dir(folder).and_then(|_| dir.replace(path, bytes, 0o666)),
+        let failed = |e: std::io::Error| Error::io("write", &self.ws.store.path().join(path), &e);
+        let folder = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty());
+        let is_written = match (now, bytes) {
+            (Some(now), Some(bytes)) => dir.replace_unchanged(path, now, bytes, 0o666).map_err(failed)?,
+            (None, Some(bytes)) => {
+                folder.map(|folder| dir.make_dir(folder)).transpose().map_err(failed)?;
+                dir.replace(path, bytes, 0o666).map(|()| true).map_err(failed)?
+            }
+            (_, None) => dir.remove(path).map(|()| true).map_err(failed)?,
         };
-        written.map_err(|e| Error::io("write", &self.ws.store.path().join(path), &e))
+        match is_written {
+            true => Ok(()),
+            false => {
+                Err(refusal(format!("{} was saved meanwhile", self.ws.store.shown(path)), "run agentpm sync again"))
+            }
+        }
     }
 
     /// Updates the plan's entries in the user's index. For an unchanged file git also stores its size and time, so that the next

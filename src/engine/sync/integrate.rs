@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::json;
 
-use super::snapshot::unreadable_settings;
 use super::{Sync, refusal};
 use crate::engine::view::archives::TreeArchives;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::git::{Change, Item, Mode, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
@@ -20,12 +19,42 @@ use crate::rules::fold::fold;
 use crate::store::archive_form;
 use crate::store::compact;
 use crate::store::dropped;
-use crate::store::layout::{DROPPED, LOG, entity_below, home, is_in_archives};
+use crate::store::layout::{CONFIG, DROPPED, LOG, ROLES, entity_below, home, is_in_archives};
 use crate::store::log::{Log, union};
 use crate::store::project::{redacted, render};
 
 /// Most local commits that are replayed.
 const MAX_COMMITS: usize = 2_000;
+
+/// Whether the text that git made of three versions of the settings says what they say, setting by setting: git may have put a line
+/// below the head of another table. Settings that cannot be read are corrected by a person, who sees the text.
+fn is_merge_of_settings(versions: &[Option<Vec<u8>>; 3], merged: &Option<Vec<u8>>) -> bool {
+    let read = |bytes: &Option<Vec<u8>>| -> Option<BTreeMap<Vec<String>, toml::Value>> {
+        let text = std::str::from_utf8(bytes.as_deref().unwrap_or_default()).ok()?;
+        let mut all = BTreeMap::new();
+        spread(toml::Value::Table(text.parse().ok()?), Vec::new(), &mut all);
+        Some(all)
+    };
+    let [base, ours, theirs] = versions.each_ref().map(read);
+    let (Some(base), Some(ours), Some(theirs)) = (base, ours, theirs) else { return true };
+    let Some(merged) = read(merged) else { return false };
+    let all: BTreeSet<&Vec<String>> = [&base, &ours, &theirs, &merged].into_iter().flat_map(BTreeMap::keys).collect();
+    all.into_iter().all(|name| {
+        let [base, ours, theirs, merged] = [&base, &ours, &theirs, &merged].map(|one| one.get(name));
+        let has_one_new = ours == base || theirs == base || ours == theirs;
+        has_one_new && merged == if ours == base { theirs } else { ours }
+    })
+}
+
+/// The values of a table, by the names that lead to them.
+fn spread(value: toml::Value, above: Vec<String>, all: &mut BTreeMap<Vec<String>, toml::Value>) {
+    match value {
+        toml::Value::Table(table) => table.into_iter().for_each(|(name, value)| {
+            spread(value, above.iter().cloned().chain([name]).collect(), all);
+        }),
+        value => drop(all.insert(above, value)),
+    }
+}
 
 impl Sync<'_> {
     /// A commit that contains both `own` and `theirs`.
@@ -224,18 +253,23 @@ impl Sync<'_> {
             // One without lines is removed.
             return Ok(Some(archive_form::merged(&base, &ours, &theirs)).filter(|bytes| !bytes.is_empty()));
         }
+        // A text merge may give a role to another agent: a person decides.
+        if path == ROLES {
+            return Err(self.both_changed(path));
+        }
+        let shown = self.ws.store.shown(path);
         let tree = |bytes: &Option<Vec<u8>>| {
-            self.objects.write_tree(None, &[(path.to_owned(), self.file_item(bytes.as_deref())?)])
+            self.objects.write_tree(None, &[(shown.clone(), self.file_item(bytes.as_deref())?)])
         };
         let [base, ours, theirs] = versions.each_ref().map(tree);
         let merged = match self.merge_files(base?, ours?, theirs?) {
-            Err(e) if e.code == Code::Sync => return Err(self.both_changed(path)),
-            merged => self.objects.file(merged?, path)?,
+            Err(e) if e.details.get("paths").is_some() => return Err(self.both_changed(path)),
+            merged => self.objects.file(merged?, &shown)?,
         };
-        // Two tables of one name do not conflict in text.
-        let is_broken =
-            |bytes: &Option<Vec<u8>>| bytes.as_ref().is_some_and(|bytes| unreadable_settings(path, bytes).is_some());
-        if is_broken(&merged) && !is_broken(&versions[1]) { Err(self.both_changed(path)) } else { Ok(merged) }
+        match path == CONFIG && !is_merge_of_settings(&versions, &merged) {
+            true => Err(self.both_changed(path)),
+            false => Ok(merged),
+        }
     }
 
     fn file_item(&self, bytes: Option<&[u8]>) -> Result<Option<Item>> {

@@ -28,7 +28,7 @@ use crate::store::log::{Log, MAX_LOG, absent, union};
 use crate::store::project::{redacted, render};
 
 /// Why a settings file cannot be read; `None` for a readable one and for other files.
-pub(super) fn unreadable_settings(below: &str, bytes: &[u8]) -> Option<String> {
+fn unreadable_settings(below: &str, bytes: &[u8]) -> Option<String> {
     SETTINGS.contains(&below).then(|| settings(below, below, bytes))?.into_iter().find_map(|finding| {
         let line = finding.line.map(|n| format!("line {n}: ")).unwrap_or_default();
         (finding.rule == Rule::ConfigInvalid).then(|| format!("{line}{}", finding.message))
