@@ -286,6 +286,19 @@ fn a_remote_that_refuses_is_named_and_work_goes_on_unconfirmed_unless_that_is_fo
 }
 
 #[test]
+fn a_lease_that_the_remote_does_not_confirm_becomes_no_longer_by_syncs() {
+    let (clones, task) = confirmed(&["ada"]);
+    hook(&clones, "update", "case $1 in refs/agentpm/*) exit 1;; esac");
+    let claimed = clones.run("ada", &["claim", &task]).data();
+    assert_eq!(claimed["lease"]["confirmed"], false);
+    for _ in 0..2 {
+        clones.run("ada", &["sync"]).data();
+    }
+    let listed = clones.run("ada", &["lease", "list"]).data();
+    assert_eq!(listed["items"][0]["expires_at"], claimed["lease"]["expires_at"], "{listed}");
+}
+
+#[test]
 fn a_hanging_remote_is_left_at_the_deadline_and_asked_again() {
     let (clones, task) = with_settings(&["ann", "bob"], "[lease]\nremote = \"origin\"\nremote_seconds = 3\n");
     // The remote takes the push and never says so.

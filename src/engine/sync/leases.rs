@@ -298,6 +298,8 @@ impl Sync<'_> {
                     ));
                     heard.push((task, event));
                 }
+                // An end that could not be withdrawn is in the place of this one, which is reported again.
+                Answer::Held(seen) if seen.ours => {}
                 Answer::Held(_) => heard.push((task, event)),
                 Answer::Unconfirmed(trouble) => {
                     warnings.push(format!("{shown} did not record what is finished: {}", trouble.words()));

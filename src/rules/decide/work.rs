@@ -27,7 +27,7 @@ use crate::model::task::{Status, Task};
 use crate::rules::lease::{self, Standing};
 use crate::rules::review::{is_worked_on_since, met_words, rejection};
 use crate::rules::roles::Verb;
-use crate::rules::stage::{Draft, Stage};
+use crate::rules::stage::{Draft, Grant, Stage};
 
 decides! {
     Claim: claim_needs => claim,
@@ -120,7 +120,10 @@ fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
 pub fn confirm_again(stage: &mut dyn Stage, task: Id, ttl: Duration) -> Result<Subject> {
     own_lease(stage, &Ref(task.to_string()))?;
     let me = stage.me().clone();
-    take_again(stage, task, &me, ttl)?;
+    // A remote that confirms nothing makes no lease longer: it is asked at each sync.
+    if !matches!(stage.grant(task), Some(Grant { fence: None, .. })) {
+        take_again(stage, task, &me, ttl)?;
+    }
     Ok(Subject::Lease(task))
 }
 
