@@ -238,7 +238,7 @@ impl Machines {
         let pause = *self.dice.one(&[10, 1_000, 20_000, 70_000, 400_000]);
         self.machines[n].wait(pause);
         if self.dice.below(20) == 0 {
-            // Somebody sets the clock.
+            // The clock is set.
             self.machines[n].now += *self.dice.one(&[600_000, -600_000, 90_000_000]);
         }
         let act = match self.dice.below(6) {

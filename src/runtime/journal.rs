@@ -95,10 +95,11 @@ pub trait Machine {
     /// Milliseconds since the boot.
     fn up(&self) -> u64;
 
-    /// Flushes every disk that holds something which is projected from the journal.
+    /// Flushes every disk that holds something which is projected from the journal. Returns whether all were flushed: one that only another
+    /// worktree uses may fail.
     ///
     /// Errors: `ERR_IO`.
-    fn flush(&self) -> Result<()>;
+    fn flush(&self) -> Result<bool>;
 }
 
 /// What carries events between clones besides git.
@@ -248,7 +249,12 @@ impl<'a> Journal<'a> {
         if self.restarted {
             // Older records were on disk before the machine went down: the kernel holds nothing back that long.
             let last = records.iter().filter_map(|record| record.commit.up).max().unwrap_or(0);
-            let is_old = |record: &Record| record.commit.up.is_some_and(|up| up + HELD_BACK_MS < last);
+            let last_id = records.last().map_or(0, |record| record.commit.commit.millis());
+            let is_old = |record: &Record| match record.commit.up {
+                Some(up) => up + HELD_BACK_MS < last,
+                // Of a program that did not note it yet.
+                None => record.commit.commit.millis() + HELD_BACK_MS < last_id,
+            };
             let again = |record: &Record| self.is_projected_again(record);
             records.retain(|record| !(again(record) && is_old(record)));
         }
@@ -334,8 +340,7 @@ impl<'a> Journal<'a> {
 
     fn mark_flushed_after(&mut self, machine: &impl Machine, bytes: u64) -> Result<()> {
         self.mark.offset = self.end;
-        if self.end - self.mark.synced.min(self.end) >= bytes {
-            machine.flush()?;
+        if self.end - self.mark.synced.min(self.end) >= bytes && machine.flush()? {
             self.mark.synced = self.end;
         }
         if self.end >= ROTATE_AT {
@@ -352,7 +357,9 @@ impl<'a> Journal<'a> {
     }
 
     fn rotate(&mut self, machine: &impl Machine) -> Result<()> {
-        machine.flush()?;
+        if !machine.flush()? {
+            return Ok(());
+        }
         let aside =
             (1..).map(|n| format!("journal.{n}.jsonl")).find(|name| matches!(self.runtime.kind(name), Ok(None)));
         // The iterator never ends, so there always is a name.
@@ -513,18 +520,18 @@ mod tests {
         }
     }
 
-    /// A machine that is up for so long, and counts its flushes.
+    /// A machine that is up for so long, and counts its flushes, which reach every disk or not.
     #[derive(Default)]
-    struct Up(u64, std::cell::Cell<u32>);
+    struct Up(u64, std::cell::Cell<u32>, bool);
 
     impl Machine for Up {
         fn up(&self) -> u64 {
             self.0
         }
 
-        fn flush(&self) -> Result<()> {
+        fn flush(&self) -> Result<bool> {
             self.1.set(self.1.get() + 1);
-            Ok(())
+            Ok(!self.2)
         }
     }
 
@@ -535,9 +542,22 @@ mod tests {
         for (up, flushes) in [(1_000, 0), (1_000 + LATE_MS, 0), (1_001 + LATE_MS, 1)] {
             let mut journal = Journal::open(&dir, "boot").unwrap();
             journal.append(&[entry(1)], &Commit { up: Some(1_000), ..commit(1) }).unwrap();
-            let machine = Up(up, Default::default());
+            let machine = Up(up, Default::default(), false);
             journal.mark_projected(&machine).unwrap();
             assert_eq!(machine.1.get(), flushes, "{up}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_flushed_keeps_the_records_and_holds_up_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        for (fails, again) in [(true, 1), (false, 0)] {
+            let mut journal = Journal::open(&dir, "boot 1").unwrap();
+            journal.append(&[entry(1)], &commit(1)).unwrap();
+            journal.mark_projected_late(&Up(0, Default::default(), fails)).unwrap();
+            assert!(Journal::open(&dir, "boot 1").unwrap().is_projected());
+            assert_eq!(Journal::open(&dir, "boot 2").unwrap().unprojected().unwrap().len(), again, "{fails}");
         }
     }
 

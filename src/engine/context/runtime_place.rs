@@ -258,31 +258,22 @@ impl Workspace {
         Ok(reached.collect())
     }
 
-    /// Flushes each disk on which something of this clone's plan lies: the worktrees, git's folder and the records may lie on several.
+    /// Flushes each disk on which something of this worktree's plan lies: files, git's folder and the records may lie on several.
     ///
     /// Errors: `ERR_IO`.
     pub(crate) fn flush_disks(&self) -> Result<()> {
-        let mut flushed = BTreeSet::new();
-        for disk in self.disks()? {
-            let failed = |e: std::io::Error| Error::io("flush the disk of", disk.path(), &e);
-            if flushed.insert(disk.device().map_err(failed)?) {
-                disk.sync_disk().map_err(failed)?;
-            }
-        }
-        Ok(())
+        self.flush_own_disks().map(drop)
     }
 
-    /// The folders below which this clone keeps its plan and its records.
-    fn disks(&self) -> Result<Vec<Dir>> {
-        let opened = |path: &Path| Dir::open(path).map_err(|e| Error::io("open", path, &e));
-        let mut disks = vec![opened(self.store.path())?, opened(&self.runtime_path)?];
-        if let Some(repo) = &self.repo {
-            disks.push(opened(&repo.common_dir)?);
-            disks.push(opened(&repo.git_dir)?);
-            // A worktree that was removed meanwhile holds nothing.
-            disks.extend(self.other_worktrees()?.iter().filter_map(|other| Dir::open(&other.top).ok()));
+    /// As [`Workspace::flush_disks`]. Returns the disks.
+    fn flush_own_disks(&self) -> Result<BTreeSet<u64>> {
+        let mut folders = vec![self.store.path(), &self.runtime_path];
+        folders.extend(self.repo.iter().flat_map(|repo| [&*repo.work_dir, &*repo.common_dir, &*repo.git_dir]));
+        let mut flushed = BTreeSet::new();
+        for folder in folders {
+            flush_once(folder, &mut flushed).map_err(|e| Error::io("flush the disk of", folder, &e))?;
         }
-        Ok(disks)
+        Ok(flushed)
     }
 
     /// The worktrees of this clone, this one too, for which records wait. One that was removed is none any more.
@@ -318,9 +309,28 @@ impl Machine for Workspace {
         self.env.up()
     }
 
-    fn flush(&self) -> Result<()> {
-        self.flush_disks()
+    /// What is projected into other worktrees counts too. A disk of theirs that fails does not hold up this one.
+    fn flush(&self) -> Result<bool> {
+        let mut flushed = self.flush_own_disks()?;
+        let mut all = true;
+        for other in self.other_worktrees()? {
+            let store = other.top.join(&self.store.name);
+            // A worktree that was removed, or has no plan, holds nothing.
+            if let Err(e) = flush_once(&store, &mut flushed)
+                && e.kind() != ErrorKind::NotFound
+            {
+                tracing::warn!(folder = %store.display(), error = %e, "the disk of another worktree was not flushed");
+                all = false;
+            }
+        }
+        Ok(all)
     }
+}
+
+/// Flushes the disk of a folder, unless it was flushed already.
+fn flush_once(folder: &Path, flushed: &mut BTreeSet<u64>) -> std::io::Result<()> {
+    let dir = Dir::open(folder)?;
+    if flushed.insert(dir.device()?) { dir.sync_disk() } else { Ok(()) }
 }
 
 fn tracked(local: &str) -> Error {
