@@ -194,6 +194,16 @@ impl Event {
         is_empty && self.why.is_none() && correlation_id.is_none() && plan_id.is_none()
     }
 
+    /// Removes what a redaction removes from a context entry: its text, its reason and its tracing ids. Returns whether it is one.
+    pub fn remove_text(&mut self) -> bool {
+        let Payload::ContextAdded(added) = &mut self.payload else { return false };
+        added.content.clear();
+        added.metadata = serde_json::Value::Null;
+        self.why = None;
+        (self.author.correlation_id, self.author.plan_id) = (None, None);
+        true
+    }
+
     /// Its position in the order of events.
     pub fn stamp(&self) -> Stamp {
         Stamp { lamport: self.lamport, id: self.id }
@@ -268,8 +278,18 @@ impl Entry {
     /// Whether a log that holds one of the two needs the other no more: they have the same line, or one is what a redaction
     /// left. Other lines with one id contradict each other; a log keeps both, and neither counts.
     pub fn is_copy_of(&self, other: &Entry) -> bool {
-        let is_redaction = || self.event.is_redacted() || other.event.is_redacted();
+        let is_redaction =
+            || (self.event.is_redacted() || other.event.is_redacted()) && self.differs_by_text_alone(other);
         self.event.id == other.event.id && (self.line == other.line || is_redaction())
+    }
+
+    /// Whether the two differ at most in what a redaction removes. The signature, which no longer matches then, may be missing.
+    pub fn differs_by_text_alone(&self, other: &Entry) -> bool {
+        let bare = |entry: &Entry| {
+            let mut event = Event { sig: None, ..entry.event.clone() };
+            event.remove_text().then(|| event.to_line().ok()).flatten()
+        };
+        bare(self).is_some_and(|line| bare(other) == Some(line))
     }
 }
 

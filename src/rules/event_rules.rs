@@ -319,8 +319,9 @@ impl<'a> EventRules<'a> {
                 let hint = "send another message: agentpm broadcast";
                 notice(NoticeRule::Sends(p), row(&[Verb::Broadcast], Free, false, Refused(hint)))
             }
+            // They stay in the journal: a log holds one only where it was put there by hand.
             P::LeaseRenewed(_) | P::SessionStarted(_) | P::SessionHeartbeat(_) | P::SessionEnded(_) => {
-                row(&[], Free, false, With(Comment))
+                row(&[Admin], Free, false, With(Comment))
             }
             // Events of a newer version may be accepted only by an agent with all rights.
             P::Unknown { .. } => row(&[Admin], Free, false, Refused("a newer agentpm may support it")),

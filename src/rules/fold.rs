@@ -85,7 +85,23 @@ fn choose<'a>(copies: &[&'a Entry], redacted: bool) -> Option<&'a Entry> {
     if !redacted {
         return None;
     }
-    copies.iter().copied().find(|c| matches!(&c.event.payload, Payload::ContextAdded(p) if p.content.is_empty()))
+    let is_empty = |c: &&Entry| matches!(&c.event.payload, Payload::ContextAdded(p) if p.content.is_empty());
+    let bare = copies.iter().copied().find(is_empty)?;
+    // An empty entry under the id of another event would take that one away.
+    copies.iter().all(|c| c.differs_by_text_alone(bare)).then_some(bare)
+}
+
+/// Why the log of an entity would not be sound with events that arrive, the ones that `is_new` names: a second event of one id, parents
+/// that do not come before them, a Lamport time out of bounds.
+pub fn unfit<'a>(
+    entity: &Entity,
+    entries: impl IntoIterator<Item = &'a Entry>,
+    is_new: impl Fn(Id) -> bool,
+) -> Option<Finding> {
+    let ordered = order(entity, entries);
+    let is_created = ordered.events.iter().any(|entry| matches!(entry.event.payload, Payload::TaskCreated(_)));
+    let without_parents = if is_created { rootless(&ordered.events) } else { Vec::new() };
+    ordered.findings.into_iter().chain(without_parents).find(|finding| finding.event.is_some_and(&is_new))
 }
 
 /// Drops events whose Lamport time exceeds JSON's integers, or is too far above their parents' (0 if none is here). Reports

@@ -13,7 +13,6 @@ use crate::env::files::{Dir, Kind};
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
-use crate::model::payload::Payload;
 use crate::model::yaml::{render_agent, render_task};
 use crate::rules::fold;
 use crate::rules::register::heads_of;
@@ -292,16 +291,11 @@ pub fn without_text(entry: &mut Entry) -> Result<bool> {
     if entry.event.is_redacted() {
         return Ok(false);
     }
-    if let Payload::ContextAdded(added) = &mut entry.event.payload {
-        added.content.clear();
-        added.metadata = serde_json::Value::Null;
-        entry.event.why = None;
-        entry.event.author.correlation_id = None;
-        entry.event.author.plan_id = None;
-        *entry = Entry::new(entry.event.clone())?;
-        return Ok(true);
+    if !entry.event.remove_text() {
+        return Ok(false);
     }
-    Ok(false)
+    *entry = Entry::new(entry.event.clone())?;
+    Ok(true)
 }
 
 fn keep_torn(set_aside: &Dir, entity: &Entity, bytes: &[u8]) -> Result<()> {

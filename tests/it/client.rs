@@ -79,6 +79,32 @@ fn a_call_that_is_put_off_to_the_end_names_its_key() {
 }
 
 #[test]
+fn events_that_no_program_writes_are_not_taken() {
+    let room = Sandbox::new();
+    let server = Server::start(&room, &[]);
+    let client = Client::at_socket(&server.socket).unwrap().as_agent("ada").unwrap();
+    client.create_task(&titled("one")).unwrap();
+    let first = client.pull_events(None, Some(10)).unwrap().items[0].clone();
+    let event = |field: &str, value: Value| {
+        let mut event = first.clone();
+        let changes = [
+            ("id", json!("01ZZZZZZZZ0000000000000077")),
+            ("lamport", json!(9)),
+            ("parents", json!([first["id"]])),
+            ("type", json!("TaskUpdated")),
+            ("payload", json!({ "set": { "priority": 1 } })),
+        ];
+        changes.into_iter().chain([(field, value)]).for_each(|(field, value)| event[field] = value);
+        event
+    };
+    for (field, value) in [("parents", json!([])), ("lamport", json!(1_u64 << 40)), ("lamport", json!(0))] {
+        let refused = client.push_events(&[event(field, value)]).unwrap_err();
+        assert_eq!(refused.code, Code::Validation, "{field}: {refused:?}");
+    }
+    assert_eq!(client.push_events(&[event("lamport", json!(9))]).unwrap().taken, 1);
+}
+
+#[test]
 fn each_call_has_a_typed_answer() {
     let room = Sandbox::new();
     let server = Server::start(&room, &["--tcp", "127.0.0.1:0"]);

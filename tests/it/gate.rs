@@ -341,6 +341,18 @@ fn an_event_has_the_id_of_no_event_of_another_log() {
 }
 
 #[test]
+fn an_empty_entry_under_the_id_of_another_event_does_not_stand_for_it() {
+    let (room, task) = begun();
+    let taken = events(&room, &task).last().unwrap().clone();
+    switch(&room, "feature");
+    let same = json!({"id": taken["id"], "lamport": taken["lamport"], "parents": taken["parents"]});
+    forge(&room, &task, "ContextAdded", json!({"type": "note", "content": ""}), same);
+    forge(&room, &task, "ContextRedacted", json!({"entry": taken["id"]}), json!({}));
+    let said = errors(&room);
+    assert!(said.iter().any(|said| said.contains("event-id-conflict")), "{said:#?}");
+}
+
+#[test]
 fn runtime_state_and_archives_that_come_with_a_commit_are_looked_into() {
     let (room, task) = begun();
     switch(&room, "feature");

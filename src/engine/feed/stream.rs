@@ -30,6 +30,7 @@ use crate::model::id::Id;
 use crate::model::job::SyncPull;
 use crate::model::payload::Payload;
 use crate::reports::list::Rest;
+use crate::rules::fold::unfit;
 use crate::rules::roles::Verb;
 use crate::runtime::journal::{self, Carrier, Commit, Journal};
 use crate::runtime::journals::{Journals, Position, Spot};
@@ -195,7 +196,7 @@ pub(crate) fn fresh_of(ws: &Workspace, entries: Vec<Entry>) -> Result<BTreeMap<E
     }
     for (entity, more) in &mut fresh {
         let here = read_log(&ws.store, entity)?.entries;
-        let mut seen: BTreeMap<Id, Box<str>> = here.into_iter().map(|e| (e.event.id, e.line)).collect();
+        let mut seen: BTreeMap<Id, Box<str>> = here.iter().map(|e| (e.event.id, e.line.clone())).collect();
         let mut new = Vec::new();
         for entry in more.drain(..) {
             match seen.get(&entry.event.id) {
@@ -209,6 +210,12 @@ pub(crate) fn fresh_of(ws: &Workspace, entries: Vec<Entry>) -> Result<BTreeMap<E
                     return Err(Error::validation(message).hint("one of the two was altered; nothing was recorded"));
                 }
             }
+        }
+        let entries: Vec<Entry> = here.into_iter().chain(new.iter().cloned()).collect();
+        if let Some(finding) = unfit(entity, &entries, |id| new.iter().any(|entry| entry.event.id == id)) {
+            return Err(
+                Error::validation(finding.message).hint("no agentpm writes such an event; nothing was recorded")
+            );
         }
         *more = new;
     }
@@ -491,10 +498,9 @@ impl Arrivals<'_> {
 
 /// Whether what is here and what came are one event, one of them without its text.
 pub(crate) fn is_redacted(here: &str, entry: &Entry) -> bool {
-    let empty = |line: &str| {
-        parse_line(line).is_ok_and(|e| matches!(e.payload, Payload::ContextAdded(p) if p.content.is_empty()))
-    };
-    matches!(entry.event.payload, Payload::ContextAdded(_)) && (empty(here) || empty(&entry.line))
+    let Ok(event) = parse_line(here) else { return false };
+    let here = Entry { event, line: here.into() };
+    (here.event.is_redacted() || entry.event.is_redacted()) && here.differs_by_text_alone(entry)
 }
 
 /// An answer of `sync pull`, as far as its events go.

@@ -18,6 +18,7 @@ use crate::model::event::{Entity, Entry, Event};
 use crate::model::finding::Severity;
 use crate::model::id::Id;
 use crate::model::time::Time;
+use crate::rules::fold::unfit;
 use crate::store::entity::read_log;
 use crate::store::log::Log;
 
@@ -96,6 +97,9 @@ impl<'a> ArrivalGate<'a> {
     fn fault(&self, entity: &Entity, here: &[Entry], new: &[Entry], other: Logs<'_>) -> Result<Option<String>> {
         let known: BTreeSet<Id> = here.iter().map(|entry| entry.event.id).collect();
         let log = Log { entries: here.iter().chain(new).cloned().collect(), ..Log::default() };
+        if let Some(finding) = unfit(entity, &log.entries, |id| !known.contains(&id)) {
+            return Ok(Some(finding.message));
+        }
         let path = log_path(&self.ws.store.name, entity);
         let mut found = self.roles.judge(entity, &path, &log, &known, &Here(other))?;
         if !self.roles.any() && new.iter().any(|entry| entry.event.sig.is_some()) {

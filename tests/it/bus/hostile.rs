@@ -43,7 +43,8 @@ fn a_message_that_is_no_event_of_its_place_is_kept_aside_and_the_next_one_is_tak
     let head: Value = serde_json::from_str(head.lines().next().unwrap()).unwrap();
     let note = json!({ "type": "question", "content": "why?" });
     let odd = |change: &[(&str, Value)]| {
-        let base = [("id", json!(NEW)), ("type", json!("Odd")), ("parents", json!([head["id"]]))];
+        let base =
+            [("id", json!(NEW)), ("lamport", json!(9)), ("type", json!("Odd")), ("parents", json!([head["id"]]))];
         forged(&clones, &task, &[&base, change].concat())
     };
     let cases: Vec<(String, Vec<u8>, &str)> = vec![
