@@ -16,9 +16,9 @@ pub fn write(name: &str, text: &str) {
     std::fs::write(folder().join(name), text).unwrap_or_else(|e| panic!("docs/{name}: {e}"));
 }
 
-/// Asked when it runs: cargo may have built it for a copy of this folder.
-fn folder() -> PathBuf {
-    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs it")).join("docs")
+/// Where the pages are. Asked when it runs: cargo may have built it for a copy of this folder.
+pub fn folder() -> PathBuf {
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo bench runs it")).join("docs")
 }
 
 /// On what it was measured.

@@ -44,6 +44,10 @@ fn main() {
         return;
     }
     let asked = Asked::from_args(&[40, 80, 160], &[1_000, 10_000, 100_000]);
+    if asked.write {
+        // Better now than after half an hour.
+        docs::folder();
+    }
     let room = Room::new(&asked);
     let mut report = Report::new(&asked);
     if asked.wants("version") {

@@ -122,7 +122,7 @@ fn with_a_token_an_agent_pushes_only_what_it_did() {
         let mut event: Value = serde_json::from_str(&line).unwrap();
         let known = event["id"].as_str().unwrap().to_owned();
         event["parents"] = json!([known]);
-        event["lamport"] = json!(2);
+        event["lamport"] = json!(event["lamport"].as_u64().unwrap() + 1);
         event["id"] = json!(format!("{}{id}", &known[..24]));
         event["type"] = json!("ContextAdded");
         event["payload"] = json!({ "type": "note", "content": format!("by {agent}") });
