@@ -294,6 +294,33 @@ fn a_refusal_names_the_task_of_the_plan() {
 }
 
 #[test]
+fn the_name_of_a_plan_has_no_colon_which_ends_it_in_the_keys_of_its_tasks() {
+    let room = Sandbox::new();
+    feed(&room, "plan: a\ntasks:\n- {key: one, title: One}\n", &[]).data();
+    feed(&room, "plan: 'a:b'\ntasks:\n- {key: one, title: Two}\n", &[]).error("ERR_VALIDATION", 4);
+}
+
+#[test]
+fn of_two_tasks_with_one_key_the_unfinished_one_follows_the_plan() {
+    let (clones, _) = Clones::new(&["ann", "bob"]);
+    for name in ["ann", "bob"] {
+        clones.write(name, "p.yaml", "plan: p\ntasks:\n- {key: a, title: A}\n");
+        clones.run(name, &["plan", "apply", "p.yaml"]).data();
+    }
+    for name in ["ann", "bob", "ann"] {
+        clones.run(name, &["sync"]).data();
+    }
+    let listed = clones.run("ann", &["task", "list"]).data();
+    let items = listed["items"].as_array().unwrap().iter().filter(|item| item["title"] == "A");
+    let mut both: Vec<&str> = items.map(|item| item["id"].as_str().unwrap()).collect();
+    both.sort_unstable();
+    clones.run("ann", &["cancel", both[0], "--why", "work began in the other"]).data();
+    clones.write("ann", "p.yaml", "plan: p\ntasks:\n- {key: a, title: A again}\n");
+    clones.run("ann", &["plan", "apply", "p.yaml"]).data();
+    assert_eq!(clones.run("ann", &["task", "get", both[1]]).data()["title"], "A again");
+}
+
+#[test]
 fn a_plan_that_two_clones_applied_is_reported_until_each_key_has_one_task() {
     let (clones, _) = Clones::new(&["ann", "bob"]);
     for name in ["ann", "bob"] {

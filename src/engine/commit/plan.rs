@@ -189,6 +189,11 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
         Error::validation(format!("not a plan: {e}"))
             .hint("a plan has the keys plan (a name) and tasks (a list of title, key, intent, children, blocked_by, …)")
     })?;
+    // The keys of `a` would be those of `a:b` too.
+    if plan.plan.contains(':') {
+        return Err(Error::validation(format!("{} is no name of a plan: a colon ends the name", quoted(&plan.plan)))
+            .hint("use another sign in its place, such as -"));
+    }
     let all = flatten(&plan.tasks)?;
     let (mut known, mut dropped) = (BTreeMap::new(), BTreeMap::new());
     let (mut gone, mut flat) = (Vec::new(), Vec::new());

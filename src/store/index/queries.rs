@@ -162,10 +162,10 @@ impl Index {
         self.ids("SELECT id FROM task WHERE threads > 0 AND open_threads > 0 AND id > ?1 ORDER BY id", "")
     }
 
-    /// The task that was imported from `<format>/<id>`.
+    /// The task that was imported from `<format>/<id>`; of several, the oldest that is not finished.
     pub fn by_origin(&self, origin: &str) -> Result<Option<Id>> {
         self.whole()?;
-        Ok(self.ids("SELECT id FROM task WHERE origin = ?1 ORDER BY id LIMIT 1", origin)?.first().copied())
+        Ok(self.ids("SELECT id FROM task WHERE origin = ?1 ORDER BY finished, id LIMIT 1", origin)?.first().copied())
     }
 
     /// The first tasks of this title, or of this key in a plan that was applied; unfinished ones first.
@@ -176,9 +176,11 @@ impl Index {
         Ok(self.ids(sql, name)?.into_iter().take(most).collect())
     }
 
-    /// The tasks whose origin begins like this, by the rest of the origin. Of several with one origin, the oldest counts.
+    /// The tasks whose origin begins like this, by the rest of the origin. Of several with one origin, the oldest that is not finished
+    /// counts.
     pub fn origins(&self, begin: &str) -> Result<BTreeMap<String, Id>> {
-        let sql = "SELECT origin, id FROM task WHERE substr(origin, 1, length(?1)) = ?1 ORDER BY id DESC";
+        let sql =
+            "SELECT origin, id FROM task WHERE substr(origin, 1, length(?1)) = ?1 ORDER BY finished DESC, id DESC";
         let all: Vec<(String, Id)> = select(self.whole()?, sql, [begin], |row| Ok((row.get(0)?, id_of(row, 1)?)))?;
         Ok(all.into_iter().map(|(origin, id)| (origin[begin.len()..].to_owned(), id)).collect())
     }
