@@ -1,5 +1,7 @@
 //! Servers that ask who connects, streams with limits of their own, and streams that were set back to a backup.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::{Bridge, doctor, once, stream, with_dropped};
@@ -113,9 +115,8 @@ fn an_event_that_is_too_large_for_the_stream_does_not_stop_the_others() {
     assert!(doctor(&clones, "ada")["found"].as_str().unwrap().contains(why), "{refused}");
 }
 
-#[test]
-fn a_stream_that_was_set_back_is_filled_again() {
-    needs!("nats-server");
+/// ada published two notes, and the server was saved between them.
+fn with_backup() -> (Clones, String, Nats, PathBuf) {
     let (clones, task) = Clones::new(&["ada", "bob"]);
     let mut nats = Nats::start(&clones.room);
     clones.run("ada", &["note", &task, "--content", "before"]).data();
@@ -125,6 +126,13 @@ fn a_stream_that_was_set_back_is_filled_again() {
     nats.run();
     clones.run("ada", &["note", &task, "--content", "after"]).data();
     once(&clones, "ada", &nats).data();
+    (clones, task, nats, saved)
+}
+
+#[test]
+fn a_stream_that_was_set_back_is_filled_again() {
+    needs!("nats-server");
+    let (clones, _, mut nats, saved) = with_backup();
     // As if the bridge had been killed before it read its own message.
     let record = clones.dir("ada").join(".git/agentpm/bus/bridge.json");
     let mut noted: Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
@@ -143,15 +151,7 @@ fn a_stream_that_was_set_back_is_filled_again() {
 #[test]
 fn a_stream_that_was_set_back_and_written_to_since_is_filled_again() {
     needs!("nats-server");
-    let (clones, task) = Clones::new(&["ada", "bob"]);
-    let mut nats = Nats::start(&clones.room);
-    clones.run("ada", &["note", &task, "--content", "before"]).data();
-    once(&clones, "ada", &nats).data();
-    nats.kill();
-    let saved = nats.save();
-    nats.run();
-    clones.run("ada", &["note", &task, "--content", "after"]).data();
-    once(&clones, "ada", &nats).data();
+    let (clones, task, mut nats, saved) = with_backup();
     nats.kill();
     nats.set_back(&saved);
     nats.run();
