@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::model::field::{Form, NAMES, field};
-use crate::model::id::quoted;
+use crate::model::id::{Id, quoted};
 use crate::model::json::exact_object;
 use crate::model::payload::Fields;
 use crate::model::time::Time;
@@ -32,9 +32,6 @@ pub fn keys_of(plan: &str) -> String {
 pub struct PlanFile {
     /// Name of the plan, which separates its keys from those of other plans.
     pub plan: String,
-    /// The Lamport time of the store from which agentpm plan show wrote the file.
-    #[serde(default)]
-    pub as_of: Option<u64>,
     /// The tasks.
     pub tasks: Vec<PlanTask>,
 }
@@ -44,6 +41,9 @@ pub struct PlanFile {
 pub struct PlanTask {
     /// By which the plan identifies the task.
     pub key: Option<String>,
+    /// The state of the task that `plan show` wrote the file from: the newest events of its log, as [`handle_of`] names each,
+    /// with a space between two.
+    pub as_of: Option<String>,
     /// Its title.
     pub title: String,
     /// The other plain fields that the plan gives.
@@ -57,8 +57,9 @@ pub struct PlanTask {
 }
 
 /// The keys of a task in a plan besides the plain fields, with their descriptions.
-pub const PLAN_KEYS: [(&str, &str); 4] = [
+pub const PLAN_KEYS: [(&str, &str); 5] = [
     ("key", "Identifies the task within the plan (default: its title below the key of its parent)."),
+    ("as_of", "The state of the task that agentpm plan show wrote the file from. Leave it as it is."),
     ("progress", "Steps of the work, as texts."),
     ("blocked_by", "Keys of tasks of this plan, or ids, that must be finished first."),
     ("children", "The parts of the task, each a task of the plan."),
@@ -73,6 +74,11 @@ pub struct PlanItem<'a> {
     pub parent: Option<String>,
     /// The task.
     pub task: &'a PlanTask,
+}
+
+/// The event of a task as `as_of` names it: the last 8 characters of its id, since chance makes them differ within one log.
+pub fn handle_of(event: Id) -> String {
+    event.handle(8)
 }
 
 /// All tasks of a plan, each parent before its parts.
@@ -125,6 +131,9 @@ impl Serialize for PlanTask {
         if let Some(key) = &self.key {
             map.serialize_entry("key", key)?;
         }
+        if let Some(as_of) = &self.as_of {
+            map.serialize_entry("as_of", as_of)?;
+        }
         for (name, value) in self.plain() {
             map.serialize_entry(&name, &value)?;
         }
@@ -148,6 +157,7 @@ impl JsonSchema for PlanTask {
 enum PlanKey {
     /// `key`, by which the plan identifies the task.
     Name,
+    AsOf,
     Progress,
     BlockedBy,
     Children,
@@ -163,6 +173,7 @@ impl<'de> Deserialize<'de> for PlanKey {
         let key = String::deserialize(deserializer)?;
         Ok(match (key.as_str(), field(&key)) {
             ("key", _) => PlanKey::Name,
+            ("as_of", _) => PlanKey::AsOf,
             ("progress", _) => PlanKey::Progress,
             ("blocked_by", _) => PlanKey::BlockedBy,
             ("children", _) => PlanKey::Children,
@@ -170,7 +181,7 @@ impl<'de> Deserialize<'de> for PlanKey {
             (unknown, None) => {
                 let known = NAMES.join(", ");
                 return Err(D::Error::custom(format!(
-                    "unknown field `{unknown}`, expected one of key, {known}, progress, blocked_by, children"
+                    "unknown field `{unknown}`, expected one of key, as_of, {known}, progress, blocked_by, children"
                 )));
             }
         })
@@ -209,6 +220,7 @@ impl<'de> Visitor<'de> for Keys {
         while let Some(key) = map.next_key()? {
             match key {
                 PlanKey::Name => task.key = map.next_value()?,
+                PlanKey::AsOf => task.as_of = map.next_value()?,
                 PlanKey::Progress => task.progress = map.next_value()?,
                 PlanKey::BlockedBy => task.blocked_by = map.next_value()?,
                 PlanKey::Children => task.children = map.next_value()?,

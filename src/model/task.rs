@@ -198,8 +198,8 @@ pub struct SourceMemory {
     pub key: String,
     /// What the source said, by field.
     pub said: Fields,
-    /// The Lamport time of the application.
-    pub lamport: u64,
+    /// The event that recorded it.
+    pub event: Id,
 }
 
 /// A task: what `task.yaml` shows, and what decisions need to know of its log.

@@ -229,7 +229,6 @@ pub fn render_agent(agent: &Agent) -> String {
 pub fn render_plan(plan: &PlanFile) -> String {
     let mut out = Writer::default();
     out.text("plan", &plan.plan);
-    out.some("as_of", plan.as_of);
     if plan.tasks.is_empty() {
         out.line("tasks", "[]");
     } else {
@@ -246,6 +245,7 @@ fn plan_tasks(out: &mut Writer, name: &str, tasks: &[PlanTask]) {
     for task in tasks {
         out.item();
         out.some_text("key", task.key.as_deref());
+        out.some_text("as_of", task.as_of.as_deref());
         for (name, value) in &task.plain() {
             out.value(name, value);
         }

@@ -343,7 +343,7 @@ fn verified(task: &mut Task, event: &Event) -> Result<(), Skip> {
 
 /// The last application in order counts as a whole: it is one statement of the source.
 fn source_applied(task: &mut Task, event: &Event, p: &payload::SourceApplied) -> Result<(), Skip> {
-    let memory = SourceMemory { key: p.key.clone(), said: p.said.clone(), lamport: event.lamport };
+    let memory = SourceMemory { key: p.key.clone(), said: p.said.clone(), event: event.id };
     task.sources.insert(p.source.clone(), memory);
     Ok(())
 }

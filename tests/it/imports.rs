@@ -295,3 +295,79 @@ fn what_cannot_be_seen_is_no_label() {
     assert_eq!(room.get(report["items"][0]["id"].as_str().unwrap())["labels"], json!(["x"]));
     room.is_clean();
 }
+
+/// The contents of the notes of a task that nothing superseded, in order.
+fn notes(room: &Sandbox, task: &str) -> Vec<String> {
+    let view = room.get(task);
+    let current = view["context"].as_array().unwrap().iter().filter(|note| note["superseded_by"].is_null());
+    current.map(|note| note["content"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_note_that_was_written_between_two_others_arrives_and_neither_comes_twice() {
+    let (room, mut tracker, ids) = imported();
+    tracker.set(2, "notes", json!("cards are old"));
+    tracker.import(&room);
+    tracker.set(2, "design", json!("a scanner at the desk"));
+    tracker.import(&room);
+    assert_eq!(notes(&room, &ids[1]), ["cards are old", "a scanner at the desk"]);
+    let before = events(&room);
+    tracker.import(&room);
+    assert_eq!(events(&room), before, "nothing changed");
+    tracker.set(2, "notes", json!("cards are old, and some are torn"));
+    tracker.import(&room);
+    assert_eq!(
+        notes(&room, &ids[1]),
+        ["a scanner at the desk", "cards are old, and some are torn"],
+        "an edit supersedes"
+    );
+}
+
+#[test]
+fn an_import_that_was_undone_and_repeated_has_each_note_once() {
+    let room = Sandbox::new();
+    let mut tracker = Tracker::new();
+    tracker.set(2, "notes", json!("cards are old"));
+    tracker.set(2, "comments", json!([{ "id": 1, "text": "a comment", "created_at": "2026-01-01T00:00:00Z" }]));
+    let first: String = tracker.0.iter().map(|issue| format!("{issue}\n")).collect();
+    let args = ["import", "--from", "beads", "-", "--correlation-id", "first"];
+    let report = room.feed(&args, first.as_bytes()).data();
+    let task = report["items"][1]["id"].as_str().unwrap().to_owned();
+    let both = notes(&room, &task);
+    assert_eq!(both.len(), 2, "{both:?}");
+    room.run(&["undo", "--correlation-id", "first"]).data();
+    for _ in 0..2 {
+        tracker.import(&room);
+        assert_eq!(notes(&room, &task), both);
+    }
+}
+
+#[test]
+fn a_note_that_was_redacted_here_does_not_come_back() {
+    let (room, mut tracker, ids) = imported();
+    tracker.set(2, "notes", json!("the password is hunter2"));
+    tracker.import(&room);
+    let entry = room.get(&ids[1])["context"][0]["id"].as_str().unwrap().to_owned();
+    room.run(&["context", "redact", &entry, "--reason", "a secret"]).data();
+    tracker.set(2, "design", json!("a scanner at the desk"));
+    let again = tracker.import(&room);
+    assert_eq!(again["added"]["context"], json!(1), "{again:#}");
+    assert!(notes(&room, &ids[1]).iter().all(|note| !note.contains("hunter2")));
+}
+
+#[test]
+fn a_note_that_was_redacted_does_not_come_back_after_an_undo_of_its_import() {
+    let room = Sandbox::new();
+    let mut tracker = Tracker::new();
+    tracker.set(2, "notes", json!("the password is hunter2"));
+    tracker.set(2, "comments", json!([{ "id": 1, "text": "hunter2 again", "created_at": "2026-01-01T00:00:00Z" }]));
+    let text: String = tracker.0.iter().map(|issue| format!("{issue}\n")).collect();
+    let report = room.feed(&["import", "--from", "beads", "-", "--correlation-id", "first"], text.as_bytes()).data();
+    let task = report["items"][1]["id"].as_str().unwrap().to_owned();
+    for note in room.get(&task)["context"].as_array().unwrap() {
+        room.run(&["context", "redact", note["id"].as_str().unwrap(), "--reason", "a secret"]).data();
+    }
+    room.run(&["undo", "--correlation-id", "first"]).data();
+    tracker.import(&room);
+    assert!(!room.get(&task).to_string().contains("hunter2"));
+}

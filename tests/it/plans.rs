@@ -361,3 +361,27 @@ fn a_plan_that_is_applied_by_several_at_once_makes_each_task_once() {
     assert_eq!(room.run(&["task", "list"]).data()["total"], 80);
     assert_eq!(room.finding_codes(), [""; 0]);
 }
+
+#[test]
+fn a_printed_plan_takes_back_nothing_that_another_clone_brings_before_it_is_applied() {
+    let (clones, _) = Clones::new(&["ann", "bob"]);
+    clones.write("ann", "p.yaml", "plan: p\ntasks:\n- {key: a, title: A, priority: 1}\n");
+    let made = clones.run("ann", &["plan", "apply", "p.yaml"]).data();
+    let task = id(&made, "a");
+    for name in ["ann", "bob"] {
+        clones.run(name, &["sync"]).data();
+    }
+    // Ann's clone is far ahead in Lamport time when she prints the plan, and does not have Bob's change.
+    for n in 0..5 {
+        clones.run("ann", &["task", "create", &format!("Other {n}")]).data();
+    }
+    clones.run("bob", &["task", "update", &task, "--priority", "4"]).data();
+    clones.run("bob", &["sync"]).data();
+    clones.run("ann", &["task", "update", &task, "--title", "A, as Ann says"]).data();
+    let shown = clones.run("ann", &["plan", "show", "p"]).text().to_owned();
+    clones.run("ann", &["sync"]).data();
+    clones.write("ann", "p.yaml", &shown.replace("A, as Ann says", "A, edited"));
+    let report = clones.run("ann", &["plan", "apply", "p.yaml"]).data();
+    let after = clones.run("ann", &["task", "get", &task]).data();
+    assert_eq!((&after["title"], &after["priority"]), (&json!("A, edited"), &json!(4)), "{report:#}\n{shown}");
+}

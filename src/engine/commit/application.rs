@@ -116,7 +116,11 @@ impl<'a> Application<'a> {
         for one in flat {
             let id = self.ids[&one.key];
             let task = tx.task(id)?;
-            let base = if known.contains(&one.key) { self.base(tx, &task)? } else { Base::default() };
+            let base = if known.contains(&one.key) {
+                self.base(tx, &task, one.task.as_of.as_deref())?
+            } else {
+                Base::default()
+            };
             let mut said = one.said();
             if known.contains(&one.key) {
                 self.update(tx, one, &task, &base, &mut said).map_err(|e| of_task(e, &one.key))?;
@@ -136,8 +140,8 @@ impl<'a> Application<'a> {
         self.handle_missing(tx, flat)
     }
 
-    pub fn base(&self, tx: &mut Transaction, task: &Task) -> Result<Base> {
-        let mut base = base_of(tx, task, &self.source, self.plan.as_of)?;
+    pub fn base(&self, tx: &mut Transaction, task: &Task, as_of: Option<&str>) -> Result<Base> {
+        let mut base = base_of(tx, task, &self.source, as_of)?;
         // A key may have left the file since, and a blocker may be no key but an id.
         base.parent = self.parent_of(base.parent_key.as_ref()).or(base.parent);
         // A parent that is no task of this plan is none of its business.

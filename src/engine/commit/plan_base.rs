@@ -11,9 +11,10 @@ use crate::error::Result;
 use crate::model::event::Entry;
 use crate::model::id::Id;
 use crate::model::payload::Fields;
-use crate::model::plan::PlanItem;
+use crate::model::plan::{PlanItem, handle_of};
 use crate::model::task::{SourceMemory, Task};
 use crate::rules::fold::fold;
+use crate::rules::register::{among_below, below};
 use crate::rules::sources::{fields_of, registers, said_value};
 use crate::rules::stage::Stage;
 
@@ -37,15 +38,30 @@ pub(crate) struct Base {
 /// A task of an older version has `metadata.origin` and no record. An apply of that version may have changed it as well as a
 /// person, so the base is the task itself, and `is_recorded` is false: a field that was never written since the creation
 /// follows the file, one that was written since keeps its value and is reported. Lists of the store thus lose no entry.
-pub(crate) fn base_of(tx: &mut Transaction, task: &Task, source: &str, as_of: Option<u64>) -> Result<Base> {
+///
+/// Events that reached this clone after the file was written are not in that store, however old they are: otherwise the file would
+/// take back what it never showed.
+pub(crate) fn base_of(tx: &mut Transaction, task: &Task, source: &str, as_of: Option<&str>) -> Result<Base> {
     let memory = task.sources.get(source);
-    if let Some(as_of) = as_of.filter(|at| memory.is_none_or(|memory| memory.lamport <= *at)) {
-        let seen: Vec<Entry> = tx.history(task.id)?.into_iter().filter(|entry| entry.event.lamport <= as_of).collect();
-        if !seen.is_empty() {
-            return Ok(Base { is_recorded: true, is_snapshot: true, ..of_task(&fold(task.id, &seen).0) });
+    if let Some(as_of) = as_of {
+        let history = tx.history(task.id)?;
+        let heads: Vec<Id> = as_of.split(' ').filter_map(|handle| named(&history, handle)).collect();
+        let is_later =
+            |memory: &SourceMemory| among_below(&history, &[memory.event]).iter().any(|e| heads.contains(&e.event.id));
+        if !heads.is_empty() && !memory.is_some_and(|memory| !heads.contains(&memory.event) && is_later(memory)) {
+            return Ok(Base {
+                is_recorded: true,
+                is_snapshot: true,
+                ..of_task(&fold(task.id, &below(&history, &heads)).0)
+            });
         }
     }
     Ok(memory.map_or_else(|| of_task(task), of_memory))
+}
+
+/// The event that a file of `plan show` names, if it is here.
+fn named(history: &[Entry], handle: &str) -> Option<Id> {
+    history.iter().map(|entry| entry.event.id).find(|id| handle_of(*id) == handle)
 }
 
 fn of_task(task: &Task) -> Base {

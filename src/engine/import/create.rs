@@ -2,23 +2,21 @@
 //!
 //! Guarantees that an edge which other edges of the store forbid is left out with a warning, and that a completion despite
 //! unfinished tasks is recorded as forced.
-//! Leaves to others: changes of known tasks (`follow`).
+//! Leaves to others: steps and notes (`steps_and_notes`), changes of known tasks (`follow`).
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::parts::home_of;
 use super::source::{Import, ImportedEdge, ImportedTask};
+use super::steps_and_notes::{add_steps_and_notes, emit};
 use super::{Count, PUT_OFF};
 use crate::engine::commit::transaction::Transaction;
 use crate::error::{Code, Error, Result};
 use crate::model::event::Entity;
 use crate::model::id::{Id, quoted};
-use crate::model::payload::{
-    AcceptanceMet, ContextAdded, ContextSuperseded, Fields, Payload, ProgressItemAdded, RelationshipAdded, TaskCreated,
-    TaskStatusChanged, TaskUpdated, check,
-};
+use crate::model::payload::{AcceptanceMet, Fields, Payload, RelationshipAdded, TaskCreated, TaskStatusChanged, check};
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::model::time::Time;
@@ -49,7 +47,7 @@ pub(super) fn create_tasks(
     }
     for task in &plan.tasks {
         // Every task of the plan is known or was made just above.
-        add_parts(tx, ids[&task.origin], task, count).map_err(|e| name_origin(task, e))?;
+        add_steps_and_notes(tx, ids[&task.origin], task, count).map_err(|e| name_origin(task, e))?;
     }
     for edge in &plan.edges {
         let (Some(from), Some(to)) = (ids.get(&edge.from), ids.get(&edge.to)) else { continue };
@@ -106,10 +104,6 @@ pub(super) fn name_origin(task: &ImportedTask, e: Error) -> Error {
     Error { message, ..e }.hint("correct it in the file and import again")
 }
 
-fn emit(tx: &mut Transaction, task: Id, payload: Payload) -> Result<Id> {
-    tx.emit(Draft { entity: Entity::Task(task), payload, why: None, fence: None })
-}
-
 /// The plain fields of a task of the source that are not empty.
 pub(super) fn plain_fields(task: &ImportedTask) -> Fields {
     let mut set = Fields::new();
@@ -148,63 +142,6 @@ fn create(tx: &mut Transaction, format: &str, task: &ImportedTask) -> Result<Id>
         emit(tx, id, Payload::AcceptanceMet(AcceptanceMet { criterion: criterion.clone(), met: true }))?;
     }
     Ok(id)
-}
-
-/// Adds the steps and notes that are not there yet, and remembers which of ours each became.
-fn add_parts(tx: &mut Transaction, id: Id, task: &ImportedTask, count: &mut Count) -> Result<()> {
-    let now = tx.task(id)?;
-    let origin = now.fields.metadata.get("origin").cloned().unwrap_or_default();
-    let mut steps = origin.get("progress").and_then(Value::as_object).cloned().unwrap_or_default();
-    let mut notes = origin.get("context").and_then(Value::as_object).cloned().unwrap_or_default();
-    let before = (steps.len(), notes.len());
-    for (place, item) in task.progress.iter().enumerate() {
-        let key = item.origin.clone().unwrap_or_else(|| format!("#{}", place + 1));
-        if !steps.contains_key(&key) {
-            let event = ProgressItemAdded {
-                content: item.content.clone(),
-                completed_at: item.completed_at,
-                created_at: item.created_at,
-            };
-            steps.insert(key, json!(emit(tx, id, Payload::ProgressItemAdded(event))?));
-            count.progress += 1;
-        }
-    }
-    for (place, note) in task.context.iter().enumerate() {
-        let key = note.origin.clone().unwrap_or_else(|| format!("#{}", place + 1));
-        if !notes.contains_key(&key) {
-            let event = ContextAdded {
-                kind: note.kind,
-                content: note.content.clone(),
-                metadata: note.metadata.clone(),
-                created_at: note.created_at,
-            };
-            notes.insert(key, json!(emit(tx, id, Payload::ContextAdded(event))?));
-            count.context += 1;
-        }
-    }
-    supersede(tx, id, task, &notes)?;
-    if (steps.len(), notes.len()) != before {
-        let mut origin = origin;
-        for (name, map) in [("progress", steps), ("context", notes)] {
-            if !map.is_empty() {
-                origin[name] = Value::Object(map);
-            }
-        }
-        let set = Fields::from_iter([("metadata.origin".to_owned(), origin)]);
-        emit(tx, id, Payload::TaskUpdated(TaskUpdated::new(set)))?;
-    }
-    Ok(())
-}
-
-fn supersede(tx: &mut Transaction, id: Id, task: &ImportedTask, notes: &Map<String, Value>) -> Result<()> {
-    for note in &task.context {
-        let ours = |origin: &Option<String>| notes.get(origin.as_ref()?)?.as_str()?.parse::<Id>().ok();
-        let (Some(entry), Some(by)) = (ours(&note.origin), ours(&note.superseded_by)) else { continue };
-        if tx.task(id)?.context.get(&entry).is_some_and(|e| e.superseded_by.is_none()) {
-            emit(tx, id, Payload::ContextSuperseded(ContextSuperseded { entry, by }))?;
-        }
-    }
-    Ok(())
 }
 
 /// Adds an edge unless it is there. Says whether it was new.

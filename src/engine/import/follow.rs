@@ -40,7 +40,7 @@ pub(super) fn follow(
         let id = application.ids[&task.origin];
         let before = tx.task(id)?;
         let is_known = known.contains_key(&task.origin);
-        let base = if is_known { application.base(tx, &before)? } else { Base::default() };
+        let base = if is_known { application.base(tx, &before, None)? } else { Base::default() };
         let mut said = one.said();
         said.insert("status".into(), json!(task.status));
         for (name, others) in related(plan, &task.origin) {

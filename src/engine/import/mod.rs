@@ -17,6 +17,7 @@ mod ours;
 mod parts;
 mod sections;
 pub(crate) mod source;
+mod steps_and_notes;
 pub(crate) mod taskmaster;
 
 use std::collections::{BTreeMap, HashSet};
@@ -273,8 +274,7 @@ struct PartReport {
 /// Imports a part of a plan, all of it or nothing. The ids of new tasks are added to the known ones, except in a dry run.
 fn import_part(ws: &Workspace, plan: &Import, ids: &mut KnownIds, dry_run: bool) -> Result<PartReport> {
     let KnownIds { known, dropped } = ids;
-    let (as_plan, options) =
-        (PlanFile { plan: plan.format.into(), as_of: None, tasks: Vec::new() }, PlanApply::default());
+    let (as_plan, options) = (PlanFile { plan: plan.format.into(), tasks: Vec::new() }, PlanApply::default());
     let begin = |known: &BTreeMap<String, Id>| {
         Application::of_source(&as_plan, &options, plan.format.to_owned(), known.clone(), dropped.clone())
     };

@@ -13,7 +13,7 @@ use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
-use crate::model::plan::{PlanFile, PlanTask, keys_of};
+use crate::model::plan::{PlanFile, PlanTask, handle_of, keys_of};
 use crate::model::query::PlanShow;
 use crate::model::task::Task;
 use crate::model::yaml::render_plan;
@@ -54,9 +54,8 @@ pub fn plan_show(ws: &Workspace, q: &PlanShow) -> Result<PlanPage> {
         tasks.extend(task.map(|task| (*id, task)));
     }
     keys.retain(|id, _| tasks.contains_key(id));
-    let as_of = tasks.values().map(|task| task.lamport).max();
     let plan = q.name.clone().unwrap_or_else(|| ALL_OPEN.to_owned());
-    let file = PlanFile { plan, as_of, tasks: Nesting::new(&tasks, &keys).tasks() };
+    let file = PlanFile { plan, tasks: Nesting::new(&tasks, &keys).tasks() };
     Ok(PlanPage { text: render_plan(&file), plan: file.plan, total: tasks.len() })
 }
 
@@ -93,6 +92,7 @@ impl<'a> Nesting<'a> {
         let children = self.children.remove(&id).unwrap_or_default();
         Some(PlanTask {
             key: self.keys.get(&id).cloned(),
+            as_of: Some(task.heads.iter().map(|head| handle_of(*head)).collect::<Vec<_>>().join(" ")),
             title: title.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned(),
             fields,
             progress: task.progress.values().map(|item| item.content.clone()).collect(),
