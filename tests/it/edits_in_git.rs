@@ -145,6 +145,27 @@ fn an_edit_that_is_made_again_is_recorded_again() {
 }
 
 #[test]
+fn an_edit_is_recorded_though_another_edit_left_its_value_as_a_command_had_set_it() {
+    let (room, task) = plan(&["--priority", "1"]);
+    let set = |priority: &str| drop(room.run(&["task", "update", &task, "--priority", priority]).data());
+    branches(
+        &room,
+        || edit(&room, &task, "priority: 1", "priority: 4"),
+        || {
+            set("4");
+            edit(&room, &task, "title: first", "title: by hand");
+            room.run(&["lint", "--fix"]).data();
+            set("2");
+        },
+    );
+    assert_eq!(room.git(&["merge", "-q", "side"]).code, 1);
+    room.run(&["resolve"]).data();
+    let lost = room.run(&["conflicts"]).data().to_string();
+    assert!(room.get(&task)["priority"] == 4 || lost.contains("priority"), "{lost}");
+    assert_eq!(by_hand(&room, &task), 2);
+}
+
+#[test]
 fn a_comment_in_a_conflict_becomes_a_note() {
     let (room, task) = plan(&[]);
     branches(

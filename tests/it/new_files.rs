@@ -1,6 +1,7 @@
 //! Tasks that a person writes as files, and files of tasks that a person removes.
 
 use std::fs;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -368,4 +369,20 @@ fn a_new_file_with_foreign_keys_gets_suggestions() {
     room.run(&["lint", "--fix"]).json();
     let id = tasks(&room)[0]["id"].as_str().unwrap().to_owned();
     assert!(fs::read_to_string(room.yaml_of(&id)).unwrap().contains("severity: high"));
+}
+
+#[test]
+fn a_file_that_several_agents_find_at_once_becomes_one_task() {
+    let room = Sandbox::new();
+    for round in 0..4 {
+        write(&room, &format!("new-{round}.yaml"), &format!("title: new {round}\n"));
+        let start = |agent: &str| {
+            let mut fix = room.agentpm();
+            fix.env("AGENTPM_AGENT", agent).args(["lint", "--fix"]).stdout(Stdio::null()).stderr(Stdio::null());
+            fix.spawn().unwrap()
+        };
+        let all = ["ann", "bob", "cee", "dan", "eve", "fay"].map(start);
+        all.into_iter().for_each(|mut one| assert!(one.wait().is_ok()));
+        assert_eq!(tasks(&room).len(), round + 1);
+    }
 }

@@ -1,6 +1,6 @@
 //! Idempotency keys: a call that is repeated with its key happens once, and answers as it did the first time.
 //!
-//! Guarantees that a key counts for one agent and one operation in this clone for 30 days, that the same key with other arguments
+//! Guarantees that a key counts for one agent (or for all) and one operation in this clone for 30 days, that the same key with other arguments
 //! is refused, and that a refused call uses no key. The record of a change is in its journal record, so it is known if and only if
 //! the change happened; that of other work is written after it.
 //! Leaves to others: where the records are kept (`runtime::records`).
@@ -34,7 +34,12 @@ pub struct Key {
     op: &'static str,
     /// The digest of the arguments.
     request: String,
+    /// Whether the call is the same by whichever agent.
+    of_anyone: bool,
 }
+
+/// In place of an agent in the record of a call that is the same by whichever agent: no name of an agent is empty.
+const ANYONE: &str = "";
 
 /// What the write path carries out.
 #[derive(Clone, Copy)]
@@ -101,14 +106,23 @@ impl Key {
             return Err(Error::usage(format!("an idempotency key has 1 to {MAX_KEY} bytes, not {}", key.len()))
                 .hint("use a random id, and the same one when the call is repeated"));
         }
-        Ok(Key { key: key.to_owned(), op, request: records::digest(&format!("{op} {args}")) })
+        Ok(Key { key: key.to_owned(), op, request: records::digest(&format!("{op} {args}")), of_anyone: false })
+    }
+
+    /// The same key for every agent: for work that two agents may find at once, and one of them does.
+    pub(crate) fn of_anyone(self) -> Self {
+        Key { of_anyone: true, ..self }
+    }
+
+    fn agent<'a>(&self, agent: &'a str) -> &'a str {
+        if self.of_anyone { ANYONE } else { agent }
     }
 
     /// The earlier call of this agent with this key, if there was one.
     ///
     /// Errors: `ERR_CONFLICT` if it had other arguments.
     pub(crate) fn earlier(&self, ws: &Workspace, runtime: &Dir, agent: &str) -> Result<Option<KeyRecord>> {
-        let known = records::key(runtime, agent, self.op, &self.key, ws.env.now())?;
+        let known = records::key(runtime, self.agent(agent), self.op, &self.key, ws.env.now())?;
         match known {
             Some(known) if known.request != self.request => Err(Error::new(
                 Code::Conflict,
@@ -136,7 +150,7 @@ impl Key {
             key: self.key.clone(),
             request: self.request.clone(),
             result: Ref(id.unwrap_or_default()),
-            agent: agent.to_owned(),
+            agent: self.agent(agent).to_owned(),
             op: self.op.to_owned(),
             at: ws.env.now(),
             subject,

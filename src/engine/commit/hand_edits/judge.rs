@@ -375,9 +375,12 @@ impl<'j> Differ<'j> {
     fn is_recorded(&self, heads: &[Id], doc: &Doc, part: &Part, value: Option<&Value>) -> bool {
         let newer = beyond(self.all, heads);
         let by_hand: Vec<&Entry> = newer.into_iter().filter(|e| is_hand_edit(&e.event)).collect();
-        let then = |entry: &&Entry| render_doc(self.entity, among_below(self.all, &[entry.event.id]));
-        by_hand.iter().any(|entry| value_of(&then(entry), part).as_ref() == value)
-            || is_recorded_entry(&by_hand, doc, part, value)
+        let after = |heads: &[Id]| value_of(&render_doc(self.entity, among_below(self.all, heads)), part);
+        // What it only left as it was, it does not record.
+        let sets = |entry: &&Entry| {
+            after(&[entry.event.id]).as_ref() == value && after(&entry.event.parents).as_ref() != value
+        };
+        by_hand.iter().any(sets) || is_recorded_entry(&by_hand, doc, part, value)
     }
 
     fn finish(self, mut docs: Vec<Doc>, remarks: Vec<Comment>, conflicted: bool) -> Comparison {

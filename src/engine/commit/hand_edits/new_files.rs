@@ -85,13 +85,15 @@ pub(crate) fn new_file_finding(ws: &Workspace, new: &NewFile) -> Finding {
 /// Errors: `ERR_CORRUPT` if the file cannot be read, and the refusals of the commands that would have made the task, with
 /// `path` and `line` in the details.
 pub(crate) fn adopt(ws: &Workspace, new: &NewFile, remarks: Comments) -> Result<Id> {
-    let words = read_new_file(ws, new, remarks)?;
+    // Before the file is read: another command may have recorded and removed it by then.
     let mark = ws.store.dir.mark(&new.path).ok().flatten().unwrap_or_default();
-    // A repeated command after a kill creates the same task; a file of another time is another task.
+    let words = read_new_file(ws, new, remarks)?;
+    // A command that is repeated after a kill, or that another agent began too, makes the same task; a file of another time is another
+    // task.
     let key = format!("file {} {} {} {}", words.path, mark.ctime, mark.inode, digest(&words.text));
     let title = words.doc.get("title").and_then(Value::as_str).unwrap_or_default();
     let command = Command::TaskCreate(TaskCreate { title: Title(title.into()), ..TaskCreate::default() });
-    let key = Key::new(&digest(&key), "task.create", &command.to_json())?;
+    let key = Key::new(&digest(&key), "task.create", &command.to_json())?.of_anyone();
     let order = Order { action: Action::Command(&command), key: Some(&key) };
     let reply = write::carry_out(ws, ws.author()?, order, &[], |tx| {
         let id = tx.create_from_file(new, &words, remarks)?;
