@@ -9,8 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::model::event::Event;
 use crate::model::id::Id;
+use crate::model::task::Status;
 use crate::model::time::Time;
+use crate::rules::event_rules::status_of;
 use crate::store::layout::{DROPPED, Store};
 
 /// The largest record that is read, in bytes.
@@ -36,6 +39,13 @@ pub struct DroppedTasks {
     /// Those that came from elsewhere, by `<format>/<id>` of their source, so that no import creates them again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub origins: BTreeMap<String, Id>,
+}
+
+/// Whether these events of a task can have been dropped: only what is archived is. A task of the record that was opened again in another
+/// clone stays, and if its files are gone later, they were removed otherwise.
+pub fn may_drop<'e>(events: impl IntoIterator<Item = &'e Event>) -> bool {
+    let statuses = events.into_iter().filter_map(|event| Some((event.stamp(), status_of(event)?)));
+    statuses.max_by_key(|(stamp, _)| *stamp).is_none_or(|(_, status)| status == Status::Archived)
 }
 
 /// The lines of the record, as they stand; none if there is no record.

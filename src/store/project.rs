@@ -13,6 +13,7 @@ use crate::env::files::{Dir, Kind};
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
+use crate::model::payload::Payload;
 use crate::model::yaml::{render_agent, render_task};
 use crate::rules::fold;
 use crate::rules::register::heads_of;
@@ -128,7 +129,10 @@ fn project_logs(
         }
         Ok(())
     };
-    if matches!(over, Expected::Nothing) {
+    // Without the first event of a task, its file says more of it than its log.
+    let is_whole =
+        entity.task().is_none() || log.entries.iter().any(|e| matches!(e.event.payload, Payload::TaskCreated(_)));
+    if matches!(over, Expected::Nothing) || !is_whole {
         return write_log().map(|()| None);
     }
     let render = || render_over(&dir, readable, (entity, &log.entries, new), over, &before).map_err(fail("write"));

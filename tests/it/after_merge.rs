@@ -63,11 +63,12 @@ fn lines_in_another_order_are_no_finding() {
 }
 
 #[test]
-fn resolve_sorts_a_log_without_a_word() {
+fn resolve_leaves_the_lines_of_a_log_in_their_order_and_the_work_tree_clean() {
     let (room, task) = merged_notes();
     let answer = room.run(&["resolve"]);
     assert_eq!((&answer.data()["items"], answer.stderr.as_str()), (&json!([]), ""));
-    assert!(lamports(&room, &task).is_sorted());
+    assert_eq!(room.git(&["status", "--porcelain"]).text(), "");
+    assert!(!lamports(&room, &task).is_sorted());
 }
 
 #[test]

@@ -155,6 +155,34 @@ fn a_late_note_brings_back_a_task_that_another_clone_dropped() {
 }
 
 #[test]
+fn a_task_that_was_dropped_and_opened_again_is_lost_to_nobody_who_removes_its_files() {
+    let pair = Pair::archived();
+    pair.compact("bob");
+    pair.run("bob", &["compact", "--drop-before", "2099-01-01"]);
+    pair.sync("bob");
+    pair.run("eve", &["task", "reopen", &pair.shared, "--reason", "it broke"]);
+    pair.sync("eve");
+    pair.sync("bob");
+    let lint = |name: &str| pair.clones.run(name, &["lint"]).json()["data"]["findings"].to_string();
+    for commits in [false, true] {
+        std::fs::remove_dir_all(pair.folder("bob")).unwrap();
+        if commits {
+            pair.clones.git("bob", &["commit", "-qam", "without it", "--no-verify"]).text();
+        }
+        assert!(lint("bob").contains("task-deleted"), "{}", lint("bob"));
+        pair.sync("bob");
+        pair.sync("eve");
+        for name in ["bob", "eve"] {
+            assert_eq!(pair.run(name, &["task", "get", &pair.shared])["status"], "open", "{name} {commits}");
+        }
+    }
+    // What only this clone knew of it is not hidden either.
+    pair.run("bob", &["note", &pair.shared, "--content", "of bob alone"]);
+    pair.clones.git("bob", &["checkout", "-q", "--", "."]).text();
+    assert!(pair.run("bob", &["recover"]).to_string().contains("of bob alone"));
+}
+
+#[test]
 fn a_sync_pushes_the_whole_log_of_a_task_reopened_there_and_noted_and_compacted_here() {
     for is_noted_first in [false, true] {
         let pair = Pair::archived();

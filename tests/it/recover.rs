@@ -262,3 +262,32 @@ fn the_list_is_a_page_that_goes_on() {
     assert_eq!(room.run(&["recover", "--all"]).data()["total"], 5);
     room.is_clean();
 }
+
+#[test]
+fn a_log_that_was_emptied_or_overwritten_comes_back_with_what_was_not_committed_and_its_file_stays() {
+    for (text, stages) in
+        [("", false), ("", true), ("garbage", true), ("garbage", false), ("garbage\n", false), ("garbage\n", true)]
+    {
+        for command in [&["lint", "--fix"][..], &["resolve"], &["sync", "--no-push"]] {
+            let room = Sandbox::new();
+            let task = room.task("One", &[]);
+            room.git(&["add", "-A"]).text();
+            room.git(&["commit", "-qm", "plan"]).text();
+            room.run(&["task", "update", &task, "--priority", "2"]).data();
+            room.run(&["note", &task, "not committed yet"]).data();
+            let (log, file) = (fs::read(room.log_of(&task)).unwrap(), fs::read(room.yaml_of(&task)).unwrap());
+            if stages {
+                room.git(&["add", "-A"]).text();
+            }
+            fs::write(room.log_of(&task), text).unwrap();
+            let told = room.run(command);
+            let (back, shown) = (fs::read(room.log_of(&task)).unwrap(), fs::read(room.yaml_of(&task)).unwrap());
+            let case = format!("{text:?} {stages} {command:?} {told:?}");
+            assert_eq!(String::from_utf8_lossy(&shown), String::from_utf8_lossy(&file), "{case}");
+            for line in log.split(|byte| *byte == b'\n') {
+                assert!(back.windows(line.len().max(1)).any(|part| part == line) || line.is_empty(), "{case}");
+            }
+            assert_eq!(room.get(&task)["priority"], 2, "{case}");
+        }
+    }
+}

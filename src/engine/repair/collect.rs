@@ -11,13 +11,14 @@ use crate::engine::context::Workspace;
 use crate::engine::repair;
 use crate::engine::view::archives::TreeArchives;
 use crate::engine::view::removed_commits::{self, MAX_COMMITS, is_file};
-use crate::engine::view::{last_scan, ref_logs};
+use crate::engine::view::{last_scan, read, ref_logs};
 use crate::error::Result;
 use crate::git::{Item, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::store::archive;
+use crate::store::dropped;
 use crate::store::entity::read_log;
 use crate::store::layout::{entity_below, home, is_archive};
 use crate::store::log::Log;
@@ -93,9 +94,10 @@ pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work
         }
     }
     work.whole = true;
-    let dropped = archive::archived(&ws.store)?;
+    let archived = archive::archived(&ws.store)?;
     for (entity, lost) in missing.events {
-        if entity.task().is_none_or(|id| !dropped.dropped.contains(&id)) {
+        let may_be = |id| archived.dropped.contains(&id) && !read::is_there(ws, id);
+        if !entity.task().is_some_and(may_be) || !dropped::may_drop(lost.iter().map(|entry| &entry.event)) {
             work.whole = false;
             work.events.entry(entity).or_default().extend(lost);
         }

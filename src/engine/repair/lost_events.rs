@@ -24,6 +24,7 @@ use crate::model::plain::{counted, first_of};
 use crate::runtime::journal::{self, Record};
 use crate::runtime::records::digest;
 use crate::store::archive;
+use crate::store::dropped;
 use crate::store::entity::read_log;
 use crate::store::layout::{STORE, home};
 
@@ -88,7 +89,12 @@ fn look_for_vanished(ws: &Workspace) -> Result<Option<String>> {
     let is_new = |id: &Id| !before.reported.contains(id);
     let all: BTreeSet<Id> = open.values().flatten().copied().collect();
     let archived = archive::archived(&ws.store)?;
-    open.retain(|entity, _| !entity.task().is_some_and(|id| archived.dropped.contains(&id)));
+    let of = |entity: &Entity| {
+        let events = records.iter().flat_map(|record| &record.entries).map(|entry| &entry.event);
+        events.filter(|event| event.entity == *entity).collect::<Vec<_>>()
+    };
+    let is_recorded = |id| archived.dropped.contains(&id) && !read::is_there(ws, id);
+    open.retain(|entity, _| !entity.task().is_some_and(is_recorded) || !dropped::may_drop(of(entity)));
     let mut vanished = open.clone();
     drop_held(ws, &mut vanished)?;
     let reported: BTreeSet<Id> = vanished.values().flatten().copied().collect();

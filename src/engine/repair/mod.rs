@@ -1,6 +1,6 @@
 //! Repairs a plan after git merged it as text: in merges, rebases, cherry-picks and stashes.
 //!
-//! Guarantees that afterwards each log is the union of the merged versions in normal form, and each `task.yaml` is rendered from
+//! Guarantees that afterwards each log is the union of the merged versions, and each `task.yaml` is rendered from
 //! its log. Events that a commit in the history of the branch contains are restored, and resolved files are updated in git's
 //! index. An unrecorded hand edit stays in its file. Nothing is deleted.
 //! Leaves to others: who merged, and with which tool.
@@ -36,6 +36,7 @@ use crate::error::{Error, Result};
 use crate::git::{Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
+use crate::model::job::Deleted;
 use crate::model::task::Status;
 use crate::rules::fold::{fold, order};
 use crate::runtime::journal::Journal;
@@ -51,9 +52,8 @@ use crate::store::project::{project_log, project_onto, render};
 
 /// Deadline for a git command that only changes the index.
 const INDEX_DEADLINE: Duration = Duration::from_secs(20);
-/// The repair of a log with lines in another order. It is not reported, since git's union merge causes it after every merge and
-/// the order has no meaning.
-const SORTED: &str = "log sorted";
+/// The repair of a log that lacked events.
+const RESTORED: &str = "events restored to the log";
 
 /// What was repaired.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
@@ -167,7 +167,16 @@ pub fn repair_all(ws: &Workspace, staged: bool) -> Result<RepairReport> {
     all.extend(read::agents(ws)?.into_iter().map(|agent| Entity::Agent(agent.name)));
     let in_index = if staged { files_in_index(ws)? } else { BTreeMap::new() };
     all.extend(awake_in_archives(ws)?.into_iter().map(Entity::Task));
+    let emptied = removed_files::emptied(ws)?;
+    let (_, left) = removed_files::restore_deleted(ws, &emptied, Deleted::Restore)?;
     let mut healed = repair_now(ws, (all, true), |id| !staged || is_in_index(ws, &in_index, id))?;
+    healed.left.extend(left.into_iter().map(|left| left.message));
+    for id in emptied
+        .into_keys()
+        .filter(|id| !read_log(&ws.store, &Entity::Task(*id)).is_ok_and(|log| log.entries.is_empty()))
+    {
+        healed.items.push(RepairedEntity { entity: Entity::Task(id), did: vec![RESTORED.into()] });
+    }
     let unblocked: Vec<Entity> = unblock::record_unblocked(ws).into_iter().map(Entity::Task).collect();
     if let Some(objects) = ws.repo.as_ref().and_then(|repo| repo.objects().ok()) {
         let mut more: BTreeSet<Entity> = unblocked.iter().cloned().collect();
@@ -314,7 +323,6 @@ fn repair_entities(
         if !did.is_empty() {
             healed.written.push(entity.clone());
         }
-        did.retain(|what| *what != SORTED);
         if !did.is_empty() {
             let did = did.into_iter().map(str::to_owned).collect();
             healed.items.push(RepairedEntity { entity: entity.clone(), did });
@@ -384,7 +392,7 @@ fn repair_one(
     let more: Vec<Entry> = found.into_iter().filter(|e| !known.contains(&e.event.id)).cloned().collect();
     if !more.is_empty() {
         healed.restored += more.len();
-        did.push("events restored to the log");
+        did.push(RESTORED);
     }
     if log.entries.is_empty() && more.is_empty() {
         return Ok(did);
@@ -439,7 +447,7 @@ fn repair_one(
     {
         record::note_rendered(ws, runtime, &[(entity.clone(), heads.into())])?;
     }
-    if did.iter().all(|what| *what == SORTED) && unmerged {
+    if did.is_empty() && unmerged {
         did.push("conflict resolved");
     }
     Ok(did)
@@ -458,7 +466,8 @@ fn tidy(log: &mut Log, entity: &Entity, work: &Work) -> Option<&'static str> {
     } else if log.rough {
         Some("log rewritten in its plain form")
     } else {
-        log.unsorted.then_some(SORTED)
+        // The order of lines has no meaning, and git's union changes it in every merge: the next change sorts them.
+        None
     }
 }
 

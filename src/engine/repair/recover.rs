@@ -20,8 +20,10 @@ use crate::engine::view::ref_logs::{self, RefLogs};
 use crate::env::parallel;
 use crate::error::{Error, Result};
 use crate::model::args::Ref;
-use crate::model::event::{Entity, Entry, MAX_CLOCK};
+use crate::model::event::{Entity, Entry, MAX_CLOCK, Stamp};
 use crate::model::id::{ABBREVIATION_MIN, Id, quoted};
+use crate::model::task::Status;
+use crate::rules::event_rules::status_of;
 use crate::rules::fold;
 use crate::runtime::journals::Journals;
 use crate::runtime::{journal, waiting};
@@ -50,6 +52,8 @@ pub struct UnreachableEvents {
 struct Acknowledged {
     /// Their ids, by log.
     events: BTreeMap<Entity, BTreeSet<Id>>,
+    /// The last status of a task in them.
+    statuses: BTreeMap<Entity, (Stamp, Status)>,
     /// Redacted context entries, with the redactions.
     redactions: BTreeMap<Id, Id>,
 }
@@ -84,10 +88,12 @@ pub struct Restored {
 ///
 /// Errors: `ERR_IO` if the journal or the files cannot be read.
 pub fn unreachable_events(ws: &Workspace) -> Result<UnreachableEvents> {
-    let Acknowledged { events: mut left, redactions } = acknowledged(ws)?;
+    let Acknowledged { events: mut left, statuses, redactions } = acknowledged(ws)?;
     let in_flight = in_flight(ws)?;
     let archived = archive::archived(&ws.store)?;
-    left.retain(|entity, _| !entity.task().is_some_and(|id| archived.dropped.contains(&id)));
+    let is_dropped = |id| archived.dropped.contains(&id) && !read::is_there(ws, id);
+    let was_open = |entity: &Entity| statuses.get(entity).is_some_and(|(_, status)| *status != Status::Archived);
+    left.retain(|entity, _| !entity.task().is_some_and(is_dropped) || was_open(entity));
     left.values_mut().for_each(|ids| ids.retain(|id| !in_flight.contains(id)));
     let drop_known = |ids: &mut BTreeSet<Id>, entries: &[Entry]| {
         entries.iter().for_each(|e| {
@@ -141,7 +147,8 @@ fn acknowledged(ws: &Workspace) -> Result<Acknowledged> {
         let event = entry.event;
         let redaction = event.payload.redacts();
         let counts = !event.payload.journal_only() && home(&event.entity).is_some();
-        (counts || redaction.is_some()).then_some((event.id, counts.then_some(event.entity), redaction))
+        let status = status_of(&event).map(|status| (event.stamp(), status));
+        (counts || redaction.is_some()).then_some((event.id, counts.then_some(event.entity), redaction, status))
     };
     Journals::open(runtime)?.each(
         |entry, _| keep(entry),
@@ -150,9 +157,13 @@ fn acknowledged(ws: &Workspace) -> Result<Acknowledged> {
             if commit.store.store != ws.store.name {
                 return;
             }
-            for (event, entity, redaction) in kept {
+            for (event, entity, redaction, status) in kept {
                 all.redactions.extend(redaction.map(|redacted| (redacted, event)));
                 if let Some(entity) = entity {
+                    if let Some(status) = status {
+                        let last = all.statuses.entry(entity.clone()).or_insert(status);
+                        *last = if status.0 > last.0 { status } else { *last };
+                    }
                     all.events.entry(entity).or_default().insert(event);
                 }
             }

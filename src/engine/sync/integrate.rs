@@ -203,7 +203,8 @@ impl Sync<'_> {
                 // A missing file of a task is not a deletion, unless an archive holds the task or it was dropped.
                 (Some(entity), _) if change.new.is_none() => {
                     if let Entity::Task(id) = entity
-                        && (sides.archives[2].holds(&self.objects, id)? || sides.dropped[1].contains(&id))
+                        && (sides.archives[2].holds(&self.objects, id)?
+                            || (sides.dropped[1].contains(&id) && self.may_drop(&entity, &sides)?))
                     {
                         changes.push((path.clone(), None));
                     }
@@ -336,10 +337,17 @@ impl Sync<'_> {
         for (dropping, other) in [(1, 2), (2, 1)] {
             if sides.dropped[dropping - 1].contains(id) && entries(dropping)?.is_empty() {
                 let base: BTreeSet<Id> = entries(0)?.iter().map(|entry| entry.event.id).collect();
-                return Ok(entries(other)?.iter().all(|entry| base.contains(&entry.event.id)));
+                let is_same = entries(other)?.iter().all(|entry| base.contains(&entry.event.id));
+                return Ok(is_same && self.may_drop(entity, sides)?);
             }
         }
         Ok(false)
+    }
+
+    /// Whether a task was in a state, when the sides parted, in which it can be dropped.
+    fn may_drop(&self, entity: &Entity, sides: &Sides) -> Result<bool> {
+        let base = sides.archives[0].log(&self.objects, sides.plans[0], entity)?.unwrap_or_default();
+        Ok(dropped::may_drop(base.entries.iter().map(|entry| &entry.event)))
     }
 }
 

@@ -137,6 +137,12 @@ impl Index {
         self.ids("SELECT id FROM task WHERE id > ?1 ORDER BY id", "")
     }
 
+    /// The tasks whose log has no event, by id.
+    pub fn without_events(&self) -> Result<Vec<Id>> {
+        self.whole()?;
+        self.ids("SELECT id FROM task WHERE id > ?1 AND version = 0 ORDER BY id", "")
+    }
+
     /// The tasks with an event above a Lamport time, by id.
     pub fn tasks_after(&self, lamport: u64) -> Result<Vec<Id>> {
         self.whole()?;

@@ -251,7 +251,9 @@ pub(crate) fn project_unedited(
     let log = read_log(&ws.store, entity)?;
     let bytes = read_yaml(&ws.store, entity).ok().flatten();
     if let Some(bytes) = &bytes {
-        let judged = lineage.judge(Place::WorkTree, entity, &log.entries, &log.entries, bytes);
+        // The file of a log that was lost shows the events that come back.
+        let all = if log.entries.is_empty() { new } else { &log.entries };
+        let judged = lineage.judge(Place::WorkTree, entity, &log.entries, all, bytes);
         if judged.how.holds_words() {
             return project_log(&ws.store, entity, log, new, runtime).map(|()| false);
         }

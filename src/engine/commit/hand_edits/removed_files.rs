@@ -23,6 +23,7 @@ use crate::model::task::{Status, Task};
 use crate::rules::fold::fold;
 use crate::runtime::journals;
 use crate::store::archive;
+use crate::store::dropped;
 use crate::store::entity::read_log;
 use crate::store::layout::{shown, task_dir};
 
@@ -43,21 +44,36 @@ pub(crate) fn brought_back(id: Id, commit: &str) -> String {
     )
 }
 
-/// The tasks that have no log here though the commit that is checked out has them, or one of its history did until another
+/// The tasks that have no event here though the commit that is checked out has them, or one of its history did until another
 /// removed it.
 pub(crate) fn deleted(ws: &Workspace) -> Result<RemovedTasks> {
     let pending = read::pending(ws)?;
     let (mut left_out, archived) = (None, archive::archived(&ws.store)?);
     let mut gone = |id: &Id| {
-        let is_known = archived.holds(*id) || archived.dropped.contains(id);
-        let is_gone = !sparse::has_log(ws, *id) && !is_known && !pending.contains_key(&Entity::Task(*id));
+        let is_gone = !sparse::has_log(ws, *id) && !archived.holds(*id) && !pending.contains_key(&Entity::Task(*id));
         is_gone && !left_out.get_or_insert_with(|| sparse::hidden_paths(ws)).leaves_out(&sparse::log_path(ws, *id))
     };
     let committed = committed_tasks(ws).unwrap_or_default();
     let mut all: RemovedTasks = committed.into_iter().filter(&mut gone).map(|id| (id, None)).collect();
     let removed = removed_commits::removed_by_commits(ws, true)?.into_iter().filter(|(id, _)| gone(id));
     all.extend(removed.map(|(id, removal)| (id, Some(removal))));
+    let mut recorded: RemovedTasks = all.extract_if(.., |id, _| archived.dropped.contains(id)).collect();
+    let events = events_of(ws, &recorded)?;
+    recorded.retain(|id, _| !dropped::may_drop(events[id].iter().map(|entry| &entry.event)));
+    all.extend(recorded);
+    all.extend(emptied(ws)?);
     Ok(all)
+}
+
+/// The tasks with a log that was emptied or overwritten, so that it has no event, though the commit that is checked out has them.
+pub(crate) fn emptied(ws: &Workspace) -> Result<RemovedTasks> {
+    let mut empty = read::index(ws)?.without_events()?;
+    if empty.is_empty() {
+        return Ok(RemovedTasks::new());
+    }
+    let (pending, committed) = (read::pending(ws)?, committed_tasks(ws).unwrap_or_default());
+    empty.retain(|id| sparse::has_log(ws, *id) && committed.contains(id) && !pending.contains_key(&Entity::Task(*id)));
+    Ok(empty.into_iter().map(|id| (id, None)).collect())
 }
 
 fn committed_tasks(ws: &Workspace) -> Option<BTreeSet<Id>> {
@@ -123,7 +139,12 @@ pub(crate) fn restore_deleted(
             Ok(())
         })?;
     }
-    let (here, logless): (Vec<&Id>, Vec<&Id>) = gone.keys().partition(|id| sparse::has_log(ws, **id));
+    let mut here = Vec::new();
+    let mut logless = Vec::new();
+    for id in gone.keys() {
+        let is_logless = read_log(&ws.store, &Entity::Task(*id))?.entries.is_empty();
+        if is_logless { logless.push(id) } else { here.push(id) }
+    }
     refused.extend(logless.into_iter().map(|id| SkippedFix {
         task: Some(*id),
         message: format!("task {id} was committed without its log, which this clone does not hold"),
