@@ -54,6 +54,18 @@ pub const OTHER_OPTIONS: &[(&str, &str)] = &[
     ("--dot", "--format dot"),
     ("--mermaid", "--format mermaid"),
     ("--claim", "agentpm next --claim"),
+    ("--message", "agentpm done ID --outcome TEXT, agentpm note ID TEXT, or --why TEXT for the reason of a change"),
+    ("--name", "agentpm add TITLE"),
+    ("-n", "--limit N"),
+];
+
+/// Options and words that one command lacks, and what does the same there.
+pub const OTHER_FORMS: &[(&str, &str, &str)] = &[
+    ("task transition", "--to", "agentpm task transition ID --status STATUS"),
+    ("task transition", "", "agentpm task transition ID --status STATUS"),
+    ("task block", "", "agentpm task block ID --by ID"),
+    ("task unblock", "", "agentpm task unblock ID --by ID"),
+    ("task relate", "", "agentpm task relate ID --to ID"),
 ];
 
 /// Commands of other tools below a group of ours, and what does the same here.
@@ -63,6 +75,7 @@ pub const OTHER_GROUP_WORDS: &[(&str, &[&str], &str)] = &[
         &["remove", "rm", "delete"],
         "agentpm progress complete ITEM; a step that was added stays in the history",
     ),
+    ("progress", &["done", "check", "tick", "finish", "update"], "agentpm progress complete ITEM"),
     ("progress", &["list", "ls", "show"], "agentpm show ID, or agentpm brief"),
     (
         "context",
@@ -124,7 +137,8 @@ pub const OTHER_WORDS: &[(&[&str], &str)] = &[
     (&["wait"], "agentpm next --claim --wait 10m"),
     (&["blocked", "blockers"], "agentpm ls --status blocked, or agentpm ready --explain"),
     (&["split"], "agentpm task split ID --title TITLE --title TITLE"),
-    (&["move", "transition"], "agentpm task transition ID --status STATUS"),
+    (&["move"], "agentpm task transition ID --status STATUS, or agentpm task update ID --parent ID"),
+    (&["transition"], "agentpm task transition ID --status STATUS"),
     (&["link", "relate"], "agentpm task relate ID --to ID --type duplicates"),
     (&["label", "tag"], "agentpm task update ID --add-label WORD"),
     (&["history", "events"], "agentpm log ID"),

@@ -220,7 +220,7 @@ fn lease_lines(news: &LeaseNews) -> String {
         let handle = lost.task.handle(HANDLE_MIN);
         let place = if lost.to == lost.agent { " in another clone" } else { "" };
         out.push_str(&format!(
-            "  lost  {handle}  {}'s lease: {} holds the task now{place}\n",
+            "  lost  {handle}  {}'s lease: {} took the task{place}\n",
             escape(&lost.agent),
             escape(&lost.to)
         ));

@@ -117,6 +117,15 @@ fn meant(e: &clap::Error) -> Option<String> {
 /// Our command for another tool's word, or for an option that is a command here.
 fn foreign(e: &clap::Error, asked: &Asked) -> Option<Error> {
     if let Some(clap::error::ContextValue::String(word)) = e.get(clap::error::ContextKind::InvalidArg) {
+        let is_option = word.starts_with('-');
+        let form = help::OTHER_FORMS.iter().find(|(command, option, _)| {
+            asked.group() == Some(command) && if is_option { word == option } else { option.is_empty() }
+        });
+        if let Some((_, _, ours)) = form.filter(|_| e.kind() == clap::error::ErrorKind::UnknownArgument) {
+            return Some(
+                Error::usage(format!("{} does not take {}", asked.command, quoted(word))).hint(format!("use {ours}")),
+            );
+        }
         let takes_one = asked.form.as_deref().is_some_and(|form| form.ends_with("[ID]") || form.ends_with("<ID>"));
         if takes_one && !word.starts_with('-') {
             let command = &asked.command;

@@ -56,11 +56,11 @@ pub struct TaskCreate {
     /// Add a label (repeatable, or several with commas)
     #[arg(long = "label", value_name = "WORD", value_delimiter = ',', value_parser = label, allow_hyphen_values = true)]
     pub labels: Vec<String>,
-    /// Task that must be finished first (repeatable)
-    #[arg(long, value_name = "ID")]
+    /// Task that must be finished first (repeatable, or several with commas)
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub blocked_by: Vec<Ref>,
-    /// Task that must wait for the new one (repeatable)
-    #[arg(long, value_name = "ID")]
+    /// Task that must wait for the new one (repeatable, or several with commas)
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub blocks: Vec<Ref>,
     /// Acceptance criterion that must be met before the task is done (repeatable)
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]

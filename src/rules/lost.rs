@@ -113,6 +113,10 @@ pub fn lost(id: Id, entries: &[Entry]) -> Vec<Lost> {
             let lost = written(taken[writer.place].event, writer.value);
             // An agent that finished a task on one of its branches has not lost its work on another.
             let moves = matches!(contest.register.as_str(), "status" | "owner");
+            // Whether a task waits follows from its blockers.
+            if contest.register == "status" && [&lost.value, &won.value].into_iter().all(is_waiting_or_open) {
+                continue;
+            }
             if moves && task.status.is_finished() && ended_by == Some(lost.agent.as_str()) && !is_end {
                 continue;
             }
@@ -120,6 +124,10 @@ pub fn lost(id: Id, entries: &[Entry]) -> Vec<Lost> {
         }
     }
     found
+}
+
+fn is_waiting_or_open(status: &Value) -> bool {
+    matches!(status.as_str().and_then(Status::from_word), Some(Status::Open | Status::Blocked))
 }
 
 /// The number of values that each event lost.

@@ -430,6 +430,12 @@ const INTENTIONS: &[(&str, &[&str], End)] = &[
     ("give it back by another word", &["release", "--reason", "needs a decision"], End::Works),
     ("see lost edits", &["conflicts"], End::Works),
     ("wait for work", &["wait"], End::Names("--wait")),
+    ("tick a step by another word", &["progress", "done", "STEP"], End::Names("agentpm progress complete ITEM")),
+    ("open a task", &["task", "transition", "OPEN", "open"], End::Names("--status STATUS")),
+    ("open a task by another option", &["task", "transition", "OPEN", "--to", "open"], End::Names("--status STATUS")),
+    ("let one wait for another", &["task", "block", "OPEN", "HELD"], End::Names("--by ID")),
+    ("move below another", &["task", "move", "OPEN"], End::Names("--parent ID")),
+    ("add one that waits for two", &["add", "Last", "--blocked-by", "OPEN,HELD"], End::Works),
 ];
 
 #[test]
@@ -444,6 +450,7 @@ fn the_first_command_for_each_intention_works_or_names_ours() {
             "OPEN" => open.clone(),
             "STEP" => step.clone(),
             "NOTED" => noted.clone(),
+            "OPEN,HELD" => format!("{open},{held}"),
             other => other.to_owned(),
         };
         let args: Vec<String> = words.iter().map(|word| id(word)).collect();

@@ -45,7 +45,7 @@ fn sync_reports_changed_leases_in_words() {
     let first = clones.run("ann", &["sync", "--format", "table"]);
     says(first.text(), &[&format!("confirmed  {handle}")]);
     let second = clones.run("bob", &["sync", "--format", "table"]);
-    says(second.text(), &[&format!("lost  {handle}  bob's lease: ann holds the task now")]);
+    says(second.text(), &[&format!("lost  {handle}  bob's lease: ann took the task")]);
 
     // The lists name the task, whose lease it is, and where.
     let own = clones.run("ann", &["lease", "list"]).data()["items"][0].clone();

@@ -2,7 +2,7 @@
 
 use super::page::Page;
 use crate::engine::context::Workspace;
-use crate::engine::view::read;
+use crate::engine::view::{other_worktree, read};
 use crate::error::{Error, Result};
 use crate::model::args::Ref;
 use crate::model::id::{Id, is_part, quoted};
@@ -54,8 +54,10 @@ fn concerns(task: &Task, thread: &Thread, agent: &str) -> bool {
 pub fn thread(ws: &Workspace, q: &ThreadShow) -> Result<ThreadView> {
     let text = q.thread.0.to_ascii_uppercase();
     let unknown = || {
-        Error::not_found(format!("no thread is called {}", quoted(&q.thread.0)))
-            .hint("agentpm thread list shows the threads with their ids")
+        Error::not_found(format!("no thread is called {}", quoted(&q.thread.0))).hint(
+            other_worktree::hint(ws, &text)
+                .unwrap_or_else(|| "agentpm thread list shows the threads with their ids".into()),
+        )
     };
     if !is_part(&text) {
         return Err(unknown());

@@ -15,6 +15,7 @@ pub(crate) mod landed;
 pub(crate) mod last_scan;
 pub(crate) mod messages;
 pub(crate) mod other_branches;
+pub(crate) mod other_worktree;
 pub(crate) mod pending;
 pub(crate) mod read;
 pub(crate) mod ref_logs;

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{RestingTask, Transaction};
 use crate::engine::view::claimed_files;
 use crate::engine::view::events;
+use crate::engine::view::other_worktree;
 use crate::engine::view::read::{self, one_of};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord, RemoteRecord, Seen, Session};
@@ -88,9 +89,11 @@ impl Stage for Transaction<'_> {
             Some(_) => self.task_id(reference)?.to_string(),
             None => reference.0.to_ascii_uppercase(),
         };
+        let ws = self.ws;
         let unknown = || {
-            Error::not_found(format!("no {called} is called {}", quoted(&reference.0)))
-                .hint("agentpm task get shows the ids of its parts")
+            Error::not_found(format!("no {called} is called {}", quoted(&reference.0))).hint(
+                other_worktree::hint(ws, &text).unwrap_or_else(|| "agentpm task get shows the ids of its parts".into()),
+            )
         };
         if !is_part(&text) {
             return Err(unknown());

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::current::{pending, tasks_of};
 use crate::engine::context::Workspace;
+use crate::engine::view::other_worktree;
 use crate::env::files::Kind;
 use crate::error::{Code, Error, Result};
 use crate::model::args::Ref;
@@ -28,7 +29,9 @@ pub fn resolve(ws: &Workspace, reference: &Ref) -> Result<Id> {
         }
         Error::not_found(format!("no task is called {}", quoted(&reference.0)))
             .with(json!({ "reference": reference.0 }))
-            .hint("agentpm task list --all shows ids and handles; a part of an id needs at least 4 characters")
+            .hint(other_worktree::hint(ws, &text).unwrap_or_else(|| {
+                "agentpm task list --all shows ids and handles; a part of an id needs at least 4 characters".into()
+            }))
     };
     if !is_part(&text) {
         return Err(unknown());
