@@ -276,6 +276,11 @@ impl<'e> Folding<'e> {
         self.taken.iter().map(|one| one.event).find(|event| event.id == counting)
     }
 
+    /// The status that results from the events so far.
+    pub fn status(&self) -> Status {
+        if self.task.forked { self.clone().finish().status } else { self.task.status }
+    }
+
     /// The events that were applied, each with its effect.
     pub fn taken(&self) -> &[AppliedEvent<'e>] {
         &self.taken

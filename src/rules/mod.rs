@@ -2,6 +2,7 @@
 //!
 //! Pure: no files, no clock, no randomness. Deciding may refuse; folding may not.
 
+pub mod ancestry;
 pub mod attempts;
 pub mod conditions;
 pub mod confirm;

@@ -8,7 +8,9 @@
 //! one command: completing may mark criteria and add an outcome, importing may add parts.
 //! Leaves to others: who has which right (`roles`), where the log was read, and whether the name in an event is true.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use serde_json::Value;
 
@@ -72,6 +74,33 @@ pub struct RightsCheck<'a> {
     decides: Option<Id>,
     times: Times,
     other: Other<'a>,
+    /// The tasks that were asked for so far.
+    others: RefCell<BTreeMap<Id, Rc<OtherTask>>>,
+    /// Whether the task waits for these blockers.
+    waits: RefCell<BTreeMap<Id, bool>>,
+}
+
+/// What the rules ask about another task.
+struct OtherTask {
+    is_finished: bool,
+    was_finished: bool,
+    is_imported: bool,
+    was_never_accepted: bool,
+    blockers: Vec<Id>,
+}
+
+impl OtherTask {
+    fn of(id: Id, log: &[Entry]) -> Self {
+        let (task, (effective, _)) = (fold(id, log).0, effective(&Entity::Task(id), log));
+        let ends = |event: &Event| status_of(event).is_some_and(Status::is_finished);
+        OtherTask {
+            is_finished: task.status.is_finished(),
+            was_finished: log.iter().any(|entry| ends(&entry.event) && effective.contains(&entry.event.id)),
+            is_imported: task.fields.metadata.contains_key("origin"),
+            was_never_accepted: review::was_never_accepted(log, |id| effective.contains(&id)),
+            blockers: task.blockers(),
+        }
+    }
 }
 
 impl<'a> RightsCheck<'a> {
@@ -109,7 +138,8 @@ impl<'a> RightsCheck<'a> {
         }
         let grants = log.iter().filter_map(|entry| entry.event.payload.grant()).map(|p| p.fence);
         let passed = lease_bypasses(entity, log, Some(times.now)).into_keys().collect();
-        let (granted, parents) = (grants.max().unwrap_or(0), parent_edges(log.iter().map(|entry| &entry.event)));
+        let (granted, parents) =
+            (grants.max().unwrap_or(0), parent_edges(log.iter().map(|entry| &entry.event)));
         let old = || log.iter().filter(|entry| known.contains(&entry.event.id));
         let alone = entity.task().filter(|_| !is_new).map(|id| fold(id, old()).0);
         let last = old().filter_map(|entry| entry.event.payload.grant()).max_by_key(|p| p.fence);
@@ -129,6 +159,8 @@ impl<'a> RightsCheck<'a> {
             decides,
             times,
             other,
+            others: RefCell::default(),
+            waits: RefCell::default(),
         }
     }
 
@@ -278,13 +310,15 @@ impl<'a> RightsCheck<'a> {
     /// Whether the task of an event waits for a blocker that was never finished: an author may have seen an end that was
     /// undone since. In a cycle of blockers, one edge does not count.
     fn is_waited_for(&self, event: &Event, blocker: Id) -> bool {
-        let log = (self.other)(blocker);
-        let (effective, _) = effective(&Entity::Task(blocker), &log);
-        let ends = |event: &Event| status_of(event).is_some_and(Status::is_finished);
-        let was_finished = log.iter().any(|entry| ends(&entry.event) && effective.contains(&entry.event.id));
-        let Some(task) = event.entity.task().filter(|_| !was_finished) else { return false };
-        let waits_for = |id: Id| Ok(if id == task { Vec::new() } else { self.task(id).blockers() });
-        !graph::path(blocker, task, waits_for).is_ok_and(|cycle| cycle.is_some())
+        if let Some(known) = self.waits.borrow().get(&blocker) {
+            return *known;
+        }
+        let waits = event.entity.task().filter(|_| !self.task(blocker).was_finished).is_some_and(|task| {
+            let waits_for = |id: Id| Ok(if id == task { Vec::new() } else { self.task(id).blockers.clone() });
+            !graph::path(blocker, task, waits_for).is_ok_and(|cycle| cycle.is_some())
+        });
+        self.waits.borrow_mut().insert(blocker, waits);
+        waits
     }
 
     /// The blocker that an event begins or ends its task without, although no agent accepted it. An override is another matter.
@@ -295,11 +329,7 @@ impl<'a> RightsCheck<'a> {
         if !begins || !p.forced.is_empty() || !moves::needs_blockers(before.status, p.to) {
             return None;
         }
-        before.blockers.iter().copied().find(|blocker| {
-            let log = (self.other)(*blocker);
-            let (effective, _) = effective(&Entity::Task(*blocker), &log);
-            review::was_never_accepted(&log, |id| effective.contains(&id))
-        })
+        before.blockers.iter().copied().find(|blocker| self.task(*blocker).was_never_accepted)
     }
 
     /// Whether an event archives a task that no agent accepted.
@@ -308,8 +338,13 @@ impl<'a> RightsCheck<'a> {
         is_unreviewed && matches!(event.payload, Payload::TaskArchived(_))
     }
 
-    fn task(&self, id: Id) -> Task {
-        fold(id, &(self.other)(id)).0
+    fn task(&self, id: Id) -> Rc<OtherTask> {
+        if let Some(known) = self.others.borrow().get(&id) {
+            return Rc::clone(known);
+        }
+        let task = Rc::new(OtherTask::of(id, &(self.other)(id)));
+        self.others.borrow_mut().insert(id, Rc::clone(&task));
+        task
     }
 
     /// The agent that an event gives the task to, and what the task requires of it.
@@ -419,7 +454,7 @@ impl<'a> RightsCheck<'a> {
     }
 
     fn is_imported(&self, id: Id) -> bool {
-        self.task(id).fields.metadata.contains_key("origin")
+        self.task(id).is_imported
     }
 
     /// The rights required of an event that requires none by itself, if it replaces the status that the known events alone
@@ -440,8 +475,8 @@ impl<'a> RightsCheck<'a> {
         // An agent that takes a task again names itself as the owner.
         command.takes &= p.owner.as_ref().is_none_or(|owner| owner.as_ref() == Some(&event.author.agent));
         let opens = p.from == Status::Blocked && p.to == Status::Open;
-        let mut blockers = before.into_iter().flat_map(|before| &before.blockers);
-        if opens && is_plain(p) && blockers.any(|blocker| !self.task(*blocker).status.is_finished()) {
+        let mut blockers = before.into_iter().flat_map(|before| &*before.blockers);
+        if opens && is_plain(p) && blockers.any(|blocker| !self.task(*blocker).is_finished) {
             // Its blocker may be open again since. An agent with any of these rights may have finished it or begun it again.
             let asked = moved(p, command, before);
             return if asked.is_empty() { vec![Verb::OPENING.to_vec()] } else { asked };

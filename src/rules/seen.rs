@@ -3,15 +3,16 @@
 //! Guarantees that an event counts by its parents, not by what it claims.
 //! Leaves to others: the rights that follow from it (`rights`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
 use serde_json::Value;
 
+use super::ancestry::Ancestry;
 use super::conditions::{self, owner_before};
 use super::copies::is_hand_edit;
 use super::event_rules::status_of;
 use super::fold::{self, Folding, apply, fold, order};
-use super::register::among_below;
 use super::writers::Effect;
 use super::{lease, moves};
 use crate::model::event::{Entity, Entry, Event};
@@ -52,8 +53,8 @@ pub(super) struct SeenState {
     pub(super) needs: Needs,
     /// It was imported.
     pub(super) imported: bool,
-    /// Its blockers.
-    pub(super) blockers: Vec<Id>,
+    /// Its blockers, for a move.
+    pub(super) blockers: Rc<[Id]>,
     /// For the resolution of a thread: who decides.
     pub(super) resolving: Option<Resolving>,
     /// For the resolution of a thread: the one that takes its place is a thread of the same task.
@@ -122,22 +123,18 @@ pub(super) fn states(
     let creates =
         |entry: &&Entry| matches!(entry.event.payload, Payload::TaskCreated(_)) && known.contains(&entry.event.id);
     let begins: Vec<Id> = log.iter().filter(creates).map(|entry| entry.event.id).collect();
-    let past = |event: &Event| among_below(log, &[&event.parents[..], &begins].concat());
-    let grants: Vec<&LeaseAcquired> = ordered.iter().filter_map(|entry| entry.event.payload.grant()).collect();
+    let ancestry = Ancestry::of(log);
+    let heads = |event: &Event| [&event.parents[..], &begins].concat();
+    let past = |event: &Event| ancestry.below(&heads(event));
+    let leases = GrantedLeases::of(&ordered);
     let archives = |entry: &&&Entry| matches!(entry.event.payload, Payload::TaskArchived(_));
     let archived = ordered.iter().find(archives).map(|entry| entry.event.stamp());
     let mut states = BTreeMap::new();
-    // The last event that was examined, with what its author saw. Most events follow it, or saw the same.
-    let mut last: Option<(&Event, Task)> = None;
+    let mut replay = Replay { task: id, ends: VecDeque::new() };
+    let mut earlier = Earlier { ordered: &ordered, applied: 0, folding: Folding::new(id) };
+    let mut blockers: Rc<[Id]> = Rc::default();
     for event in new {
-        let task = match last.take() {
-            Some((before, mut task)) if event.parents == [before.id] && fold::is_plain(&task, before) => {
-                apply(&mut task, before);
-                task
-            }
-            Some((before, task)) if event.parents == before.parents => task,
-            _ => fold(id, past(event)).0,
-        };
+        let task = replay.seen_by(event, &|| past(event));
         let holder = event.payload.grant().map_or(&event.author.agent, |p| &p.holder);
         let is_owned_by_other = !task.status.is_finished() && task.owner.as_ref().is_some_and(|owner| owner != holder);
         let is_silent = || event.at.min(times.now).since(task.updated_at) >= times.silence;
@@ -147,12 +144,14 @@ pub(super) fn states(
                     let has_lease = is_after_unseen(p, &task) || lapsed(&past(event));
                     owner_before(&task, holder, has_lease, is_silent).is_some()
                 }
-                None => task.status == Status::InProgress && !(is_hand_edit(event) && is_left_since(id, log, event)),
+                None => task.status == Status::InProgress && !(is_hand_edit(event) && earlier.is_left_since(event)),
             };
-        let is_granted = || {
-            let mut own = grants.iter().filter(|p| p.holder == event.author.agent && Some(p.fence) == event.fence);
-            own.any(|p| !is_given_back(&past(event), p))
-        };
+        if matches!(event.payload, Payload::TaskStatusChanged(_)) {
+            let now = task.blockers();
+            if *blockers != *now {
+                blockers = now.into();
+            }
+        }
         let is_completed = |entry: &&Entry| {
             let archived = matches!(&entry.event.payload, Payload::TaskArchived(p) if p.completed_at.is_some());
             archived || status_of(&entry.event) == Some(Status::Completed)
@@ -165,7 +164,7 @@ pub(super) fn states(
         let before = SeenState {
             status: task.status,
             of_another,
-            granted: (is_owned_by_other || takes) && is_granted(),
+            granted: (is_owned_by_other || takes) && leases.has(event, &past),
             owner: task.owner.clone(),
             was_completed: completes && task.status != Status::InProgress && past(event).iter().any(was_completed),
             unmet: (completes || passes) && task.unmet().next().is_some(),
@@ -180,17 +179,105 @@ pub(super) fn states(
                 .or(Some(task.status).filter(|status| status.is_finished())),
             needs: Needs { perm: task.fields.need_perm.clone(), precedence: task.fields.need_precedence },
             imported: task.fields.metadata.contains_key("origin"),
-            blockers: task.blockers(),
+            blockers: Rc::clone(&blockers),
             resolving: resolving(event, &task, times.now, &past),
             has_successor: matches!(&event.payload, Payload::ThreadResolved(p)
                 if p.by.is_none_or(|by| task.threads.contains_key(&by))),
             // Without all of it the task is not the one that the author saw; that is another finding.
-            refused: refused.filter(|_| is_whole(event, &past(event))),
+            refused: refused.filter(|_| ancestry.is_whole(&heads(event))),
         };
         states.insert(event.id, before);
-        last = Some((event, task));
     }
     states
+}
+
+/// Branches of a log of which the last state is held.
+const ENDS: usize = 16;
+
+/// What the authors of events had seen, event by event.
+struct Replay<'e> {
+    task: Id,
+    /// The last events that were examined, each with what its author saw: where the branches of the log end. Most events follow one of
+    /// them, or saw the same.
+    ends: VecDeque<(&'e Event, Rc<Task>)>,
+}
+
+impl<'e> Replay<'e> {
+    /// The task as the author of the next event saw it.
+    fn seen_by(&mut self, event: &'e Event, past: &dyn Fn() -> Vec<&'e Entry>) -> Rc<Task> {
+        let is_followed =
+            |(before, task): &(&Event, Rc<Task>)| event.parents == [before.id] && fold::is_plain(task, before);
+        let task = if let Some(n) = self.ends.iter().position(is_followed)
+            && let Some((before, mut task)) = self.ends.remove(n)
+        {
+            apply(Rc::make_mut(&mut task), before);
+            task
+        } else if let Some((_, task)) = self.ends.iter().find(|(before, _)| before.parents == event.parents) {
+            Rc::clone(task)
+        } else {
+            Rc::new(fold(self.task, past()).0)
+        };
+        if self.ends.len() == ENDS {
+            self.ends.pop_front();
+        }
+        self.ends.push_back((event, Rc::clone(&task)));
+        task
+    }
+}
+
+/// The state of a task before each event, in the order of events.
+struct Earlier<'o, 'e> {
+    ordered: &'o [&'e Entry],
+    applied: usize,
+    folding: Folding<'e>,
+}
+
+impl Earlier<'_, '_> {
+    /// Whether no agent had the task in progress any more when a hand edit was recorded, which is later than the person saw the file.
+    fn is_left_since(&mut self, event: &Event) -> bool {
+        let earlier = self.ordered[self.applied..].iter().take_while(|entry| entry.event.stamp() < event.stamp());
+        for entry in earlier {
+            self.folding.apply(&entry.event);
+            self.applied += 1;
+        }
+        self.folding.status() != Status::InProgress
+    }
+}
+
+/// The leases that a log grants, and what releases them.
+struct GrantedLeases<'e> {
+    /// By holder and fence.
+    of: BTreeMap<(&'e str, u64), BTreeSet<Id>>,
+    /// The leases that the log releases, by the agents that do.
+    released: BTreeSet<(Id, &'e str)>,
+}
+
+impl<'e> GrantedLeases<'e> {
+    fn of(ordered: &[&'e Entry]) -> Self {
+        let mut of: BTreeMap<(&str, u64), BTreeSet<Id>> = BTreeMap::new();
+        for p in ordered.iter().filter_map(|entry| entry.event.payload.grant()) {
+            of.entry((&p.holder, p.fence)).or_default().insert(p.lease);
+        }
+        GrantedLeases { of, released: ordered.iter().filter_map(|entry| release(&entry.event)).collect() }
+    }
+
+    /// Whether the author of an event was granted the fence that it names, and had not released that lease.
+    fn has(&self, event: &Event, past: &dyn Fn(&Event) -> Vec<&'e Entry>) -> bool {
+        let agent = event.author.agent.as_str();
+        let Some(own) = event.fence.and_then(|fence| self.of.get(&(agent, fence))) else { return false };
+        if own.iter().any(|lease| !self.released.contains(&(*lease, agent))) {
+            return true;
+        }
+        let past = past(event);
+        let released: BTreeSet<(Id, &str)> = past.iter().filter_map(|entry| release(&entry.event)).collect();
+        own.iter().any(|lease| !released.contains(&(*lease, agent)))
+    }
+}
+
+/// The lease that an event releases, and its author.
+fn release(event: &Event) -> Option<(Id, &str)> {
+    let Payload::LeaseReleased(p) = &event.payload else { return None };
+    Some((p.lease, &event.author.agent))
 }
 
 /// An event of an agent: nothing about it depends on what its author had seen.
@@ -198,13 +285,6 @@ fn of_agent(event: &Event) -> SeenState {
     let Payload::Broadcast(p) = &event.payload else { return SeenState::default() };
     let refused = conditions::check_words(&p.body, "a message").err().map(|e| e.message);
     SeenState { refused, ..SeenState::default() }
-}
-
-/// Whether all that the author of an event had seen is here, of which these are left.
-fn is_whole(event: &Event, past: &[&Entry]) -> bool {
-    let here: BTreeSet<Id> = past.iter().map(|entry| entry.event.id).collect();
-    let parents = past.iter().flat_map(|entry| &entry.event.parents).chain(&event.parents);
-    parents.into_iter().all(|parent| here.contains(parent))
 }
 
 /// Who decides about the thread that an event resolves; `None` for other events.
@@ -248,24 +328,25 @@ pub fn opened_without_reason<'e>(task: &Task, log: &'e [Entry]) -> Option<&'e Ev
         return None;
     }
     let (effective, _) = effective(&Entity::Task(task.id), log);
-    let events = || log.iter().map(|entry| &entry.event).filter(|event| effective.contains(&event.id));
+    let ordered = order(&Entity::Task(task.id), log).events;
+    let events = || ordered.iter().map(|entry| &entry.event).filter(|event| effective.contains(&event.id));
     let reopened = events().filter(|event| matches!(event.payload, Payload::TaskReopened(_))).map(Event::stamp).max();
-    let is_plain = |event: &&Event| {
+    let is_plain = |event: &Event| {
         let Payload::TaskStatusChanged(p) = &event.payload else { return false };
-        !p.to.is_finished() && Some(event.stamp()) > reopened
+        !p.to.is_finished() && Some(event.stamp()) > reopened && effective.contains(&event.id)
     };
-    let had_seen_the_end = |event: &&Event| fold(task.id, among_below(log, &event.parents)).0.status.is_finished();
-    events().filter(is_plain).filter(had_seen_the_end).min_by_key(|event| event.stamp())
+    if !events().any(is_plain) {
+        return None;
+    }
+    let (ancestry, mut replay) = (Ancestry::of(log), Replay { task: task.id, ends: VecDeque::new() });
+    ordered.iter().map(|entry| &entry.event).find(|event| {
+        let seen = replay.seen_by(event, &|| ancestry.below(&event.parents));
+        is_plain(event) && seen.status.is_finished()
+    })
 }
 
 fn is_given_back(past: &[&Entry], given: &LeaseAcquired) -> bool {
     past.iter().any(|entry| lease::gives_back(&entry.event, given))
-}
-
-/// Whether no agent had the task in progress any more when a hand edit was recorded, which is later than the person saw the file.
-fn is_left_since(id: Id, log: &[Entry], event: &Event) -> bool {
-    let earlier = log.iter().filter(|entry| entry.event.stamp() < event.stamp());
-    fold(id, earlier).0.status != Status::InProgress
 }
 
 /// Whether a grant of a task that is not begun follows one that the log does not show: a command asks the leases of other worktrees
@@ -302,4 +383,67 @@ pub(super) fn granted_again(log: &[Entry], effective: &BTreeSet<Id>) -> BTreeSet
         holder = next;
     }
     again
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::event::parse_line;
+
+    const TASK: &str = "01K5R4XJ7Z0000000000000000";
+
+    #[test]
+    fn what_an_author_saw_is_the_fold_of_its_past_however_the_log_branches() {
+        let id = |n: usize| Id::from_parts(1, n as u128);
+        let mut seed = 3_u64;
+        let mut below = |n: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize % n
+        };
+        for round in 0..60 {
+            let mut log: Vec<Entry> = Vec::new();
+            // More branches than are held, each of which goes on, and some that are merged.
+            let branches = 1 + round % (2 * ENDS);
+            let mut ends = vec![1; branches];
+            for n in 1..40 {
+                let branch = below(branches);
+                let mut parents = if n == 1 { Vec::new() } else { vec![ends[branch]] };
+                if n > 1 && below(6) == 0 {
+                    parents.push(ends[below(branches)]);
+                    parents.dedup();
+                }
+                let event = match below(4) {
+                    _ if n == 1 => r#""type":"TaskCreated","payload":{"title":"x"}"#.to_owned(),
+                    0 => r#""type":"TaskStatusChanged","payload":{"from":"open","to":"in_progress","owner":"a"}"#
+                        .to_owned(),
+                    1 => r#""type":"TaskStatusChanged","payload":{"from":"in_progress","to":"open","owner":null}"#
+                        .to_owned(),
+                    _ => format!(r#""type":"TaskUpdated","payload":{{"set":{{"priority":{}}}}}"#, below(5)),
+                };
+                let named: Vec<String> = parents.iter().map(|n| format!("\"{}\"", id(*n))).collect();
+                let line = format!(
+                    r#"{{"v":1,"id":"{}","lamport":{n},{event},"entity":"task/{TASK}","parents":[{}],"agent":"a","at":"2026-11-20T10:00:00Z","n":0}}"#,
+                    id(n),
+                    named.join(",")
+                );
+                log.push(Entry { event: parse_line(&line).unwrap(), line: line.into() });
+                ends[branch] = n;
+            }
+            let task: Id = TASK.parse().unwrap();
+            let (ancestry, mut replay) = (Ancestry::of(&log), Replay { task, ends: VecDeque::new() });
+            let ordered = order(&Entity::Task(task), &log).events;
+            let mut earlier = Earlier { ordered: &ordered, applied: 0, folding: Folding::new(task) };
+            for event in ordered.iter().map(|entry| &entry.event) {
+                let past = || ancestry.below(&event.parents);
+                let seen = replay.seen_by(event, &past);
+                let expected = fold(task, past()).0;
+                assert_eq!(
+                    (seen.status, &seen.owner, &seen.fields),
+                    (expected.status, &expected.owner, &expected.fields)
+                );
+                let before = log.iter().filter(|entry| entry.event.stamp() < event.stamp());
+                assert_eq!(earlier.is_left_since(event), fold(task, before).0.status != Status::InProgress);
+            }
+        }
+    }
 }

@@ -62,7 +62,7 @@ pub(crate) struct Taken {
 pub(crate) fn take(ws: &Workspace, subjects: &Subjects, messages: &[Message]) -> Result<Taken> {
     ws.check_safe_to_change()?;
     let own = own_runtime(ws)?;
-    let mut intake = Intake { ws, own: &own, refused: Vec::new(), refused_before: None };
+    let mut intake = Intake { ws, own: &own, refused: Vec::new(), refused_events: None };
     let Lines { found: mut events, damaged } = bus::waiting(&own)?;
     for line in &damaged {
         intake.refuse(0, "", None, line, "it waited for its parents, and its line cannot be read any more".into());
@@ -131,8 +131,8 @@ struct Intake<'a> {
     ws: &'a Workspace,
     own: &'a Dir,
     refused: Vec<RefusedMessage>,
-    /// The events that were refused before, read when they are first needed.
-    refused_before: Option<BTreeSet<Id>>,
+    /// The events that were refused, also before; those of before are read when they are first needed.
+    refused_events: Option<BTreeSet<Id>>,
 }
 
 /// The events of one entity that can be recorded, and the log that they are added to.
@@ -157,6 +157,9 @@ impl Intake<'_> {
     fn refuse(&mut self, sequence: u64, subject: &str, event: Option<Id>, payload: &[u8], why: String) {
         let text: String = String::from_utf8_lossy(payload).chars().take(SHOWN).collect();
         let (subject, why) = (subject.chars().take(SHOWN).collect(), plain::escape(&why));
+        if let Some(refused) = &mut self.refused_events {
+            refused.extend(event);
+        }
         self.refused.push(RefusedMessage { sequence, subject, at: self.ws.env.now(), why, event, text });
     }
 
@@ -197,6 +200,7 @@ impl Intake<'_> {
             }
             // Without them, what was set aside or refused because of them is judged again.
             self.refused.truncate(refused_so_far);
+            self.refused_events = None;
             for (event, why) in forgeries {
                 events.retain(|one| !is_one(one, &event));
                 self.refuse_forgery(subjects, &event, why);
@@ -293,11 +297,13 @@ impl Intake<'_> {
     }
 
     fn refused_parent(&mut self, entry: &Entry) -> Result<Option<Id>> {
-        if self.refused_before.is_none() {
-            self.refused_before = Some(bus::refused_events(self.own)?);
-        }
-        let before = self.refused_before.iter().flatten();
-        let refused: BTreeSet<Id> = before.copied().chain(self.refused.iter().filter_map(|one| one.event)).collect();
+        let refused = match &mut self.refused_events {
+            Some(refused) => refused,
+            none => {
+                let now = self.refused.iter().filter_map(|one| one.event);
+                none.insert(bus::refused_events(self.own)?.into_iter().chain(now).collect())
+            }
+        };
         Ok(entry.event.parents.iter().copied().find(|parent| refused.contains(parent)))
     }
 

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::dropped::dropped_between;
+use super::others::PlanFacts;
 use super::permitted::{Gate, RolesAt};
 use super::signed::Keys;
 use super::source::{LintSource, Subject};
@@ -192,7 +193,7 @@ impl<'a> Branch<'a> {
             roles.keys.accept_signed(name, &entries);
             keys.accept(name, &entries);
         }
-        let gate = Gate { roles, keys, vanished, new: RefCell::default() };
+        let gate = Gate { roles, keys, vanished, new: RefCell::default(), facts: PlanFacts::default() };
         Ok((self, gate))
     }
 

@@ -7,6 +7,7 @@
 //! Leaves to others: who holds which lease (`rules::lease`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Found;
 use super::source::Subject;
@@ -14,15 +15,15 @@ use super::staged::Staging;
 use crate::env::files::Dir;
 use crate::error::Result;
 use crate::model::agent::{LeaseRecord, Seen};
-use crate::model::event::{Author, Entity, Event};
+use crate::model::event::{Author, Entity, Event, Stamp};
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::task::Status;
+use crate::rules::ancestry::Ancestry;
 use crate::rules::event_rules::is_fenced;
 use crate::rules::event_rules::status_of;
 use crate::rules::lease;
-use crate::rules::register::among_below;
 use crate::runtime::{journals, records};
 
 /// A new event that was written under a fence, or that ends its task without one.
@@ -40,7 +41,7 @@ pub(crate) struct Suspect {
     /// The greatest fence in its log.
     granted: u64,
     /// The leases in its log, each with its fence.
-    leases: Vec<(Id, u64)>,
+    leases: Arc<BTreeSet<(Id, u64)>>,
     /// The grant that makes it void, if its own log holds that grant.
     under: Option<Grant>,
 }
@@ -105,13 +106,20 @@ pub(crate) fn suspects(subject: &Subject<'_>) -> Vec<Suspect> {
         .iter()
         .map(|entry| &entry.event)
         .filter(|event| is_fenced(&event.payload) && event.fence.is_some_and(|fence| fence < task.fence));
+    let mut ancestry = None;
     for event in ends {
-        let seen = among_below(entries, &event.parents);
+        let seen = ancestry.get_or_insert_with(|| Ancestry::of(entries)).below(&event.parents);
         if seen.iter().filter_map(|entry| grant(&entry.event)).any(|grant| Some(grant.fence) > event.fence) {
             void.insert(event.id);
         }
     }
-    let leases: Vec<(Id, u64)> = entries.iter().filter_map(|entry| lease_of(&entry.event)).collect();
+    let leases: BTreeSet<(Id, u64)> = entries.iter().filter_map(|entry| lease_of(&entry.event)).collect();
+    let leases = Arc::new(leases);
+    let mut overrides: BTreeMap<&str, Stamp> = BTreeMap::new();
+    for event in entries.iter().map(|entry| &entry.event).filter(|e| matches!(e.payload, Payload::LeaseOverride(_))) {
+        let first = overrides.entry(&event.author.agent).or_insert(event.stamp());
+        *first = event.stamp().min(*first);
+    }
     let highest = entries.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|grant| grant.fence);
     let new = entries.iter().map(|entry| &entry.event).filter(|event| !known.contains(&event.id));
     new.filter(|event| is_fenced(&event.payload) && (event.fence.is_some() || verb(event) != CHANGE))
@@ -123,9 +131,9 @@ pub(crate) fn suspects(subject: &Subject<'_>) -> Vec<Suspect> {
             fence: event.fence,
             author: event.author.clone(),
             verb: verb(event),
-            overridden: entries.iter().any(|entry| overrides(&entry.event, event)),
+            overridden: overrides.get(event.author.agent.as_str()).is_some_and(|first| *first < event.stamp()),
             granted: task.fence,
-            leases: leases.clone(),
+            leases: Arc::clone(&leases),
             under: highest.clone().filter(|_| void.contains(&event.id)),
         })
         .collect()
@@ -138,13 +146,6 @@ fn grant(event: &Event) -> Option<Grant> {
 
 fn lease_of(event: &Event) -> Option<(Id, u64)> {
     event.payload.grant().map(|p| (p.lease, p.fence))
-}
-
-/// Whether the author of an event overrode the lease before it.
-fn overrides(event: &Event, later: &Event) -> bool {
-    matches!(event.payload, Payload::LeaseOverride(_))
-        && event.author.agent == later.author.agent
-        && event.stamp() < later.stamp()
 }
 
 /// The verb of an event that does not end its task.

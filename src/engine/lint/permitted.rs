@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::base::{Branch, merged};
 use super::changed::role_taken;
-use super::others::{Merged, Others};
+use super::others::{Merged, Others, PlanFacts};
 use super::repeated::NewEvents;
 use super::rewritten::otherwise;
 use super::signed::{self, Asks, Keys};
@@ -46,6 +46,8 @@ pub(crate) struct Gate<'a> {
     pub vanished: VanishedEvents,
     /// The new events so far.
     pub new: RefCell<NewEvents>,
+    /// What all logs say together.
+    pub facts: PlanFacts,
 }
 
 /// The findings about new events of one log.

@@ -44,8 +44,8 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
         }
     }
     // Other commits have no part in a commit made now.
-    let (keys, vanished, new) = Default::default();
-    let gate = Gate { roles, keys, vanished, new };
+    let (keys, vanished, new, facts) = Default::default();
+    let gate = Gate { roles, keys, vanished, new, facts };
     let found = run(LintSource::Index(&staging, &gate))?;
     let mut findings = staging.add_refusals(options, &gate.roles, found.findings)?;
     findings.extend(claimed::find(&staging, options)?);

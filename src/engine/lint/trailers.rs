@@ -2,7 +2,10 @@
 //!
 //! Guarantees: compares a trailer with the leases that were granted, whatever the time.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::rc::Rc;
 
 use super::Found;
 use super::base::Branch;
@@ -26,8 +29,28 @@ struct Sides<'a> {
     base: PlanAt<'a>,
     head: PlanAt<'a>,
     here: PlanAt<'a>,
-    /// All tasks of the head and of the work tree.
-    tasks: BTreeSet<Id>,
+    tasks: TaskNames,
+    /// The grants of the tasks that trailers named so far.
+    grants: RefCell<BTreeMap<Id, Rc<TaskGrants>>>,
+}
+
+/// The tasks that a handle may mean.
+struct TaskNames {
+    /// The ids, and the ids from their ends, each with its task, sorted.
+    forwards: Vec<(String, Id)>,
+    backwards: Vec<(String, Id)>,
+    /// What handles mean that were looked up before: many commits name one lease.
+    called: RefCell<BTreeMap<String, Rc<BTreeSet<Id>>>>,
+}
+
+/// The leases of a task.
+struct TaskGrants {
+    /// Those of the base.
+    before: Grants,
+    /// All of them.
+    known: Grants,
+    /// The greatest fence that is known, also by another worktree of this clone, whose log may not be here.
+    greatest: u64,
 }
 
 /// The findings about the trailers of a branch's commits.
@@ -66,30 +89,26 @@ impl<'a> Sides<'a> {
     fn open(ws: &'a Workspace, base: Oid, head: Oid) -> Result<Self> {
         let (base, head, here) =
             (history::plan_at_commit(ws, base)?, history::plan_at_commit(ws, head)?, history::plan_at(ws, None)?);
-        let tasks = head.tasks()?.into_iter().chain(here.tasks()?).collect();
-        Ok(Sides { ws, base, head, here, tasks })
+        let tasks = TaskNames::of(head.tasks()?.into_iter().chain(here.tasks()?).collect());
+        Ok(Sides { ws, base, head, here, tasks, grants: RefCell::default() })
     }
 
     fn judge(&self, trailer: &Trailer) -> Result<Option<Finding>> {
         let Trailer { handle, fence } = trailer;
-        let meant: Vec<Id> = self.tasks.iter().copied().filter(|id| is_called(*id, handle)).collect();
-        let task = match meant[..] {
-            [task] => task,
-            [] => {
+        let meant = self.tasks.called(handle);
+        let task = match (meant.first(), meant.len()) {
+            (Some(task), 1) => *task,
+            (None, _) => {
                 let message = format!("{trailer}: no task of this plan is called {handle}");
                 return Ok(Some(Finding::new(Rule::LeaseTrailer, message)));
             }
             _ => return Ok(Some(form(format!("{trailer}: {} tasks are called {handle}", meant.len())))),
         };
-        let before = grants(&self.base.entries(task)?);
-        let mut known = grants(&self.head.entries(task)?);
-        known.extend(grants(&self.here.entries(task)?));
-        known.extend(before.clone());
+        let all = self.grants(task)?;
+        let TaskGrants { before, known, greatest } = &*all;
         let wrong = |message: String| Some(Finding::new(Rule::LeaseTrailer, message).task(task));
-        // A lease of another worktree of this clone may not be in this one's logs yet.
-        let greatest = read::recorded_lease(self.ws, task)?.fence.max(known.keys().next_back().copied().unwrap_or(0));
-        if *fence > greatest {
-            let most = if greatest == 0 { "none was granted".into() } else { format!("the greatest is {greatest}") };
+        if fence > greatest {
+            let most = if *greatest == 0 { "none was granted".into() } else { format!("the greatest is {greatest}") };
             return Ok(wrong(format!("{trailer}: no lease of task {task} has that fence; {most}")));
         }
         let own = known.get(fence);
@@ -103,11 +122,75 @@ impl<'a> Sides<'a> {
     }
 }
 
-fn is_called(id: Id, handle: &str) -> bool {
-    let id = id.to_string();
-    id.starts_with(handle) || id.ends_with(handle)
+impl Sides<'_> {
+    fn grants(&self, task: Id) -> Result<Rc<TaskGrants>> {
+        if let Some(known) = self.grants.borrow().get(&task) {
+            return Ok(Rc::clone(known));
+        }
+        let before = grants(&self.base.entries(task)?);
+        let mut known = grants(&self.head.entries(task)?);
+        known.extend(grants(&self.here.entries(task)?));
+        known.extend(before.clone());
+        let greatest = read::recorded_lease(self.ws, task)?.fence.max(known.keys().next_back().copied().unwrap_or(0));
+        let found = Rc::new(TaskGrants { before, known, greatest });
+        self.grants.borrow_mut().insert(task, Rc::clone(&found));
+        Ok(found)
+    }
+}
+
+impl TaskNames {
+    fn of(tasks: BTreeSet<Id>) -> Self {
+        let forwards: Vec<(String, Id)> = tasks.iter().map(|id| (id.to_string(), *id)).collect();
+        let mut backwards: Vec<(String, Id)> = forwards.iter().map(|(name, id)| (reversed(name), *id)).collect();
+        backwards.sort_unstable();
+        TaskNames { forwards, backwards, called: RefCell::default() }
+    }
+
+    /// The tasks whose ids begin or end like this.
+    fn called(&self, handle: &str) -> Rc<BTreeSet<Id>> {
+        if let Some(known) = self.called.borrow().get(handle) {
+            return Rc::clone(known);
+        }
+        let among = |names: &[(String, Id)], begin: &str| {
+            names[beginning_with(names, begin)].iter().map(|(_, id)| *id).collect::<Vec<_>>()
+        };
+        let begin = among(&self.forwards, handle);
+        let found = Rc::new(begin.into_iter().chain(among(&self.backwards, &reversed(handle))).collect());
+        self.called.borrow_mut().insert(handle.to_owned(), Rc::clone(&found));
+        found
+    }
+}
+
+fn reversed(text: &str) -> String {
+    text.chars().rev().collect()
+}
+
+/// The places of the sorted names that begin like this.
+fn beginning_with(names: &[(String, Id)], begin: &str) -> Range<usize> {
+    let first = names.partition_point(|(name, _)| name.as_str() < begin);
+    let count = names[first..].partition_point(|(name, _)| name.starts_with(begin));
+    first..first + count
 }
 
 fn grants(entries: &[Entry]) -> Grants {
     entries.iter().filter_map(|entry| entry.event.payload.grant()).map(|p| (p.fence, p.holder.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_is_the_beginning_or_the_end_of_an_id() {
+        let tasks: BTreeSet<Id> =
+            (0..40_u64).map(|n| Id::from_parts(1_790_000_000_000 + n * 40_000, u128::from(n % 7))).collect();
+        let names = TaskNames::of(tasks.clone());
+        for text in tasks.iter().map(ToString::to_string) {
+            for handle in [&text[..6], &text[..9], &text[..], &text[20..], &text[16..], "ZZZZZZ"] {
+                let is_called = |id: &&Id| id.to_string().starts_with(handle) || id.to_string().ends_with(handle);
+                assert_eq!(*names.called(handle), tasks.iter().filter(is_called).copied().collect(), "{handle}");
+                assert_eq!(names.called(handle), names.called(handle));
+            }
+        }
+    }
 }

@@ -26,16 +26,15 @@ impl VanishedEvents {
     ///
     /// Errors: `ERR_GIT` where history cannot be read.
     pub fn between(ws: &Workspace, objects: &Objects, base: Oid, head: Oid) -> Result<Self> {
-        let mut vanished = VanishedEvents::default();
+        let (mut vanished, mut lines) = (VanishedEvents::default(), BTreeSet::new());
         // Events of a store that was removed as a whole count too: they come back with later commits.
         for commit in objects.walk(&[head], &[base], usize::MAX)? {
             for parent in objects.commit(commit)?.parents {
                 // A shallow clone does not have all parents.
                 let Ok(old) = removed_commits::plan_in(ws, objects, parent) else { continue };
                 for entry in collect::lost_between(ws, objects, old, removed_commits::plan_in(ws, objects, commit)?)? {
-                    let of = vanished.0.entry(entry.event.entity.clone()).or_default();
-                    if of.iter().all(|(_, known)| known.line != entry.line) {
-                        of.push((parent, entry));
+                    if lines.insert(entry.line.clone()) {
+                        vanished.0.entry(entry.event.entity.clone()).or_default().push((parent, entry));
                     }
                 }
             }
@@ -75,14 +74,17 @@ impl VanishedEvents {
         let mut whole = Log { entries: log.entries.clone(), lines: log.lines.clone(), ..Log::default() };
         whole.entries.extend(lacking.iter().map(|(_, entry)| entry.clone()));
         let known: BTreeSet<_> = found.iter().map(|f| (f.rule, f.event)).collect();
+        let mut held_by: BTreeMap<Id, Oid> = BTreeMap::new();
+        for (commit, entry) in &lacking {
+            held_by.entry(entry.event.id).or_insert(*commit);
+        }
+        let at_base: BTreeSet<Id> = base.iter().map(|entry| entry.event.id).collect();
         let parents = entity.task().map(|id| wrong_parents(id, path, &united([whole.entries.clone(), base.to_vec()])));
-        let parents = parents.into_iter().flatten().filter(|f| {
-            let is_of = |entry: &Entry| f.event == Some(entry.event.id);
-            lacking.iter().any(|(_, entry)| is_of(entry)) && !base.iter().any(is_of)
-        });
+        let is_lacking = |event: &Id| held_by.contains_key(event) && !at_base.contains(event);
+        let parents = parents.into_iter().flatten().filter(|f| f.event.as_ref().is_some_and(is_lacking));
         let new = judge(&whole)?.into_iter().filter(|f| !known.contains(&(f.rule, f.event)));
         for mut finding in new.chain(parents) {
-            if let Some((commit, _)) = lacking.iter().find(|(_, entry)| finding.event == Some(entry.event.id)) {
+            if let Some(commit) = finding.event.and_then(|event| held_by.get(&event)) {
                 finding.message += &format!("; commit {} holds it, and it comes back with that", commit.short());
             }
             found.push(finding);
