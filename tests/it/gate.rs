@@ -299,6 +299,31 @@ fn without_any_roles_no_event_has_a_precedence() {
 }
 
 #[test]
+fn roles_that_a_branch_brings_in_give_its_events_no_other_precedence() {
+    let room = Sandbox::new();
+    let task = room.task("the task", &[]);
+    commit(&room, "base");
+    room.git(&["switch", "-q", "-c", "feature"]).text();
+    let note = json!({"type": "note", "content": "mine counts more"});
+    let roles = room.store().join("roles.yml");
+    fs::write(&roles, ROLES).unwrap();
+    forge(&room, &task, "ContextAdded", note.clone(), json!({"precedence": 900}));
+    room.git(&["add", "-A"]).text();
+    let staged = room.run(&["lint", "--staged"]);
+    assert!(staged.stdout.contains("records precedence 900") && staged.code == 1, "{staged:?}");
+    refused(&room, &["\"bob\" has no precedence by the roles of"]);
+    // What they give passes, also what an earlier commit of the branch gave.
+    room.git(&["reset", "-q", "--hard", "main"]).text();
+    fs::write(&roles, ROLES).unwrap();
+    forge(&room, &task, "ContextAdded", note, json!({"id": "01ZZZZZZZZ0000000000000009"}));
+    commit(&room, "roles");
+    fs::write(&roles, ROLES.replace("precedence: 5", "precedence: 3")).unwrap();
+    passes(&room);
+    fs::remove_file(&roles).unwrap();
+    passes(&room);
+}
+
+#[test]
 fn claiming_needs_the_rights_of_the_base() {
     for needs in [["--need-perm", "review"], ["--need-precedence", "40"]] {
         let room = Sandbox::new();

@@ -58,7 +58,7 @@ impl<'a> ArrivalGate<'a> {
         let head = objects.head()?.commit;
         let tree = head.map(|commit| objects.commit(commit)).transpose()?.map(|info| info.tree);
         let mut roles = RolesAt::read(objects, tree, &ws.store.name, "HEAD", ws.env.now())?;
-        roles.judge_precedence_alone(false);
+        roles.judge_precedence_alone(Vec::new());
         Ok(ArrivalGate { ws, roles, keys: OnceCell::new() })
     }
 

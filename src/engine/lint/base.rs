@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use super::dropped::dropped_between;
 use super::others::PlanFacts;
-use super::permitted::{Gate, RolesAt};
+use super::permitted::{Gate, PrecedenceOf, RolesAt};
 use super::signed::Keys;
 use super::source::{LintSource, Subject};
 use super::vanished::VanishedEvents;
@@ -32,7 +32,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
 use crate::rules::fold::fold;
 use crate::store::entity::read_log_with;
-use crate::store::layout::{AGENTS, ROLES, entity_below, home};
+use crate::store::layout::{AGENTS, entity_below, home};
 use crate::store::log::Log;
 
 /// The commits that are reachable from the head and not from the base.
@@ -175,12 +175,14 @@ impl<'a> Branch<'a> {
     /// Adds the roles and keys that its new events are judged by.
     fn with_gate(mut self) -> Result<(Self, Gate<'a>)> {
         let Branch { ws, objects, base, head, .. } = self;
-        let brings = match self.tip {
-            Tip::WorkTree { .. } => ws.rights.0.is_some(),
-            Tip::Commit => objects.item(self.head_tree, &ws.store.shown(ROLES))?.is_some(),
-        };
+        let mut brought: Vec<PrecedenceOf<'a>> = Vec::new();
+        if self.is_here() && ws.rights.0.is_some() {
+            brought.push(Box::new(|agent| {
+                Ok(ws.rights.precedence(agent, view::agent_record(ws, agent)?.role.as_deref()))
+            }));
+        }
         let mut roles = RolesAt::read(objects, Some(self.base_tree), &ws.store.name, &base.short(), ws.env.now())?;
-        roles.judge_precedence(base, head, brings)?;
+        roles.judge_precedence(base, head, brought)?;
         let vanished = VanishedEvents::between(ws, objects, base, head)?;
         self.entities.extend(vanished.entities().filter(|entity| home(entity).is_some()).cloned());
         // A registration that was removed again comes back with the commit that holds it.

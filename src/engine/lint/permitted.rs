@@ -80,9 +80,12 @@ pub(crate) fn check(source: LintSource<'_>, subject: &Subject<'_>, found: &mut V
 struct Fork<'a> {
     /// Those of the commits where it began, and of those that it merged since.
     began: Vec<RolesAt<'a>>,
-    /// Whether the branch has roles itself.
-    brings: bool,
+    /// The roles that it brings where the base has none.
+    brought: Vec<PrecedenceOf<'a>>,
 }
+
+/// The precedence that some roles give an agent; `None` if there are none.
+pub(crate) type PrecedenceOf<'a> = Box<dyn Fn(&str) -> Result<Option<i64>> + 'a>;
 
 /// The roles of a commit.
 pub(crate) struct RolesAt<'a> {
@@ -136,8 +139,8 @@ impl<'a> RolesAt<'a> {
         Ok(RolesAt { objects, store, tree, name, rights, readable, known, fork, keys, times, review, accepts_expired })
     }
 
-    /// Also checks the precedence in the events of a branch.
-    pub fn judge_precedence(&mut self, base: Oid, head: Oid, brings: bool) -> Result<()> {
+    /// Also checks the precedence in the events of a branch. `brought` are the roles of a work tree, which counts as the last commit.
+    pub fn judge_precedence(&mut self, base: Oid, head: Oid, mut brought: Vec<PrecedenceOf<'a>>) -> Result<()> {
         let (mut began, mut seen) = (Vec::new(), BTreeSet::new());
         for commit in built_upon(self.objects, base, head)? {
             let tree = self.objects.commit(commit)?.tree;
@@ -150,14 +153,32 @@ impl<'a> RolesAt<'a> {
         }
         // A branch that was written before the base began to require reviews broke no rule.
         self.review.required &= began.is_empty() || began.iter().any(|began| began.review.required);
-        self.fork = Some(Fork { began, brings });
+        if !self.any() {
+            brought.extend(self.brought_between(base, head)?);
+        }
+        self.fork = Some(Fork { began, brought });
         Ok(())
     }
 
-    /// Also checks the precedence in events that come without a branch: only these roles give it. `brings` says whether roles come
-    /// with them.
-    pub fn judge_precedence_alone(&mut self, brings: bool) {
-        self.fork = Some(Fork { began: Vec::new(), brings });
+    /// The roles that the commits of a branch have, each once.
+    fn brought_between(&self, base: Oid, head: Oid) -> Result<Vec<PrecedenceOf<'a>>> {
+        let (mut brought, mut seen): (Vec<PrecedenceOf<'a>>, _) = (Vec::new(), BTreeSet::new());
+        for commit in self.objects.walk(&[head], &[base], usize::MAX)? {
+            let tree = self.objects.commit(commit)?.tree;
+            let Some(file) = self.objects.item(tree, &shown(&self.store, ROLES))? else { continue };
+            let agents = self.objects.item(tree, &shown(&self.store, AGENTS))?.map(|item| item.oid);
+            if seen.insert((file.oid, agents)) {
+                let at = Self::rights_at(self.objects, Some(tree), &self.store, "", self.times.now)?;
+                brought.push(Box::new(move |agent| at.precedence(agent)));
+            }
+        }
+        Ok(brought)
+    }
+
+    /// Also checks the precedence in events that come without a branch: only these roles give it, or, where there are none, those that
+    /// come with them.
+    pub fn judge_precedence_alone(&mut self, brought: Vec<PrecedenceOf<'a>>) {
+        self.fork = Some(Fork { began: Vec::new(), brought });
     }
 
     fn precedence(&self, agent: &str) -> Result<Option<i64>> {
@@ -174,8 +195,10 @@ impl<'a> RolesAt<'a> {
         {
             return Ok(true);
         }
-        if base.is_none() && fork.brings {
-            return Ok(true);
+        for brought in fork.brought.iter().filter(|_| base.is_none()) {
+            if brought(agent)?.is_some_and(|most| given.unwrap_or(0) <= most) {
+                return Ok(true);
+            }
         }
         for began in &fork.began {
             if began.precedence(agent)? == given && given.is_none_or(|given| base.is_none_or(|base| given <= base)) {

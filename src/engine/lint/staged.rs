@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::permitted::{Gate, RolesAt};
+use super::permitted::{Gate, PrecedenceOf, RolesAt};
 use super::source::{LintSource, Subject, log_path};
 use super::{Found, LintReport, claimed, run};
 use crate::engine::commit::hand_edits::lineage::Lineage;
@@ -22,9 +22,12 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::settings::Settings;
+use crate::rules::fold::fold_agent;
+use crate::rules::roles::Rights;
 use crate::store::config::{self, SettingsFile};
 use crate::store::layout::{ARCHIVE, CONFIG, ROLES, entity_below, is_archive, shown};
 use crate::store::log::Log;
+use crate::store::yaml;
 
 /// Checks the staged part of the plan. `None` if neither the work tree nor the index has a plan.
 ///
@@ -36,7 +39,7 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
     let mut roles = RolesAt::read(&staging.objects, staging.tree, &place.name, "HEAD", env.now())?;
     // Git repeats events that were written under the roles of other commits.
     if !staging.is_replay() {
-        roles.judge_precedence_alone(staging.staged_bytes(&shown(&place.name, ROLES))?.is_some());
+        roles.judge_precedence_alone(staging.brought_precedence()?);
     }
     for entity in staging.entities() {
         if let Entity::Agent(name) = &entity {
@@ -209,6 +212,17 @@ impl<'a> Staging<'a> {
     /// The staged files by path below the store, also those of tasks and agents.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, Item)> {
         self.changes.values().filter_map(|change| Some((self.below(&change.path), change.new?)))
+    }
+
+    /// The precedence that staged roles give.
+    fn brought_precedence(&self) -> Result<Vec<PrecedenceOf<'_>>> {
+        let Some(bytes) = self.staged_bytes(&shown(&self.place.name, ROLES))? else { return Ok(Vec::new()) };
+        let roles = std::str::from_utf8(&bytes).ok().and_then(|text| yaml::read(text).ok());
+        let rights = Rights(Some(roles.unwrap_or_default()));
+        Ok(vec![Box::new(move |agent| {
+            let (_, log) = self.entries(&Entity::Agent(agent.to_owned()))?;
+            Ok(rights.precedence(agent, fold_agent(agent, &log).0.role.as_deref()))
+        })])
     }
 
     /// The settings that are staged, where they can be read.
