@@ -324,6 +324,20 @@ fn roles_that_a_branch_brings_in_give_its_events_no_other_precedence() {
 }
 
 #[test]
+fn a_branch_drops_no_task_that_its_base_got_since() {
+    let (room, task) = begun();
+    let since = room.task("made since", &[]);
+    commit(&room, "another task");
+    switch(&room, "feature");
+    let record = json!({"archive": "archive/2026-03.jsonl", "at": "2026-11-20T10:00:00Z", "by": "ada", "events": 1,
+        "bytes": 1, "sha256": "00", "tasks": [since]});
+    fs::create_dir_all(room.store().join("archive")).unwrap();
+    fs::write(room.store().join("archive/dropped.jsonl"), format!("{record}\n")).unwrap();
+    room.run_as("bob", &["note", &task, "--content", "a word"]).data();
+    refused(&room, &["the branch records it as dropped"]);
+}
+
+#[test]
 fn claiming_needs_the_rights_of_the_base() {
     for needs in [["--need-perm", "review"], ["--need-precedence", "40"]] {
         let room = Sandbox::new();

@@ -267,6 +267,16 @@ impl<'a> Branch<'a> {
         Ok(true)
     }
 
+    /// Whether the branch had events of a task or an agent where it began.
+    pub fn began_with(&self, entity: &Entity) -> Result<bool> {
+        for began in &self.began {
+            if self.log_at(*began, entity)?.is_some_and(|log| !log.entries.is_empty()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The events of a task or an agent at the base.
     pub fn base_entries(&self, entity: &Entity) -> Result<Vec<Entry>> {
         Ok(self.log_at(self.base_tree, entity)?.unwrap_or_default().entries)

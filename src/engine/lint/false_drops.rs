@@ -1,4 +1,5 @@
-//! Tasks that a branch records as dropped although their events are there: later their files could vanish without a finding.
+//! Tasks that a branch records as dropped although their events are there once it is merged: later their files could vanish without a
+//! finding.
 //!
 //! Leaves to others: events that are gone (`rewritten`), and lines of the record that cannot be read (`files`).
 
@@ -31,7 +32,11 @@ pub(crate) fn check(branch: &Branch<'_>, _: &Gate<'_>, found: &mut Found) -> Res
         recorded.retain(|id| !known.contains(id));
     }
     for id in recorded {
-        if branch.log(&Entity::Task(id))?.is_some_and(|log| !log.entries.is_empty()) {
+        let entity = Entity::Task(id);
+        let is_here = || Ok(branch.log(&entity)?.is_some_and(|log| !log.entries.is_empty()));
+        // What the branch had and lost itself is reported as that.
+        let is_merged = || Ok(!branch.base_entries(&entity)?.is_empty() && !branch.began_with(&entity)?);
+        if is_here()? || is_merged()? {
             let message = "the branch records it as dropped, and its events are there";
             let fix = format!(
                 "take the line out of {path}; agentpm compact --drop-before drops tasks, on the default branch"
