@@ -50,6 +50,6 @@ fn begin(form: Form, bridged: &Bridged) {
 fn words(report: &BridgeReport) -> String {
     let mut words = vec![format!("published {}", report.published), format!("took in {}", report.taken)];
     words.extend((report.refused > 0).then(|| format!("refused {}", report.refused)));
-    words.extend((report.waiting > 0).then(|| format!("{} wait for their parents", report.waiting)));
+    words.extend((report.waiting > 0).then(|| format!("{} wait for others", report.waiting)));
     format!("{}\n", words.join(", "))
 }

@@ -210,7 +210,7 @@ pub struct Lines<T> {
     pub damaged: Vec<Vec<u8>>,
 }
 
-/// The events that wait for their parents, with the sequence numbers of their messages.
+/// The events that wait for others, with the sequence numbers of their messages.
 ///
 /// Errors: `ERR_IO` if the file cannot be read.
 pub fn waiting(own: &Dir) -> Result<Lines<(u64, Entry)>> {

@@ -2,7 +2,8 @@
 //!
 //! Guarantees that an event is recorded only where git could have brought it too: of bounded size, in form, in its own place, signed
 //! and permitted by the commit that is checked out. What is refused is kept with the reason and never tried again. An event whose
-//! parents are not here waits for them, so that a log has no gap whatever the order of arrival. A forged message under the id of an
+//! parents are not here waits for them, so that a log has no gap whatever the order of arrival; so does one that is permitted only with
+//! an event of another log. A forged message under the id of an
 //! event does not keep that event out where the rules refuse the forgery, whichever of both comes first.
 //! Leaves to others: which right an event needs (`lint`), and how it is written (`feed`).
 
@@ -12,11 +13,11 @@ use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::engine::context::bus::own_runtime;
 use crate::engine::feed::stream::{is_redacted, record_arrivals, says_the_same};
-use crate::engine::lint::arriving::ArrivalGate;
+use crate::engine::lint::arriving::{ArrivalGate, Arrivals, Verdicts};
 use crate::engine::repair::look_after_git;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
-use crate::model::event::{Entity, Entry, MAX_LINE, parse_line};
+use crate::model::event::{Entity, Entry, Event, MAX_LINE, parse_line};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::plain;
@@ -150,8 +151,8 @@ struct Sorted {
     accepted: Vec<Id>,
 }
 
-/// The new events of each entity that are not permitted, with the reasons.
-type Refusals = BTreeMap<Entity, BTreeMap<Id, String>>;
+/// What may not be recorded of the new events of each entity.
+type AllVerdicts = BTreeMap<Entity, Verdicts>;
 
 impl Intake<'_> {
     fn refuse(&mut self, sequence: u64, subject: &str, event: Option<Id>, payload: &[u8], why: String) {
@@ -192,10 +193,10 @@ impl Intake<'_> {
         let Sorted { mut fresh, mut waiting, mut accepted } = loop {
             let refused_so_far = self.refused.len();
             let mut sorted = self.sort(subjects, events.clone())?;
-            let refusals = self.refusals(&gate, &sorted.fresh)?;
-            let forgeries = self.forgeries(&gate, &sorted.fresh, &refusals)?;
+            let verdicts = self.verdicts(&gate, &sorted.fresh)?;
+            let forgeries = self.forgeries(&gate, &sorted.fresh, &verdicts)?;
             if forgeries.is_empty() {
-                self.refuse_found(subjects, &mut sorted.fresh, &refusals);
+                self.set_aside(subjects, &mut sorted, &verdicts);
                 break sorted;
             }
             // Without them, what was set aside or refused because of them is judged again.
@@ -207,7 +208,7 @@ impl Intake<'_> {
             }
         };
         for event in drain_excess(&mut waiting, MAX_WAITING, MAX_WAITING_BYTES) {
-            self.refuse_event(subjects, &event, "its parents did not arrive, and too many events wait".into());
+            self.refuse_event(subjects, &event, "what it depends on did not arrive, and too many events wait".into());
         }
         let recorded: BTreeMap<Entity, Vec<Entry>> = std::mem::take(&mut fresh)
             .into_iter()
@@ -307,24 +308,53 @@ impl Intake<'_> {
         Ok(entry.event.parents.iter().copied().find(|parent| refused.contains(parent)))
     }
 
-    /// What is not permitted, and what follows from it.
-    fn refusals(&self, gate: &ArrivalGate<'_>, fresh: &BTreeMap<Entity, Fresh>) -> Result<Refusals> {
-        let mut refusals = Refusals::new();
-        for (entity, one) in fresh {
-            let new: Vec<Entry> = one.new.iter().map(|(_, entry)| entry.clone()).collect();
-            let mut found = gate.refusals(entity, &one.here, &new, &|other| self.log_with(fresh, other))?;
-            for entry in &new {
-                if !found.contains_key(&entry.event.id)
-                    && let Some(parent) = entry.event.parents.iter().find(|parent| found.contains_key(parent))
-                {
-                    found.insert(entry.event.id, format!("its parent {parent} was refused"));
+    /// What is not permitted or waits, and what follows from it.
+    fn verdicts(&self, gate: &ArrivalGate<'_>, fresh: &BTreeMap<Entity, Fresh>) -> Result<AllVerdicts> {
+        // What is not recorded is no event that another one is permitted with.
+        let mut left_out = BTreeSet::new();
+        loop {
+            let mut all = AllVerdicts::new();
+            for (entity, one) in fresh {
+                let new: Vec<Entry> = one.new.iter().map(|(_, entry)| entry.clone()).collect();
+                let mut found = self.judge(gate, fresh, (entity, &one.here, &new), &left_out)?;
+                for entry in &new {
+                    let (event, parents) = (entry.event.id, &entry.event.parents);
+                    if found.refused.contains_key(&event) {
+                        continue;
+                    }
+                    if let Some(parent) = parents.iter().find(|parent| found.refused.contains_key(parent)) {
+                        found.waiting.remove(&event);
+                        found.refused.insert(event, format!("its parent {parent} was refused"));
+                    } else if parents.iter().any(|parent| found.waiting.contains(parent)) {
+                        found.waiting.insert(event);
+                    }
                 }
+                all.insert(entity.clone(), found);
             }
-            if !found.is_empty() {
-                refusals.insert(entity.clone(), found);
+            let mut found = all.values().flat_map(|one| one.refused.keys().chain(&one.waiting)).copied().peekable();
+            let count = left_out.len();
+            if found.peek().is_some() {
+                left_out.extend(found);
+            }
+            if left_out.len() == count {
+                return Ok(all);
             }
         }
-        Ok(refusals)
+    }
+
+    /// Judges new events of a log, without those `left_out`.
+    fn judge(
+        &self,
+        gate: &ArrivalGate<'_>,
+        fresh: &BTreeMap<Entity, Fresh>,
+        (entity, here, new): (&Entity, &[Entry], &[Entry]),
+        left_out: &BTreeSet<Id>,
+    ) -> Result<Verdicts> {
+        let brings = |is: &dyn Fn(&Event) -> bool| {
+            let mut arriving = fresh.values().flat_map(|one| &one.new).map(|(_, entry)| &entry.event);
+            arriving.any(|event| !left_out.contains(&event.id) && is(event))
+        };
+        gate.judge(entity, here, new, &Arrivals { log: &|other| self.log_with(fresh, other), brings: &brings })
     }
 
     /// The log of an entity, with what is new.
@@ -340,10 +370,10 @@ impl Intake<'_> {
         &self,
         gate: &ArrivalGate<'_>,
         fresh: &BTreeMap<Entity, Fresh>,
-        refusals: &Refusals,
+        verdicts: &AllVerdicts,
     ) -> Result<Vec<((u64, Entry), String)>> {
         let mut forgeries = Vec::new();
-        for (entity, found) in refusals {
+        for (entity, Verdicts { refused: found, .. }) in verdicts {
             let one = &fresh[entity];
             let contested: BTreeSet<Id> = one.rivals.iter().map(|(_, rival)| rival.event.id).collect();
             for (n, first) in one.new.iter().enumerate() {
@@ -358,7 +388,8 @@ impl Intake<'_> {
                 let others = one.rivals.iter().filter(|(_, rival)| rival.event.id == id);
                 for event in std::iter::once(first).chain(others) {
                     let alone = std::slice::from_ref(&event.1);
-                    let why = gate.refusals(entity, &before, alone, &|other| self.log_with(fresh, other))?.remove(&id);
+                    let verdicts = self.judge(gate, fresh, (entity, &before, alone), &BTreeSet::new())?;
+                    let why = verdicts.refused.get(&id).cloned();
                     is_any_permitted |= why.is_none();
                     refused.extend(why.map(|why| (event.clone(), why)));
                 }
@@ -370,11 +401,13 @@ impl Intake<'_> {
         Ok(forgeries)
     }
 
-    /// Refuses what was found, and the events with the id of one that is recorded.
-    fn refuse_found(&mut self, subjects: &Subjects, fresh: &mut BTreeMap<Entity, Fresh>, refusals: &Refusals) {
-        let none = BTreeMap::new();
-        for (entity, one) in fresh {
-            let found = refusals.get(entity).unwrap_or(&none);
+    /// Refuses what is refused, and the events with the id of one that is recorded. What waits is set aside.
+    fn set_aside(&mut self, subjects: &Subjects, sorted: &mut Sorted, verdicts: &AllVerdicts) {
+        let none = Verdicts::default();
+        for (entity, one) in &mut sorted.fresh {
+            let Verdicts { refused: found, waiting } = verdicts.get(entity).unwrap_or(&none);
+            let waits = |(_, entry): &(u64, Entry)| waiting.contains(&entry.event.id);
+            sorted.waiting.extend(one.new.extract_if(.., |event| waits(event)));
             let (bad, good): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut one.new).into_iter().partition(|(_, entry)| found.contains_key(&entry.event.id));
             one.new = good;
@@ -383,6 +416,10 @@ impl Intake<'_> {
             }
             for rival in std::mem::take(&mut one.rivals) {
                 let id = rival.1.event.id;
+                if waits(&rival) {
+                    sorted.waiting.push(rival);
+                    continue;
+                }
                 let recorded = one.new.iter().find(|(_, entry)| entry.event.id == id);
                 if recorded.is_some_and(|(_, entry)| is_redacted(&entry.line, &rival.1)) {
                     continue;

@@ -237,7 +237,7 @@ fn bus(ws: &Workspace) -> Result<Option<Check>> {
         next.push("agentpm bus tries again while it runs; git carries the events meanwhile".to_owned());
     }
     if lag.waiting > 0 {
-        found.push_str(&format!("; {} without their parents", counted(lag.waiting, "event")));
+        found.push_str(&format!("; {} without what they depend on", counted(lag.waiting, "event")));
         next.push("agentpm sync brings the parents".to_owned());
     }
     if lag.missed > 0 {

@@ -49,7 +49,7 @@ pub fn metrics(ws: &Workspace) -> Result<String> {
         for (name, about, value) in [
             ("agentpm_bus_to_publish", "Acknowledged events that are not published on the bus", lag.to_publish),
             ("agentpm_bus_to_take", "Messages of the bus that are not taken in", lag.to_take),
-            ("agentpm_bus_waiting", "Events of the bus that wait for their parents", lag.waiting as u64),
+            ("agentpm_bus_waiting", "Events of the bus that wait for others", lag.waiting as u64),
             ("agentpm_bus_refused", "Messages of the bus that were refused", lag.refused as u64),
         ] {
             page.head(name, "gauge", about);

@@ -171,6 +171,88 @@ fn a_refused_forgery_under_the_id_of_an_event_keeps_neither_it_nor_what_follows_
     }
 }
 
+/// The events that a command added to the log of a task in a clone, with the subjects of their messages.
+fn added(clones: &Clones, name: &str, plan: &str, task: &str, before: usize) -> Vec<(String, String)> {
+    let log = log(clones, name, task);
+    let message = |line: &str| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        (format!("agentpm.{plan}.task.{task}.{}", event["type"].as_str().unwrap()), line.to_owned())
+    };
+    log.lines().skip(before).map(message).collect()
+}
+
+#[test]
+fn a_task_that_is_given_back_to_be_split_waits_for_its_parts() {
+    needs!("nats-server");
+    let roles = |eve: &str| format!("agents:\n  ada: {{ perms: [admin] }}\n  eve: {{ perms: [{eve}] }}\n");
+    let (clones, task, nats) = with_roles(&roles("claim, split, create"));
+    let plan_name = once(&clones, "bob", &nats).data()["plan"].as_str().unwrap().to_owned();
+    clones.run("eve", &["claim", &task]).data();
+    once(&clones, "eve", &nats).data();
+    once(&clones, "bob", &nats).data();
+    // From then on eve may split alone.
+    for name in ["bob", "eve"] {
+        clones.write(name, ".agentpm/roles.yml", &roles("split, create"));
+        clones.git(name, &["add", "-A"]).text();
+        clones.git(name, &["commit", "-q", "--no-verify", "-m", "roles"]).text();
+    }
+    let before = log(&clones, "eve", &task).lines().count();
+    let split = clones.run("eve", &["task", "split", &task, "--title", "one part"]).data();
+    let part = clones.run("eve", &["task", "list", "--json"]).json()["data"]["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["id"].as_str().unwrap().to_owned())
+        .find(|id| *id != task)
+        .unwrap_or_else(|| panic!("{split}"));
+    let (given_back, parts) =
+        (added(&clones, "eve", &plan_name, &task, before), added(&clones, "eve", &plan_name, &part, 0));
+    let publish = |messages: &[(String, String)]| {
+        let mut client = nats.client();
+        for (subject, line) in messages {
+            client.publish(subject, line.as_bytes());
+        }
+        once(&clones, "bob", &nats).data()
+    };
+    let taken = publish(&given_back);
+    assert_eq!((&taken["taken"], &taken["refused"]), (&json!(0), &json!(0)), "{taken}");
+    assert_eq!(taken["waiting"], json!(given_back.len()), "{taken}");
+    assert_eq!(clones.run("bob", &["task", "get", &task]).data()["status"], "in_progress");
+    let taken = publish(&parts);
+    assert_eq!((&taken["waiting"], &taken["refused"]), (&json!(0), &json!(0)), "{taken}");
+    assert_eq!(log(&clones, "bob", &task), log(&clones, "eve", &task));
+    assert_eq!(log(&clones, "bob", &part), log(&clones, "eve", &part));
+}
+
+#[test]
+fn a_thread_that_gives_way_to_one_of_another_task_waits_for_it() {
+    needs!("nats-server");
+    let (clones, task, nats, plan_name) = exchanged();
+    let other = clones.run("ada", &["task", "create", "--title", "another"]).data()["id"].as_str().unwrap().to_owned();
+    let open = |task: &str| {
+        let opened = clones.run("ada", &["thread", "open", task, "--body", "so?", "--no-hold"]).data();
+        opened["id"].as_str().unwrap().to_owned()
+    };
+    let first = open(&task);
+    once(&clones, "ada", &nats).data();
+    once(&clones, "bob", &nats).data();
+    let (here, there) = (log(&clones, "ada", &task).lines().count(), log(&clones, "ada", &other).lines().count());
+    let second = open(&other);
+    clones.run("ada", &["thread", "resolve", &first, "--resolution", "supersede", "--by", &second]).data();
+    let publish = |messages: &[(String, String)]| {
+        let mut client = nats.client();
+        for (subject, line) in messages {
+            client.publish(subject, line.as_bytes());
+        }
+        once(&clones, "bob", &nats).data()
+    };
+    let taken = publish(&added(&clones, "ada", &plan_name, &task, here));
+    assert_eq!((&taken["taken"], &taken["waiting"], &taken["refused"]), (&json!(0), &json!(1), &json!(0)), "{taken}");
+    let taken = publish(&added(&clones, "ada", &plan_name, &other, there));
+    assert_eq!((&taken["taken"], &taken["waiting"], &taken["refused"]), (&json!(2), &json!(0), &json!(0)), "{taken}");
+    assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
+}
+
 #[test]
 fn an_unsigned_event_is_refused_where_signatures_are_required() {
     needs!("nats-server");
