@@ -297,6 +297,34 @@ fn events_are_pulled_from_a_cursor_pushed_and_watched() {
 }
 
 #[test]
+fn a_pushed_event_has_the_id_of_no_event_of_another_log() {
+    let room = Sandbox::new();
+    let (task, other) = (room.task("the task", &[]), room.task("another", &[]));
+    room.run(&["task", "update", &other, "--priority", "1"]).data();
+    let before = std::fs::read_to_string(room.log_of(&task)).unwrap();
+    let created: Value = serde_json::from_str(before.lines().next().unwrap()).unwrap();
+    let note = |id: &Value, task: &str, parent: &Value| {
+        json!({"v": 1, "id": id, "lamport": 90, "type": "ContextAdded", "entity": format!("task/{task}"),
+            "parents": [parent], "agent": "eve", "at": "2026-11-20T10:00:00Z",
+            "payload": {"type": "note", "content": "a word"}})
+    };
+    for line in std::fs::read_to_string(room.log_of(&other)).unwrap().lines() {
+        let taken = &serde_json::from_str::<Value>(line).unwrap()["id"];
+        let given = note(taken, &task, &created["id"]).to_string();
+        let refused = room.feed(&["sync", "push", "--file", "-"], given.as_bytes()).error("ERR_VALIDATION", 4);
+        assert!(refused["message"].as_str().unwrap().contains("has the id of an event of task/"), "{refused}");
+    }
+    // The same among the events that are given.
+    let head =
+        &serde_json::from_str::<Value>(std::fs::read_to_string(room.log_of(&other)).unwrap().lines().last().unwrap())
+            .unwrap()["id"];
+    let id = json!("01ZZZZZZZZ0000000000000077");
+    let given = json!([note(&id, &task, &created["id"]), note(&id, &other, head)]).to_string();
+    room.feed(&["sync", "push", "--file", "-"], given.as_bytes()).error("ERR_VALIDATION", 4);
+    assert_eq!(std::fs::read_to_string(room.log_of(&task)).unwrap(), before);
+}
+
+#[test]
 fn watch_shows_local_and_fetched_events() {
     let (clones, task) = Clones::new(&["ada", "bob"]);
     let last = clones.run("ada", &["sync", "pull"]).data()["next_cursor"].as_str().unwrap().to_owned();

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::engine::context::bus::own_runtime;
-use crate::engine::feed::stream::{is_redacted, record_arrivals, says_the_same};
+use crate::engine::feed::stream::{is_redacted, record_arrivals, says_the_same, taken_ids};
 use crate::engine::lint::arriving::{ArrivalGate, Arrivals, Verdicts};
 use crate::engine::repair::look_after_git;
 use crate::env::files::Dir;
@@ -63,7 +63,7 @@ pub(crate) struct Taken {
 pub(crate) fn take(ws: &Workspace, subjects: &Subjects, messages: &[Message]) -> Result<Taken> {
     ws.check_safe_to_change()?;
     let own = own_runtime(ws)?;
-    let mut intake = Intake { ws, own: &own, refused: Vec::new(), refused_events: None };
+    let mut intake = Intake { ws, own: &own, refused: Vec::new(), refused_events: None, taken: BTreeMap::new() };
     let Lines { found: mut events, damaged } = bus::waiting(&own)?;
     for line in &damaged {
         intake.refuse(0, "", None, line, "it waited for its parents, and its line cannot be read any more".into());
@@ -134,6 +134,8 @@ struct Intake<'a> {
     refused: Vec<RefusedMessage>,
     /// The events that were refused, also before; those of before are read when they are first needed.
     refused_events: Option<BTreeSet<Id>>,
+    /// The logs that have an event with the id of one that arrives.
+    taken: BTreeMap<Id, BTreeSet<Entity>>,
 }
 
 /// The events of one entity that can be recorded, and the log that they are added to.
@@ -190,11 +192,15 @@ impl Intake<'_> {
         let repo = repo.ok_or_else(|| Error::new(Code::Git, "the store lies in no git work tree"))?;
         let objects = repo.objects()?;
         let gate = ArrivalGate::open(self.ws, &objects)?;
+        self.taken = taken_ids(self.ws, events.iter().map(|(_, entry)| entry.event.id))?;
         let Sorted { mut fresh, mut waiting, mut accepted } = loop {
             let refused_so_far = self.refused.len();
             let mut sorted = self.sort(subjects, events.clone())?;
             let verdicts = self.verdicts(&gate, &sorted.fresh)?;
-            let forgeries = self.forgeries(&gate, &sorted.fresh, &verdicts)?;
+            let mut forgeries = self.forgeries(&gate, &sorted.fresh, &verdicts)?;
+            if forgeries.is_empty() {
+                forgeries = repeated_ids(&sorted.fresh, &verdicts);
+            }
             if forgeries.is_empty() {
                 self.set_aside(subjects, &mut sorted, &verdicts);
                 break sorted;
@@ -275,6 +281,9 @@ impl Intake<'_> {
                         let why = format!("event {id} is here already with other content");
                         self.refuse_forgery(subjects, &(sequence, entry), why);
                     }
+                } else if let Some(other) = self.is_taken(&entry) {
+                    let why = format!("event {id} has the id of an event of {other}");
+                    self.refuse_forgery(subjects, &(sequence, entry), why);
                 } else if !entry.event.parents.iter().all(|id| lines.contains_key(id) || place.contains_key(id)) {
                     later.push((sequence, entry));
                 } else if let Some(first) = place.get(&id) {
@@ -295,6 +304,11 @@ impl Intake<'_> {
             }
         }
         Ok(Fresh { here, new, rivals })
+    }
+
+    /// The other log that has an event with the id of this one.
+    fn is_taken(&self, entry: &Entry) -> Option<&Entity> {
+        self.taken.get(&entry.event.id)?.iter().find(|other| **other != entry.event.entity)
     }
 
     fn refused_parent(&mut self, entry: &Entry) -> Result<Option<Id>> {
@@ -430,6 +444,24 @@ impl Intake<'_> {
             }
         }
     }
+}
+
+/// The permitted events of different logs with one id, without the first of them.
+fn repeated_ids(fresh: &BTreeMap<Entity, Fresh>, verdicts: &AllVerdicts) -> Vec<((u64, Entry), String)> {
+    let is_permitted = |entity: &Entity, id: &Id| verdicts.get(entity).is_none_or(|one| !one.refused.contains_key(id));
+    let mut by_id: BTreeMap<Id, Vec<&(u64, Entry)>> = BTreeMap::new();
+    for (entity, one) in fresh {
+        for event in one.new.iter().filter(|(_, entry)| is_permitted(entity, &entry.event.id)) {
+            by_id.entry(event.1.event.id).or_default().push(event);
+        }
+    }
+    let mut repeated = Vec::new();
+    for (id, mut events) in by_id.into_iter().filter(|(_, events)| events.len() > 1) {
+        events.sort_by_key(|(sequence, _)| *sequence);
+        let why = format!("event {id} has the id of an event of {}", events[0].1.event.entity);
+        repeated.extend(events[1..].iter().map(|event| ((*event).clone(), why.clone())));
+    }
+    repeated
 }
 
 fn is_one(one: &(u64, Entry), other: &(u64, Entry)) -> bool {

@@ -5,13 +5,14 @@
 //! moment; then every log is looked through once more.
 //! Leaves to others: the journal, and what an event means.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::Index;
 use super::rows::id_of;
 use crate::error::Result;
+use crate::model::event::Entity;
 use crate::model::id::Id;
 use crate::store::database::{failed, is_unwritable};
 
@@ -69,6 +70,25 @@ impl Index {
             // Ids that this program wrote.
             ids: ids.split_ascii_whitespace().filter_map(|id| id.parse().ok()).collect(),
         }))
+    }
+
+    /// The logs of which an event with one of these ids arrived through the journal.
+    pub fn noted_with(&self, ids: &BTreeSet<Id>) -> Result<Vec<(Id, Entity)>> {
+        let wanted: BTreeMap<String, Id> = ids.iter().map(|id| (id.to_string(), *id)).collect();
+        let ask = || {
+            let mut found = Vec::new();
+            let mut statement = self.db.prepare_cached("SELECT entity, ids FROM noted")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let of_log = row.get_ref(1)?.as_str().unwrap_or_default();
+                for id in of_log.split_ascii_whitespace().filter_map(|id| wanted.get(id)) {
+                    let entity: Option<Entity> = row.get_ref(0)?.as_str().ok().and_then(|text| text.parse().ok());
+                    found.extend(entity.map(|entity| (*id, entity)));
+                }
+            }
+            Ok(found)
+        };
+        ask().map_err(failed)
     }
 
     /// Saves what was found, unless another process was faster. If that fails, it is found again the next time.

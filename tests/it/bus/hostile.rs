@@ -254,6 +254,60 @@ fn a_thread_that_gives_way_to_one_of_another_task_waits_for_it() {
 }
 
 #[test]
+fn an_event_with_the_id_of_an_event_of_another_log_is_refused() {
+    needs!("nats-server");
+    let (clones, task, nats, plan_name) = exchanged();
+    let other = clones.run("ada", &["task", "create", "--title", "another"]).data()["id"].as_str().unwrap().to_owned();
+    clones.run("ada", &["task", "update", &other, "--priority", "1"]).data();
+    once(&clones, "ada", &nats).data();
+    once(&clones, "bob", &nats).data();
+    let before = log(&clones, "bob", &task);
+    let taken_id = |n: usize| -> Value {
+        serde_json::from_str::<Value>(log(&clones, "ada", &other).lines().nth(n).unwrap()).unwrap()["id"].clone()
+    };
+    let head: Value = serde_json::from_str(before.lines().next().unwrap()).unwrap();
+    let note = json!({ "type": "note", "content": "a word" });
+    let mut client = nats.client();
+    for n in 0..2 {
+        let change = [
+            ("id", taken_id(n)),
+            ("lamport", json!(90)),
+            ("type", json!("ContextAdded")),
+            ("parents", json!([head["id"]])),
+            ("payload", note.clone()),
+        ];
+        let subject = format!("agentpm.{plan_name}.task.{task}.ContextAdded");
+        client.publish(&subject, forged(&clones, &task, &change).as_bytes());
+    }
+    let taken = once(&clones, "bob", &nats).data();
+    assert_eq!((&taken["taken"], &taken["waiting"], &taken["refused"]), (&json!(0), &json!(0), &json!(2)), "{taken}");
+    assert_eq!(log(&clones, "bob", &task), before);
+    // Of two that come together, the first one counts.
+    let new: Vec<(String, String)> = [&task, &other]
+        .iter()
+        .map(|task| {
+            let last = log(&clones, "bob", task).lines().last().unwrap().to_owned();
+            let parent = serde_json::from_str::<Value>(&last).unwrap()["id"].clone();
+            let change = [
+                ("id", json!(NEW)),
+                ("lamport", json!(90)),
+                ("type", json!("ContextAdded")),
+                ("entity", json!(format!("task/{task}"))),
+                ("parents", json!([parent])),
+                ("payload", note.clone()),
+            ];
+            (format!("agentpm.{plan_name}.task.{task}.ContextAdded"), forged(&clones, task, &change))
+        })
+        .collect();
+    for (subject, line) in &new {
+        client.publish(subject, line.as_bytes());
+    }
+    let taken = once(&clones, "bob", &nats).data();
+    assert_eq!((&taken["taken"], &taken["waiting"], &taken["refused"]), (&json!(1), &json!(0), &json!(1)), "{taken}");
+    assert!(log(&clones, "bob", &task).contains(NEW));
+}
+
+#[test]
 fn an_unsigned_event_is_refused_where_signatures_are_required() {
     needs!("nats-server");
     let (clones, task, nats) = with_roles("agents:\n  ada: { perms: [admin] }\nrequire_signatures: true\n");
