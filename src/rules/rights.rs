@@ -3,7 +3,7 @@
 //! Guarantees that an event is checked by what its author had seen, not by what the event claims. A move that no command
 //! makes (`moves`) is reported as well. An event that requires no right by this view requires one if it changes the result of
 //! the known events alone. If several commands write an event, the right of any of them suffices. What agentpm adds by itself
-//! requires none: a task that is open again because its blockers are finished, a lease that its holder releases. An event
+//! requires none: a task that is open again because its blockers are finished, a lease of the log that its holder releases. An event
 //! that bypasses another agent's lease requires an override. Effective events of one log by one agent at one time count as
 //! one command: completing may mark criteria and add an outcome, importing may add parts.
 //! Leaves to others: who has which right (`roles`), where the log was read, and whether the name in an event is true.
@@ -56,8 +56,9 @@ pub struct RightsCheck<'a> {
     before: BTreeMap<Id, SeenState>,
     /// The creation of a new task.
     begins: Option<Id>,
-    /// The greatest fence that the log grants.
+    /// The greatest fence that the log grants, and all leases that it grants.
     granted: u64,
+    leases: BTreeSet<Id>,
     commands: BTreeMap<(&'a str, Time), Command>,
     parents: BTreeSet<Id>,
     /// The grants that renewed a grant to its holder.
@@ -136,10 +137,11 @@ impl<'a> RightsCheck<'a> {
         for event in log.iter().map(|entry| &entry.event).filter(is_of_command).filter(|e| again.contains(&e.id)) {
             commands.entry((&event.author.agent, event.at)).or_default().takes = true;
         }
-        let grants = log.iter().filter_map(|entry| entry.event.payload.grant()).map(|p| p.fence);
+        let grants = || log.iter().filter_map(|entry| entry.event.payload.grant());
+        let leases = grants().map(|p| p.lease).collect();
         let passed = lease_bypasses(entity, log, Some(times.now)).into_keys().collect();
         let (granted, parents) =
-            (grants.max().unwrap_or(0), parent_edges(log.iter().map(|entry| &entry.event)));
+            (grants().map(|p| p.fence).max().unwrap_or(0), parent_edges(log.iter().map(|entry| &entry.event)));
         let old = || log.iter().filter(|entry| known.contains(&entry.event.id));
         let alone = entity.task().filter(|_| !is_new).map(|id| fold(id, old()).0);
         let last = old().filter_map(|entry| entry.event.payload.grant()).max_by_key(|p| p.fence);
@@ -149,6 +151,7 @@ impl<'a> RightsCheck<'a> {
             before,
             begins,
             granted,
+            leases,
             commands,
             parents,
             again,
@@ -441,6 +444,10 @@ impl<'a> RightsCheck<'a> {
                 if self.again.contains(&event.id) && self.holder.is_none_or(|holder| holder == p.holder) =>
             {
                 Vec::new()
+            }
+            // Granted on another branch, to an agent that had the right to take the task, or was given it.
+            Payload::LeaseReleased(p) if !self.leases.contains(&p.lease) => {
+                any(&[Verb::Claim, Verb::Complete, Verb::Override])
             }
             payload => any(EventRules::of(payload).rights),
         }

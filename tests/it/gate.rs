@@ -338,6 +338,19 @@ fn a_branch_drops_no_task_that_its_base_got_since() {
 }
 
 #[test]
+fn releasing_a_lease_that_the_log_does_not_know_needs_a_right() {
+    let unknown = json!({"lease": "01ZZZZZZZZ0000000000000042"});
+    let (room, task) = begun();
+    switch(&room, "feature");
+    forge(&room, &task, "LeaseReleased", unknown.clone(), json!({}));
+    refused(&room, &["\"bob\" may not claim"]);
+    // It may have been granted on another branch, to an agent that may claim.
+    room.git(&["reset", "-q", "--hard", "main"]).text();
+    forge(&room, &task, "LeaseReleased", unknown, json!({"agent": "carol", "precedence": 30}));
+    passes(&room);
+}
+
+#[test]
 fn claiming_needs_the_rights_of_the_base() {
     for needs in [["--need-perm", "review"], ["--need-precedence", "40"]] {
         let room = Sandbox::new();
