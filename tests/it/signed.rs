@@ -191,6 +191,36 @@ fn a_redaction_is_no_cover_for_another_event() {
 }
 
 #[test]
+fn a_redaction_by_another_agent_is_no_cover_for_an_entry_of_the_same_branch() {
+    let (room, id) = signing();
+    let roles = format!("{ROLES}  eve: {{perms: [update, comment]}}\n");
+    fs::remove_file(room.store().join("roles.yml")).unwrap();
+    room.run_as("eve", &["agent", "register", "--new-key"]).data();
+    fs::write(room.store().join("roles.yml"), roles).unwrap();
+    commit(&room, "eve has a key");
+    room.git(&["branch", "-f", "base"]).text();
+    let entry = room.run_as("eve", &["note", &id, "--content", "a token"]).data()["id"].as_str().unwrap().to_owned();
+    room.run_as("eve", &["context", "redact", &entry, "--reason", "a token"]).data();
+    assert_eq!(found(&room.run(&["lint", "--base", "base"])), Vec::<String>::new(), "her own entry");
+    // The same in the name of ada, which eve wrote.
+    let log = fs::read_to_string(room.log_of(&id)).unwrap();
+    let lines = log.lines().map(|line| {
+        let mut event: Value = serde_json::from_str(line).unwrap();
+        if event["id"] == entry.as_str() {
+            event["agent"] = json!("ada");
+            event.as_object_mut().unwrap().remove("sig");
+            return format!("{event}\n");
+        }
+        format!("{line}\n")
+    });
+    fs::write(room.log_of(&id), lines.collect::<String>()).unwrap();
+    let _ = room.run(&["resolve"]);
+    assert_eq!(found(&room.run(&["lint", "--base", "base"])), ["signature-missing"]);
+    room.git(&["add", "-A"]).text();
+    assert_eq!(found(&room.run(&["lint", "--staged"])), ["signature-missing"]);
+}
+
+#[test]
 fn a_key_that_another_agent_registers_vouches_for_nothing_in_the_same_branch() {
     for perms in ["comment", "register", "admin"] {
         let (room, id) = signing();

@@ -1,6 +1,7 @@
 //! Checks that events are signed by the agents that they name, if `roles.yml` requires signatures or an event has one.
 //!
-//! Guarantees: judges the lines themselves. An entry without text is not a forgery if a redaction removed the text. A key counts from the
+//! Guarantees: judges the lines themselves. An entry without text is not a forgery if a redaction removed the text. Of new events that all
+//! must be signed, only a redaction by its author, or by an agent that may vouch for its key, says so. A key counts from the
 //! event that registered it. For a branch, the keys that agents have at the base count, not earlier ones; a key from the branch counts
 //! only if the key before it signed it. An agent without a key at the base may register its own, and sign only that with it.
 //! Leaves to others: which events are new.
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::{LintSource, Subject};
 use crate::error::Result;
 use crate::model::agent::Agent;
-use crate::model::event::{Entity, Entry, Stamp};
+use crate::model::event::{Entity, Entry, Event, Stamp};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, quoted};
 use crate::model::signature::is_signed_by;
@@ -124,7 +125,10 @@ pub(crate) fn judge(
     if asks == Asks::Nothing && log.entries.iter().all(|entry| entry.event.sig.is_none()) {
         return Vec::new();
     }
-    let redacted = redacted(entity, log);
+    let redacted = redacted(entity, log, &|entry: &Event, redaction: &Event| {
+        let by = &redaction.author.agent;
+        asks != Asks::All || known.contains(&redaction.id) || *by == entry.author.agent || keys.vouchers.contains(by)
+    });
     let mut found: BTreeMap<(Rule, &str), (usize, &Entry, usize)> = BTreeMap::new();
     for (n, entry) in log.entries.iter().enumerate() {
         let event = &entry.event;
@@ -172,10 +176,19 @@ fn registers_itself(entry: &Entry) -> bool {
     is_own && key.is_some_and(|key| is_signed_by(entry, [(key, entry.event.id)]))
 }
 
-/// The context entries of a task whose text a redaction removed.
-fn redacted(entity: &Entity, log: &Log) -> BTreeSet<Id> {
-    let any = log.entries.iter().any(|entry| entry.event.payload.redacts().is_some());
-    let Some(id) = entity.task().filter(|_| any) else { return BTreeSet::new() };
+/// The context entries of a task whose text a redaction removed that `covers` them.
+fn redacted(entity: &Entity, log: &Log, covers: &dyn Fn(&Event, &Event) -> bool) -> BTreeSet<Id> {
+    let mut redactions: BTreeMap<Id, Vec<&Event>> = BTreeMap::new();
+    for event in log.entries.iter().map(|entry| &entry.event) {
+        if let Some(redacted) = event.payload.redacts() {
+            redactions.entry(redacted).or_default().push(event);
+        }
+    }
+    let Some(id) = entity.task().filter(|_| !redactions.is_empty()) else { return BTreeSet::new() };
     let (task, _) = fold(id, &log.entries);
-    task.context.values().filter(|entry| entry.redacted).map(|entry| entry.id).collect()
+    let is_covered = |event: &&Event| {
+        let of = redactions.get(&event.id).into_iter().flatten();
+        task.context.get(&event.id).is_some_and(|entry| entry.redacted) && of.into_iter().any(|one| covers(event, one))
+    };
+    log.entries.iter().map(|entry| &entry.event).filter(is_covered).map(|event| event.id).collect()
 }
