@@ -3,7 +3,7 @@
 //! Guarantees that a record is replaced as a whole, is for its user alone, and that a damaged one is kept aside.
 //! Leaves to others: what is in an inbox.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -41,23 +41,23 @@ pub struct InboxRecord {
 }
 
 impl InboxRecord {
-    /// Whether an item was acknowledged by itself.
-    pub fn has(&self, item: &str) -> bool {
-        self.acknowledged.iter().any(|id| id == item)
+    /// The items that were acknowledged by themselves.
+    pub fn acknowledged(&self) -> BTreeSet<&str> {
+        self.acknowledged.iter().map(String::as_str).collect()
     }
 
-    /// Notes that items were acknowledged. Those that `stay` says are not covered by the position are kept however many they are.
-    pub fn acknowledge(&mut self, items: impl IntoIterator<Item = String>, stay: impl Fn(&str) -> bool) {
-        for item in items {
-            self.acknowledged.retain(|id| *id != item);
-            self.acknowledged.push(item);
-        }
+    /// Notes that items were acknowledged. With `all`, which is so while an older item is unread, none is forgotten: the position does
+    /// not cover them.
+    pub fn acknowledge(&mut self, items: impl IntoIterator<Item = String>, all: bool) {
+        let mut seen = BTreeSet::new();
+        let mut new: Vec<String> = items.into_iter().collect();
+        new.retain(|id| seen.insert(id.clone()));
+        self.acknowledged.retain(|id| !seen.contains(id));
+        self.acknowledged.extend(new);
         let too_many = self.acknowledged.len().saturating_sub(REMEMBERED);
-        let mut n = 0;
-        self.acknowledged.retain(|id| {
-            n += 1;
-            n > too_many || stay(id)
-        });
+        if !all {
+            self.acknowledged.drain(..too_many);
+        }
     }
 }
 
@@ -167,5 +167,22 @@ pub fn write_count(runtime: &Dir, agent: &str, count: &UnreadCount) -> std::io::
 pub fn forget_count(runtime: &Dir, agent: &str) {
     if let Err(e) = runtime.remove(count_path(agent)) {
         tracing::debug!(error = %e, "the number of unread items could not be removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_an_older_item_is_unread_no_acknowledgment_is_forgotten() {
+        let ids = |of: std::ops::Range<usize>| of.map(|n| format!("{n:012}"));
+        let mut record = InboxRecord::default();
+        record.acknowledge(ids(0..3_000), true);
+        record.acknowledge([], true);
+        assert_eq!(record.acknowledged().len(), 3_000);
+        record.acknowledge(ids(5..6), false);
+        assert_eq!((record.acknowledged.len(), record.acknowledged.last()), (REMEMBERED, ids(5..6).next().as_ref()));
+        assert!(record.acknowledged().contains(&*format!("{:012}", 2_999)));
     }
 }

@@ -823,3 +823,20 @@ fn pages_of_the_inbox_hold_each_item_once() {
     assert_eq!((seen.len(), different.len()), (25, 25));
     room.run_as("bob", &["inbox", "--cursor", "0123456789ab"]).error("ERR_USAGE", 2);
 }
+
+#[test]
+fn any_number_of_items_stays_acknowledged_while_an_older_one_is_unread() {
+    let room = room(&["bob"]);
+    let sends: Vec<Value> =
+        (0..1_200).map(|n| json!({"op": "broadcast", "args": {"body": format!("message {n}")}})).collect();
+    room.feed(&["batch", "--file", "-"], json!(sends).to_string().as_bytes()).data();
+    let all = items(&room.run_as("bob", &["inbox", "--all"]));
+    let ids: Vec<&str> = all.iter().map(|item| item["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 1_200);
+    // Two at a time, and each of them again.
+    for ids in [&ids[1..2], &ids[2..], &ids[5..6]] {
+        room.run_as("bob", &[&["inbox", "ack"], ids].concat()).data();
+    }
+    let left = items(&room.run_as("bob", &["inbox"]));
+    assert_eq!(left.iter().map(|item| item["id"].as_str().unwrap()).collect::<Vec<_>>(), ids[..1]);
+}

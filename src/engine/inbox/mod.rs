@@ -134,7 +134,8 @@ fn look_from(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>, from: 
             found.push(Unread { id: id_of(&notice), notice, title: None, place: None });
         }
     }
-    found.retain(|one| !record.has(&one.id));
+    let acknowledged = record.acknowledged();
+    found.retain(|one| !acknowledged.contains(&*one.id));
     let mut seen = BTreeSet::new();
     found.retain(|one| seen.insert(one.id.clone()));
     found.sort_by_cached_key(|one| match one.place {

@@ -141,11 +141,7 @@ fn without_older(ws: &Workspace, record: InboxRecord, view: &PlanInView<'_>, fir
     let look = look(ws, &record, view)?;
     let (known, unread): (Vec<_>, Vec<_>) = look.items.iter().partition(is_older);
     // Past all that is known, so that no later look reads the whole plan in the journal again.
-    let mut record = moved(&record, &look, &known, &unread);
-    if unread.iter().any(|one| one.place.is_some()) {
-        record.acknowledge(known.iter().map(|one| one.id.clone()), |_| true);
-    }
-    Ok(record)
+    Ok(moved(&record, &look, (&known, Vec::new()), &unread))
 }
 
 /// The record of an agent that was called by its name, after this event, before its inbox began: it begins before the first such
@@ -180,7 +176,7 @@ fn with_earlier_calls(
     let is_known = |one: &&Unread| one.place.is_some_and(|place| journals.rank(place) <= begun) && !is_call(one);
     let known: Vec<String> =
         look(ws, &earlier, view)?.items.iter().filter(is_known).map(|one| one.id.clone()).collect();
-    earlier.acknowledge(known, |_| true);
+    earlier.acknowledge(known, true);
     Ok(earlier)
 }
 
@@ -259,17 +255,15 @@ pub(crate) fn acknowledge(ws: &Workspace, what: &Acknowledged) -> Result<(u64, u
             }
         };
         let (read, unread): (Vec<_>, Vec<_>) = look.items.iter().partition(|one| is_read(one));
-        let is_known = |id: &String| {
-            record.has(id) || record.ready.values().chain(look.items.iter().map(|one| &one.id)).any(|known| known == id)
-        };
-        let mut moved = moved(&record, &look, &read, &unread);
+        let items = record.ready.values().chain(look.items.iter().map(|one| &one.id)).map(String::as_str);
+        let known: BTreeSet<&str> = record.acknowledged().into_iter().chain(items).collect();
         // A task may be ready in another worktree alone, where the item was shown.
         let elsewhere: Vec<String> = match what {
-            Acknowledged::Some { items, .. } => items.iter().filter(|id| !is_known(id)).cloned().collect(),
+            Acknowledged::Some { items, .. } => items.iter().filter(|id| !known.contains(&***id)).cloned().collect(),
             Acknowledged::All => Vec::new(),
         };
         let acknowledged = (read.len() + elsewhere.len()) as u64;
-        moved.acknowledge(elsewhere, |_| false);
+        let moved = moved(&record, &look, (&read, elsewhere), &unread);
         inbox::write(&runtime, &ws.author()?.agent, &moved)?;
         let placed = unread.iter().filter(|one| one.place.is_some()).count() as u64;
         note(ws, &UnreadCount { unread: unread.len() as u64, placed, end: look.end });
@@ -277,8 +271,13 @@ pub(crate) fn acknowledge(ws: &Workspace, what: &Acknowledged) -> Result<(u64, u
     })
 }
 
-/// The record after an acknowledgment.
-fn moved(record: &InboxRecord, look: &Look, read: &[&Unread], unread: &[&Unread]) -> InboxRecord {
+/// The record after an acknowledgment of items of a look, and of some that are elsewhere.
+fn moved(
+    record: &InboxRecord,
+    look: &Look,
+    (read, elsewhere): (&[&Unread], Vec<String>),
+    unread: &[&Unread],
+) -> InboxRecord {
     let mut moved = record.clone();
     // Everything before the first item that is still unread.
     let first = unread.iter().find(|one| one.place.is_some());
@@ -286,18 +285,17 @@ fn moved(record: &InboxRecord, look: &Look, read: &[&Unread], unread: &[&Unread]
         None => look.end.or(record.read_to),
         Some(one) => look.before(&one.id).or(record.read_to),
     };
-    let is_ready = |id: &str| look.ready.values().any(|item| item == id);
-    let ids = read.iter().map(|one| one.id.clone());
-    moved.acknowledge(ids.filter(|id| !is_ready(id)), |id| record.has(id) && first.is_some());
-    for (task, id) in &look.ready {
-        if read.iter().any(|one| one.id == *id) || !unread.iter().any(|one| one.id == *id) {
-            moved.ready.insert(*task, id.clone());
-        }
+    let ready: BTreeSet<&String> = look.ready.values().collect();
+    let ids = read.iter().map(|one| &one.id).filter(|id| !ready.contains(id)).cloned();
+    moved.acknowledge(ids.chain(elsewhere), first.is_some());
+    let is_unread: BTreeSet<&String> = unread.iter().map(|one| &one.id).collect();
+    for (task, id) in look.ready.iter().filter(|(_, id)| !is_unread.contains(id)) {
+        moved.ready.insert(*task, id.clone());
     }
     moved.ready.retain(|task, _| !look.finished.contains(task));
     for (name, digest) in &look.settings {
-        let is_unread = unread.iter().any(|one| one.notice.cause == format!("{name} {digest}"));
-        if !is_unread {
+        let is_shown = unread.iter().any(|one| one.notice.cause == format!("{name} {digest}"));
+        if !is_shown {
             moved.settings.insert(name.clone(), digest.clone());
         }
     }
