@@ -38,6 +38,9 @@ pub struct InboxRecord {
     /// The digests of the files of settings, by name.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+    /// The file that it was read from, or written to.
+    #[serde(skip)]
+    pub mark: Option<String>,
 }
 
 impl InboxRecord {
@@ -80,7 +83,17 @@ fn path(agent: &str) -> PathBuf {
 
 /// The record of an agent; it is missing until the inbox has begun.
 pub fn read(runtime: &Dir, agent: &str) -> Found<InboxRecord> {
-    read_within(runtime, path(agent), MAX_RECORD)
+    // Of a record that is replaced meanwhile, the mark is the older one.
+    let mark = mark(runtime, agent);
+    match read_within(runtime, path(agent), MAX_RECORD) {
+        Found::Whole(record) => Found::Whole(InboxRecord { mark, ..record }),
+        other => other,
+    }
+}
+
+/// What distinguishes the record of an agent from earlier ones; `None` if there is none.
+fn mark(runtime: &Dir, agent: &str) -> Option<String> {
+    runtime.mark(path(agent)).ok().flatten().map(|mark| format!("{mark:?}"))
 }
 
 /// Whether an agent has a record, which grows with the plan, without reading it.
@@ -100,10 +113,10 @@ pub fn agents(runtime: &Dir) -> Result<Vec<String>> {
     Ok(listed.into_iter().filter_map(|(name, _)| Some(name.strip_suffix(".json")?.to_owned())).collect())
 }
 
-/// Replaces the record of an agent.
+/// Replaces the record of an agent. The caller holds the lock for that.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
-pub fn write(runtime: &Dir, agent: &str, record: &InboxRecord) -> Result<()> {
+pub fn write(runtime: &Dir, agent: &str, record: &mut InboxRecord) -> Result<()> {
     let shown = runtime.path().join(path(agent));
     let bytes = serde_json::to_vec(record).map_err(|e| Error::new(Code::Io, format!("{}: {e}", shown.display())))?;
     let written = match runtime.replace_synced(path(agent), &bytes, 0o600) {
@@ -112,7 +125,9 @@ pub fn write(runtime: &Dir, agent: &str, record: &InboxRecord) -> Result<()> {
         }
         other => other,
     };
-    written.map_err(|e| Error::io("write", &shown, &e))
+    written.map_err(|e| Error::io("write", &shown, &e))?;
+    record.mark = mark(runtime, agent);
+    Ok(())
 }
 
 /// Keeps a damaged record aside. Returns where it is, below the runtime folder.
@@ -139,15 +154,19 @@ pub struct UnreadCount {
     pub placed: u64,
     /// How far the journal was read.
     pub end: Option<Position>,
+    /// The mark of the record that it was counted by.
+    #[serde(default)]
+    pub of: Option<String>,
 }
 
 fn count_path(agent: &str) -> PathBuf {
     PathBuf::from(format!("{FOLDER}/{agent}.count"))
 }
 
-/// What was noted at the last look; `None` where there was none.
+/// What was noted at the last look; `None` where there was none. What a slow process counted by an earlier record does not count.
 pub fn read_count(runtime: &Dir, agent: &str) -> Option<UnreadCount> {
-    serde_json::from_slice(&runtime.read(count_path(agent), 4_096).ok()?).ok()
+    let count: UnreadCount = serde_json::from_slice(&runtime.read(count_path(agent), 4_096).ok()?).ok()?;
+    (count.of == mark(runtime, agent)).then_some(count)
 }
 
 /// Notes a count.
@@ -173,6 +192,29 @@ pub fn forget_count(runtime: &Dir, agent: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_count_by_an_earlier_record_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Dir::open(folder.path()).unwrap();
+        let mut record = InboxRecord::default();
+        write(&runtime, "bob", &mut record).unwrap();
+        let Found::Whole(slow) = read(&runtime, "bob") else { panic!("it was written") };
+        assert_eq!(slow.mark, record.mark);
+        let count =
+            |unread, record: &InboxRecord| UnreadCount { unread, placed: 0, end: None, of: record.mark.clone() };
+        write_count(&runtime, "bob", &count(3, &slow)).unwrap();
+        assert_eq!(read_count(&runtime, "bob").unwrap().unread, 3);
+        // Two acknowledgments, and the count of a process that looked before them.
+        for n in [1, 2] {
+            record.acknowledge([format!("{n:012}")], false);
+            write(&runtime, "bob", &mut record).unwrap();
+            write_count(&runtime, "bob", &count(2 - n, &record)).unwrap();
+            assert_eq!(read_count(&runtime, "bob").unwrap().unread, 2 - n);
+        }
+        write_count(&runtime, "bob", &count(3, &slow)).unwrap();
+        assert_eq!(read_count(&runtime, "bob"), None);
+    }
 
     #[test]
     fn while_an_older_item_is_unread_no_acknowledgment_is_forgotten() {

@@ -840,3 +840,24 @@ fn any_number_of_items_stays_acknowledged_while_an_older_one_is_unread() {
     let left = items(&room.run_as("bob", &["inbox"]));
     assert_eq!(left.iter().map(|item| item["id"].as_str().unwrap()).collect::<Vec<_>>(), ids[..1]);
 }
+
+#[test]
+fn a_count_that_a_slow_process_notes_late_does_not_count() {
+    let room = room(&["bob"]);
+    let task = owned(&room, "x", "ada");
+    for n in 0..3 {
+        room.run(&["broadcast", "--body", &format!("message {n}")]).data();
+    }
+    let ids: Vec<String> =
+        items(&room.run_as("bob", &["inbox"])).iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect();
+    let count = room.repo().join(".git/agentpm/inbox/bob.count");
+    let slow = std::fs::read(&count).unwrap();
+    // Two acknowledgments, between which another process writes what it counted before them.
+    for (id, unread) in ids.iter().zip([json!(2), json!(1)]) {
+        room.run_as("bob", &["inbox", "ack", id]).data();
+        std::fs::write(&count, &slow).unwrap();
+        assert_eq!(room.run_as("bob", &["note", &task, "--content", "x"]).json()["unread"], unread);
+        std::fs::write(&count, &slow).unwrap();
+        assert_eq!(room.run_as("bob", &["next"]).json()["unread"], unread);
+    }
+}

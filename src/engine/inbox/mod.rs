@@ -62,6 +62,8 @@ pub(crate) struct Look {
     ready: BTreeMap<Id, String>,
     /// The digests of the files of settings.
     settings: BTreeMap<String, String>,
+    /// The mark of the record.
+    mark: Option<String>,
     /// The tasks that were ready once and are finished.
     finished: BTreeSet<Id>,
 }
@@ -108,7 +110,8 @@ fn look_from(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>, from: 
         arrived.put(one, None);
     }
     let mut found = arrived.notices(ws, &me, &journals, contested)?;
-    let mut look = Look { end: arrived.end, before: arrived.records_before(&found), ..Look::default() };
+    let before = arrived.records_before(&found);
+    let mut look = Look { end: arrived.end, before, mark: record.mark.clone(), ..Look::default() };
     let assigned: BTreeSet<(Option<Id>, Option<Id>)> = found
         .iter()
         .filter(|one| one.notice.kind == NoticeKind::Assigned)
@@ -216,7 +219,7 @@ pub(crate) fn count(ws: &Workspace, view: &PlanInView<'_>) -> Result<Option<u64>
     let (placed, from) = known.as_ref().map_or((0, record.read_to), |count| (count.placed, count.end));
     let look = look_from(ws, &record, view, from)?;
     let unread = placed + look.items.len() as u64;
-    record::note(ws, &UnreadCount { unread, placed: placed + look.placed(), end: look.end });
+    record::note(ws, &UnreadCount { unread, placed: placed + look.placed(), end: look.end, of: look.mark });
     Ok(some(unread))
 }
 
@@ -237,9 +240,10 @@ pub(crate) fn count_since_last_look(ws: &Workspace) -> Result<Option<u64>> {
     let noted = record::noted_count(ws);
     let known = match (noted.clone(), ws.runtime(), ws.agent_name()) {
         (Some(known), _, _) => known,
+        (None, _, _) if known_record(ws).is_some() => return with_view(ws, |view| count(ws, view)),
         (None, Some(runtime), Some(agent)) => {
             let Some(first) = record::first_sign(ws, runtime, &agent)? else { return Ok(None) };
-            UnreadCount { unread: 0, placed: 0, end: Some(first.end) }
+            UnreadCount { unread: 0, placed: 0, end: Some(first.end), of: None }
         }
         (None, _, _) => return Ok(None),
     };
@@ -265,7 +269,7 @@ pub(crate) fn count_since_last_look(ws: &Workspace) -> Result<Option<u64>> {
     };
     let is_known = is_near && more == 0;
     if !is_known && !record::has_begun(ws) {
-        record::note(ws, &UnreadCount { unread, placed: unread, end: arrived.end });
+        record::note(ws, &UnreadCount { unread, placed: unread, end: arrived.end, of: None });
     }
     Ok(some(unread))
 }

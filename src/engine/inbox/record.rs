@@ -55,16 +55,16 @@ pub(crate) fn begin(ws: &Workspace) -> Result<InboxRecord> {
             Found::Whole(record) => Ok(record),
             Found::Missing => {
                 note_news(ws)?;
-                let record = first_record(ws, &runtime, &agent)?;
-                inbox::write(&runtime, &agent, &record)?;
+                let mut record = first_record(ws, &runtime, &agent)?;
+                inbox::write(&runtime, &agent, &mut record)?;
                 Ok(record)
             }
             Found::Damaged(why) => {
                 let kept = inbox::set_aside(&runtime, &agent)?;
                 let read_to = first_sign(ws, &runtime, &agent)?.map(|first| first.end);
-                let record = InboxRecord { read_to, ..InboxRecord::default() };
+                let mut record = InboxRecord { read_to, ..InboxRecord::default() };
                 inbox::forget_count(&runtime, &agent);
-                inbox::write(&runtime, &agent, &record)?;
+                inbox::write(&runtime, &agent, &mut record)?;
                 let kept = runtime.path().join(kept);
                 ws.notice(format!(
                     "what {agent} had read of its inbox could not be read ({why}); it is kept at {}, and the inbox begins again",
@@ -263,10 +263,10 @@ pub(crate) fn acknowledge(ws: &Workspace, what: &Acknowledged) -> Result<(u64, u
             Acknowledged::All => Vec::new(),
         };
         let acknowledged = (read.len() + elsewhere.len()) as u64;
-        let moved = moved(&record, &look, (&read, elsewhere), &unread);
-        inbox::write(&runtime, &ws.author()?.agent, &moved)?;
+        let mut moved = moved(&record, &look, (&read, elsewhere), &unread);
+        inbox::write(&runtime, &ws.author()?.agent, &mut moved)?;
         let placed = unread.iter().filter(|one| one.place.is_some()).count() as u64;
-        note(ws, &UnreadCount { unread: unread.len() as u64, placed, end: look.end });
+        note(ws, &UnreadCount { unread: unread.len() as u64, placed, end: look.end, of: moved.mark });
         Ok((acknowledged, unread.len() as u64))
     })
 }
@@ -304,7 +304,8 @@ fn moved(
 
 /// Notes the count of a look at everything that is unread, for answers that look at less.
 pub(crate) fn note_count(ws: &Workspace, look: &Look) {
-    note(ws, &UnreadCount { unread: look.items.len() as u64, placed: look.placed(), end: look.end });
+    let of = look.mark.clone();
+    note(ws, &UnreadCount { unread: look.items.len() as u64, placed: look.placed(), end: look.end, of });
 }
 
 pub(super) fn note(ws: &Workspace, count: &UnreadCount) {
