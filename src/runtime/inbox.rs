@@ -23,6 +23,8 @@ const MAX_RECORD: u64 = 64 * 1024 * 1024;
 const ID_DIGITS: usize = 12;
 /// Most acknowledged items that are remembered by their ids: an event that arrives in another worktree too is not shown again.
 const REMEMBERED: usize = 1_000;
+/// Most earlier items of a ready task that are remembered.
+const MAX_READY: usize = 8;
 
 /// What an agent has read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +37,9 @@ pub struct InboxRecord {
     /// The ready tasks of which the agent knows, with the ids of their items.
     #[serde(default)]
     pub ready: BTreeMap<Id, String>,
+    /// Earlier items of these tasks: another worktree may have a task ready by another event.
+    #[serde(default)]
+    pub ready_before: BTreeMap<Id, Vec<String>>,
     /// The digests of the files of settings, by name.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
@@ -61,6 +66,22 @@ impl InboxRecord {
         if !all {
             self.acknowledged.drain(..too_many);
         }
+    }
+
+    /// Whether the agent knows that a task is ready by this item, here or in another worktree.
+    pub fn knows_ready(&self, task: Id, item: &str) -> bool {
+        let before = self.ready_before.get(&task).into_iter().flatten();
+        self.ready.get(&task).into_iter().chain(before).any(|known| known == item)
+    }
+
+    /// Notes the item of a ready task.
+    pub fn note_ready(&mut self, task: Id, item: &str) {
+        let Some(old) = self.ready.insert(task, item.to_owned()).filter(|old| old != item) else { return };
+        let before = self.ready_before.entry(task).or_default();
+        before.retain(|known| known != item && *known != old);
+        before.push(old);
+        let too_many = before.len().saturating_sub(MAX_READY);
+        before.drain(..too_many);
     }
 }
 

@@ -824,6 +824,35 @@ fn pages_of_the_inbox_hold_each_item_once() {
     room.run_as("bob", &["inbox", "--cursor", "0123456789ab"]).error("ERR_USAGE", 2);
 }
 
+/// A room with a second work tree on a branch of its own.
+fn with_second_tree(room: &Sandbox) -> PathBuf {
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "begin"]).text();
+    let tree = room.beside("tree");
+    room.git(&["worktree", "add", "-q", "-b", "side", tree.to_str().unwrap()]).text();
+    tree
+}
+
+#[test]
+fn a_task_that_is_ready_by_another_event_in_another_worktree_is_acknowledged_once_in_each() {
+    let room = room(&["bob"]);
+    let task = room.task("a task", &[]);
+    let tree = with_second_tree(&room);
+    room.run_in(&tree, &["claim", &task]).data();
+    room.run_in(&tree, &["lease", "release", &task]).data();
+    room.run_in(&tree, &["task", "transition", &task, "--status", "open"]).data();
+    let there = |args: &[&str]| room.run_in(&tree, &[&["--agent", "bob"], args].concat());
+    assert_eq!(only(&room, "bob", "ready")["task"], json!(task));
+    assert_eq!(kinds(&there(&["inbox"])), ["ready"], "it became ready again");
+    there(&["inbox", "ack", "--all"]).data();
+    for _ in 0..2 {
+        assert_eq!(kinds(&room.run_as("bob", &["inbox"])), [""; 0]);
+        assert_eq!(kinds(&there(&["inbox"])), [""; 0]);
+        room.run_as("bob", &["inbox", "ack", "--all"]).data();
+        there(&["inbox", "ack", "--all"]).data();
+    }
+}
+
 #[test]
 fn any_number_of_items_stays_acknowledged_while_an_older_one_is_unread() {
     let room = room(&["bob"]);

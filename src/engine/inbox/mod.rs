@@ -125,7 +125,7 @@ fn look_from(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>, from: 
         if notice.by.as_ref() == Some(&me.agent) || assigned.contains(&(notice.task, notice.event)) {
             continue;
         }
-        if notice.task.and_then(|task| record.ready.get(&task)) != Some(&id) {
+        if !notice.task.is_some_and(|task| record.knows_ready(task, &id)) {
             let title = notice.task.and_then(|task| Some(view.plan.tasks.get(&task)?.title.clone()));
             found.push(Unread { id, notice, title, place: None });
         }

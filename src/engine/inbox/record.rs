@@ -255,7 +255,8 @@ pub(crate) fn acknowledge(ws: &Workspace, what: &Acknowledged) -> Result<(u64, u
             }
         };
         let (read, unread): (Vec<_>, Vec<_>) = look.items.iter().partition(|one| is_read(one));
-        let items = record.ready.values().chain(look.items.iter().map(|one| &one.id)).map(String::as_str);
+        let ready = record.ready.values().chain(record.ready_before.values().flatten());
+        let items = ready.chain(look.items.iter().map(|one| &one.id)).map(String::as_str);
         let known: BTreeSet<&str> = record.acknowledged().into_iter().chain(items).collect();
         // A task may be ready in another worktree alone, where the item was shown.
         let elsewhere: Vec<String> = match what {
@@ -290,9 +291,10 @@ fn moved(
     moved.acknowledge(ids.chain(elsewhere), first.is_some());
     let is_unread: BTreeSet<&String> = unread.iter().map(|one| &one.id).collect();
     for (task, id) in look.ready.iter().filter(|(_, id)| !is_unread.contains(id)) {
-        moved.ready.insert(*task, id.clone());
+        moved.note_ready(*task, id);
     }
     moved.ready.retain(|task, _| !look.finished.contains(task));
+    moved.ready_before.retain(|task, _| moved.ready.contains_key(task));
     for (name, digest) in &look.settings {
         let is_shown = unread.iter().any(|one| one.notice.cause == format!("{name} {digest}"));
         if !is_shown {
