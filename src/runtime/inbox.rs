@@ -15,6 +15,7 @@ use crate::model::id::Id;
 use crate::model::notice::Notice;
 use crate::runtime::journals::Position;
 use crate::runtime::records::{Found, digest, read_within};
+use crate::runtime::worktree::StoreKey;
 
 const FOLDER: &str = "inbox";
 /// The largest record that is read, in bytes.
@@ -25,6 +26,8 @@ const ID_DIGITS: usize = 12;
 const REMEMBERED: usize = 1_000;
 /// Most earlier items of a ready task that are remembered.
 const MAX_READY: usize = 8;
+/// Most worktrees of which the settings are remembered.
+const MAX_WORKTREES: usize = 64;
 
 /// What an agent has read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,12 +43,33 @@ pub struct InboxRecord {
     /// Earlier items of these tasks: another worktree may have a task ready by another event.
     #[serde(default)]
     pub ready_before: BTreeMap<Id, Vec<String>>,
-    /// The digests of the files of settings, by name.
+    /// The digests of the files of settings as the inbox began, by name.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+    /// What the agent knows of the settings of worktrees, the last one that was looked at last.
+    #[serde(default)]
+    pub settings_of: Vec<KnownSettings>,
     /// The file that it was read from, or written to.
     #[serde(skip)]
     pub mark: Option<String>,
+}
+
+/// What an agent knows of the settings of a worktree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownSettings {
+    /// The worktree, with the store in it.
+    pub store: StoreKey,
+    /// The files, by name.
+    pub files: BTreeMap<String, KnownFile>,
+}
+
+/// What an agent knows of a file of settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownFile {
+    /// The digest of its text.
+    pub digest: String,
+    /// How often it changed since the inbox began, as far as the agent was shown: a text may come back.
+    pub changes: u64,
 }
 
 impl InboxRecord {
@@ -82,6 +106,25 @@ impl InboxRecord {
         before.push(old);
         let too_many = before.len().saturating_sub(MAX_READY);
         before.drain(..too_many);
+    }
+
+    /// What the agent knows of a file of settings in a worktree; `None` if it never saw one of that name.
+    pub fn known_settings(&self, store: Option<&StoreKey>, name: &str) -> Option<KnownFile> {
+        let here = store.and_then(|store| self.settings_of.iter().find(|known| known.store == *store));
+        here.and_then(|known| known.files.get(name).cloned()).or_else(|| {
+            let digest = self.settings.get(name)?.clone();
+            Some(KnownFile { digest, changes: 0 })
+        })
+    }
+
+    /// Notes what the agent knows of the settings of a worktree.
+    pub fn note_settings(&mut self, store: &StoreKey, files: BTreeMap<String, KnownFile>) {
+        let old = self.settings_of.iter().position(|known| known.store == *store);
+        let mut known = old.map(|n| self.settings_of.remove(n).files).unwrap_or_default();
+        known.extend(files);
+        self.settings_of.push(KnownSettings { store: store.clone(), files: known });
+        let too_many = self.settings_of.len().saturating_sub(MAX_WORKTREES);
+        self.settings_of.drain(..too_many);
     }
 }
 

@@ -824,6 +824,18 @@ fn pages_of_the_inbox_hold_each_item_once() {
     room.run_as("bob", &["inbox", "--cursor", "0123456789ab"]).error("ERR_USAGE", 2);
 }
 
+#[test]
+fn settings_that_change_back_and_forth_are_news_each_time() {
+    let room = room(&["bob"]);
+    let path = room.store().join("config.toml");
+    let first = std::fs::read_to_string(&path).unwrap();
+    let second = format!("{first}\n[claim]\nmax_attempts = 7\n");
+    for text in [&second, &first, &second, &first, &second] {
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(only(&room, "bob", "settings")["summary"], "config.toml changed");
+    }
+}
+
 /// A room with a second work tree on a branch of its own.
 fn with_second_tree(room: &Sandbox) -> PathBuf {
     room.git(&["add", "-A"]).text();
@@ -831,6 +843,28 @@ fn with_second_tree(room: &Sandbox) -> PathBuf {
     let tree = room.beside("tree");
     room.git(&["worktree", "add", "-q", "-b", "side", tree.to_str().unwrap()]).text();
     tree
+}
+
+#[test]
+fn other_settings_of_another_worktree_are_acknowledged_once() {
+    let room = room(&["bob"]);
+    let tree = with_second_tree(&room);
+    let there = |args: &[&str]| room.run_in(&tree, &[&["--agent", "bob"], args].concat());
+    let path = tree.join(".agentpm/config.toml");
+    let first = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{first}\n[claim]\nmax_attempts = 7\n")).unwrap();
+    assert_eq!(kinds(&there(&["inbox"])), ["settings"]);
+    there(&["inbox", "ack", "--all"]).data();
+    for _ in 0..2 {
+        assert_eq!(kinds(&room.run_as("bob", &["inbox"])), [""; 0]);
+        assert_eq!(kinds(&there(&["inbox"])), [""; 0]);
+        room.run_as("bob", &["inbox", "ack", "--all"]).data();
+        there(&["inbox", "ack", "--all"]).data();
+    }
+    // What one of them is set to comes to the other with a merge, which is known by then.
+    room.git_in(&tree, &["commit", "-q", "-a", "--no-verify", "-m", "settings"]).text();
+    room.git(&["merge", "-q", "--no-edit", "side"]).text();
+    assert_eq!(kinds(&room.run_as("bob", &["inbox"])), [""; 0]);
 }
 
 #[test]

@@ -30,9 +30,10 @@ use crate::rules::fold;
 use crate::rules::lost::lost;
 use crate::rules::notices::{KnownTask, Receiver};
 use crate::rules::readiness::Viewer;
-use crate::runtime::inbox::{InboxRecord, UnreadCount, id_of};
+use crate::runtime::inbox::{InboxRecord, KnownFile, UnreadCount, id_of};
 use crate::runtime::journals::{Journals, Position, Spot};
 use crate::runtime::records;
+use crate::runtime::worktree::StoreKey;
 use crate::store::entity::{read_log, read_log_with};
 use crate::store::index::Index;
 
@@ -60,8 +61,10 @@ pub(crate) struct Look {
     before: BTreeMap<String, Option<Position>>,
     /// The ready tasks, with the ids of their items.
     ready: BTreeMap<Id, String>,
-    /// The digests of the files of settings.
-    settings: BTreeMap<String, String>,
+    /// The files of settings, as they are known once this is acknowledged, with the ids of the items about them.
+    settings: BTreeMap<String, (KnownFile, String)>,
+    /// The worktree that they are of.
+    store: Option<StoreKey>,
     /// The mark of the record.
     mark: Option<String>,
     /// The tasks that were ready once and are finished.
@@ -110,8 +113,8 @@ fn look_from(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>, from: 
         arrived.put(one, None);
     }
     let mut found = arrived.notices(ws, &me, &journals, contested)?;
-    let before = arrived.records_before(&found);
-    let mut look = Look { end: arrived.end, before, mark: record.mark.clone(), ..Look::default() };
+    let (before, store) = (arrived.records_before(&found), ws.store_key().cloned());
+    let mut look = Look { end: arrived.end, before, store, mark: record.mark.clone(), ..Look::default() };
     let assigned: BTreeSet<(Option<Id>, Option<Id>)> = found
         .iter()
         .filter(|one| one.notice.kind == NoticeKind::Assigned)
@@ -130,12 +133,14 @@ fn look_from(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>, from: 
             found.push(Unread { id, notice, title, place: None });
         }
     }
-    look.settings = ready::settings(ws);
-    for (name, digest) in &look.settings {
-        if record.settings.get(name).is_some_and(|known| known != digest) {
-            let notice = settings_notice(name, digest, ws.env.now());
-            found.push(Unread { id: id_of(&notice), notice, title: None, place: None });
-        }
+    for (name, digest) in ready::settings(ws) {
+        let known = record.known_settings(look.store.as_ref(), &name);
+        let is_changed = known.as_ref().is_some_and(|known| known.digest != digest);
+        let changes = known.map_or(0, |known| known.changes) + u64::from(is_changed);
+        let notice = settings_notice(&name, &digest, changes, ws.env.now());
+        let id = id_of(&notice);
+        look.settings.insert(name, (KnownFile { digest, changes }, id.clone()));
+        found.extend(is_changed.then_some(Unread { id, notice, title: None, place: None }));
     }
     let acknowledged = record.acknowledged();
     found.retain(|one| !acknowledged.contains(&*one.id));
@@ -282,11 +287,13 @@ fn journals(ws: &Workspace) -> Result<Journals> {
     Dir::open(&ws.runtime_path).map_or_else(|_| Ok(Journals::default()), |runtime| Journals::open(&runtime))
 }
 
-fn settings_notice(name: &str, digest: &str, now: Time) -> Notice {
+/// That a file of settings has this text, after so many changes.
+fn settings_notice(name: &str, digest: &str, changes: u64, now: Time) -> Notice {
+    let count = if changes > 1 { format!(" {changes}") } else { String::new() };
     Notice {
         kind: NoticeKind::Settings,
         task: None,
-        cause: format!("{name} {digest}"),
+        cause: format!("{name} {digest}{count}"),
         event: None,
         thread: None,
         by: None,

@@ -4,7 +4,7 @@
 //! only over records of which every item is acknowledged.
 //! Leaves to others: which items there are (`items`, `ready`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Look, PlanInView, Unread, look};
@@ -17,7 +17,7 @@ use crate::env::files::Dir;
 use crate::error::Result;
 use crate::model::event::{Entity, Entry, Stamp};
 use crate::model::payload::Payload;
-use crate::runtime::inbox::{self, InboxRecord, UnreadCount};
+use crate::runtime::inbox::{self, InboxRecord, KnownFile, UnreadCount};
 use crate::runtime::journals::{Journals, Position};
 use crate::runtime::lock::Lock;
 use crate::runtime::records::Found;
@@ -193,7 +193,8 @@ fn all_read(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>, first: 
         look.items.iter().any(|one| one.id == *id && one.notice.event.is_some_and(|event| arrived.contains(&event)))
     };
     let ready = look.ready.into_iter().filter(|(_, id)| !is_news(id)).collect();
-    Ok(InboxRecord { ready, settings: look.settings, ..record.clone() })
+    let settings = look.settings.into_iter().map(|(name, (known, _))| (name, known.digest)).collect();
+    Ok(InboxRecord { ready, settings, ..record.clone() })
 }
 
 /// The event by which an agent became known in this clone.
@@ -295,11 +296,14 @@ fn moved(
     }
     moved.ready.retain(|task, _| !look.finished.contains(task));
     moved.ready_before.retain(|task, _| moved.ready.contains_key(task));
-    for (name, digest) in &look.settings {
-        let is_shown = unread.iter().any(|one| one.notice.cause == format!("{name} {digest}"));
-        if !is_shown {
-            moved.settings.insert(name.clone(), digest.clone());
-        }
+    let known = look.settings.iter().filter(|(_, (_, id))| !is_unread.contains(id));
+    let known: BTreeMap<String, KnownFile> = known.map(|(name, (known, _))| (name.clone(), known.clone())).collect();
+    for (name, file) in &known {
+        moved.settings.entry(name.clone()).or_insert_with(|| file.digest.clone());
+    }
+    match &look.store {
+        Some(store) => moved.note_settings(store, known),
+        None => moved.settings.extend(known.into_iter().map(|(name, file)| (name, file.digest))),
     }
     moved
 }
