@@ -67,13 +67,7 @@ fn made() -> Value {
 }
 
 fn add(paths: &mut Map<String, Value>, path: String, method: Method, described: Value) {
-    let name = match method {
-        Method::Get => "get",
-        Method::Post => "post",
-        Method::Patch => "patch",
-        Method::Delete => "delete",
-    };
-    paths.entry(path).or_insert_with(|| json!({}))[name] = described;
+    paths.entry(path).or_insert_with(|| json!({}))[method.as_str().to_lowercase()] = described;
 }
 
 /// The parameters of the stream of events.

@@ -67,6 +67,18 @@ pub enum Method {
     Delete,
 }
 
+impl Method {
+    /// Its name in a request.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Post => "POST",
+            Method::Patch => "PATCH",
+            Method::Delete => "DELETE",
+        }
+    }
+}
+
 /// Where an HTTP server answers an operation. Every operation answers at `POST /ops/{name}` too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {

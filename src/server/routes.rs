@@ -398,6 +398,18 @@ async fn health(State(app): State<Arc<App>>, request: Request) -> Response<Body>
     answer.await.unwrap_or_else(refused)
 }
 
+/// The routes that begin as a path does, or else how to call anything: the whole description is far longer than an answer should be.
+fn routes_like(path: &str) -> String {
+    let first = |path: &str| path.split('/').nth(1).unwrap_or_default().trim_end_matches('s').to_owned();
+    let all = OPERATIONS.iter().filter_map(|operation| operation.route);
+    let alike: Vec<String> = all
+        .filter(|route| !first(path).is_empty() && first(route.path) == first(path))
+        .map(|route| format!("{} {}", route.method.as_str(), route.path))
+        .collect();
+    let any = "POST /ops/{name} carries out any operation, and GET /openapi.json describes all routes at length";
+    if alike.is_empty() { any.into() } else { format!("routes that begin so: {}; {any}", alike.join(", ")) }
+}
+
 async fn no_route(app: Arc<App>, request: Request, status: StatusCode) -> Response<Body> {
     let (parts, _) = request.into_parts();
     let answer = async {
@@ -409,7 +421,7 @@ async fn no_route(app: Arc<App>, request: Request, status: StatusCode) -> Respon
             StatusCode::METHOD_NOT_ALLOWED => Error::usage(what),
             _ => Error::not_found(what),
         };
-        Err(Refusal::with_status(error.hint("GET /openapi.json lists what is there"), status))
+        Err(Refusal::with_status(error.hint(routes_like(parts.uri.path())), status))
     };
     let mut response = answer.await.unwrap_or_else(refused);
     // An unread body must not be taken for the next request.

@@ -83,6 +83,8 @@ fn each_status_belongs_to_its_codes() {
     server.ask_tcp("GET", &task, &[], None).error(401, "ERR_UNAUTHORIZED");
     server.ask("GET", "/tasks/ZZZZZZ", None).error(404, "ERR_NOT_FOUND");
     server.ask("GET", "/nowhere", None).error(404, "ERR_NOT_FOUND");
+    let near = server.ask("GET", "/task/ZZZZZZ/notes", None).error(404, "ERR_NOT_FOUND");
+    assert!(near["hint"].as_str().unwrap().contains("GET /tasks/{id}"), "{near}");
     server.ask("PATCH", "/ready", None).error(405, "ERR_USAGE");
     let stale =
         server.ask_with("PATCH", &task, &["X-Agentpm-Agent: ada", "If-Match: \"9\""], Some(&json!({ "priority": 2 })));

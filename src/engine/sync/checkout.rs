@@ -118,21 +118,21 @@ impl Sync<'_> {
             return Ok(false);
         }
         let changes = self.plan_changes(before, own, new)?;
-        let others = self.other_files(&changes, self.plan_of(own)?).map_err(|e| self.failed_after_push(e))?;
-        self.begin(before, own, new).map_err(|e| self.failed_after_push(e))?;
-        if let Some(why) = self.move_user_files(before, new, false).map_err(|e| self.failed_after_push(e))? {
-            return Err(self.failed_after_push(Error::new(Code::Git, why)));
+        let others = self.other_files(&changes, self.plan_of(own)?).map_err(|e| self.not_updated(e))?;
+        self.begin(before, own, new).map_err(|e| self.not_updated(e))?;
+        if let Some(why) = self.move_user_files(before, new, false).map_err(|e| self.not_updated(e))? {
+            return Err(self.not_updated(Error::new(Code::Git, why)));
         }
         for other in &others {
-            self.write_other_file(other).map_err(|e| self.failed_after_push(e))?;
+            self.write_other_file(other).map_err(|e| self.not_updated(e))?;
         }
         self.write_plan_files(&changes, self.plan_of(own)?, &runtime)?;
-        self.write_index(&changes, &runtime).map_err(|e| self.failed_after_push(e))?;
+        self.write_index(&changes, &runtime).map_err(|e| self.not_updated(e))?;
         // Git does not flush its writes, and a branch must not point at objects that a power loss can remove.
         ws.flush_disks()?;
         if let Err(e) = self.move_branch(before, new) {
             let is_there = self.repo.objects()?.reference(&self.branch) == Some(before);
-            return if is_there { Err(self.failed_after_push(e)) } else { self.clear_state().map(|()| false) };
+            return if is_there { Err(self.not_updated(e)) } else { self.clear_state().map(|()| false) };
         }
         self.clear_state()?;
         last_scan::note(ws, true);
@@ -150,11 +150,11 @@ impl Sync<'_> {
         self.git.text(&args, &outcome).map(|_| ())
     }
 
-    /// The refusal of an update after a successful push.
-    fn failed_after_push(&self, e: Error) -> Error {
+    /// The refusal of an update; the next sync goes on with it.
+    fn not_updated(&self, e: Error) -> Error {
         let why = e.message.trim_end_matches("; nothing was changed");
         refusal(
-            format!("the push succeeded, but this work tree could not be updated: {why}"),
+            format!("this work tree could not be updated: {why}"),
             match e.details.get("lock").or(e.details.get("paths")) {
                 Some(_) => e.hint.unwrap_or_default(),
                 None => "nothing is lost; run agentpm sync again".to_owned(),

@@ -431,7 +431,9 @@ impl Sync<'_> {
                 Some(PushResult::Taken) => report.pushed = true,
                 None => {}
             }
-            if self.apply_result(before, own, new)? {
+            let after_push = |e: Error| Error { message: format!("the push succeeded, but {}", e.message), ..e };
+            let applied = self.apply_result(before, own, new);
+            if applied.map_err(|e| if report.pushed { after_push(e) } else { e })? {
                 report.foreign_edits = theirs.map_or(Ok(Vec::new()), |theirs| self.edits_in(before, theirs))?;
                 self.report_changes(&mut report, before, own, theirs, new)?;
                 return Ok(report);
@@ -439,9 +441,10 @@ impl Sync<'_> {
             // Another process committed to this branch; the next round includes that commit.
             report.retries += 1;
             if report.retries > most {
+                let pushed = if report.pushed { "the push succeeded; " } else { "" };
                 return Err(refusal(
                     "the branch keeps moving under this sync",
-                    "the push succeeded; run agentpm sync again when no other process changes the branch",
+                    format!("{pushed}run agentpm sync again when no other process changes the branch"),
                 ));
             }
         }

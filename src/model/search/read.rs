@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 
+use clap::ValueEnum as _;
 use serde_json::json;
 
 use super::text::folded;
@@ -191,6 +192,14 @@ impl Reader {
         let begin = self.next;
         let key = self.until(|c| !(c.is_ascii_alphabetic() || matches!(c, '_' | '-')));
         if key.is_empty() || self.peek() != Some(':') {
+            let is_compared = self.peek().is_some_and(|sign| matches!(sign, '=' | '<' | '>'));
+            if is_compared && KEYS.contains(&key.to_ascii_lowercase().as_str()) {
+                let rest = self.until(char::is_whitespace);
+                return Err(refused(at, format!("{} is no term", quoted(&format!("{key}{rest}")))).hint(format!(
+                    "a colon follows the key: {key}:{}; to search for the text, quote it: \"{key}{rest}\"",
+                    rest.trim_start_matches('=')
+                )));
+            }
             self.next = begin;
             let text = self.until(char::is_whitespace);
             refuse_joining(at, &text)?;
@@ -309,14 +318,15 @@ fn what(key: &str, values: Vec<Given>, now: Time) -> Result<What> {
     Ok(match key {
         "status" => {
             let words = Status::ALL.map(|status| (status.as_str(), status));
-            What::Status(each(&values, |value| one_of(value, &value.text, &words))?)
+            let meant = |value: &Given| Status::from_str(&value.text, true);
+            What::Status(each(&values, |value| meant(value).or_else(|_| one_of(value, &value.text, &words)))?)
         }
         "type" => {
             let words = TaskType::WORDS.map(|word| (word, word));
             What::Type(each(&values, |value| match value.is_quoted {
                 // A word from a newer version.
                 true => Ok(value.text.clone()),
-                false => one_of(value, &value.text, &words).map(str::to_owned),
+                false => one_of(value, TaskType::word_for(&value.text), &words).map(str::to_owned),
             })?)
         }
         "is" => What::Is(each(&values, |value| one_of(value, &value.text, &State::WORDS))?),
@@ -326,7 +336,7 @@ fn what(key: &str, values: Vec<Given>, now: Time) -> Result<What> {
                 .into_iter()
                 .map(|value| match value.is_quoted {
                     true => Owner::Agent(value.text),
-                    false => Owner::from(value.text.as_str()),
+                    false => Owner::from(value.text.strip_prefix('@').unwrap_or(&value.text)),
                 })
                 .collect(),
         ),
@@ -353,7 +363,7 @@ fn one_of<T: Copy>(value: &Given, word: &str, known: &[(&'static str, T)]) -> Re
     let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
     let meant = nearest(&word, words.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
     Err(refused(value.at, format!("{} is not one of {}{meant}", quoted(&value.text), words.join(", ")))
-        .hint("to search for a text with a colon, quote all of it"))
+        .hint("to search for the whole term as a text, quote it"))
 }
 
 /// Parses `3`, `>3`, `>=3`, `<3`, `<=3`, `1..3`, `1..`, `..3`; `span` gives the first and the last number of one value.
@@ -495,6 +505,21 @@ mod tests {
         assert_eq!(of("due:<=+1d"), (None, Some(DAY_MS)), "a span from now is a moment");
         assert_eq!(of("due:01:00..2h"), (Some(3_600_000), Some(7_200_000)));
         assert_eq!(of("due:.."), (None, None));
+    }
+
+    #[test]
+    fn words_of_other_trackers_mean_ours_and_signs_after_a_key_are_refused() {
+        let search = ok("status:done,todo type:bug owner:@ann");
+        let wants = [
+            What::Status(vec![Status::Completed, Status::Open]),
+            What::Type(vec!["bugfix".into()]),
+            What::Owner(vec![Owner::Agent("ann".into())]),
+        ];
+        assert_eq!(search.terms, wants.map(|what| Term { not: false, what }));
+        for (query, hint) in [("label=core", "label:core"), ("open Priority>1", "Priority:>1")] {
+            assert!(no(query).1.contains(hint), "{}", no(query).1);
+        }
+        assert_eq!(texts("a=b x>1 core").len(), 3);
     }
 
     #[test]

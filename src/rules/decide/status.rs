@@ -161,8 +161,10 @@ fn refuse_waiting(stage: &mut dyn Stage, task: &Task) -> Result<()> {
     if left.is_empty() {
         return Ok(());
     }
-    Err(still_waits(task, &left)
-        .hint(format!("finish them, run agentpm task unblock {}, or pass --force REASON", task.id)))
+    Err(still_waits(task, &left).hint(format!(
+        "finish them, run agentpm task unblock {} --by ID for each it need not wait for, or pass --force REASON",
+        task.id
+    )))
 }
 
 /// Blocked to open although it waits for others: only with `force`.
