@@ -128,9 +128,9 @@ pub fn behind(task: Id, fence: u64) -> Error {
         .hint_command(format!("agentpm sync fetches them; or claim the task first: agentpm claim {task}"))
 }
 
-/// Whether an event releases a lease; only its holder does that.
+/// Whether an event releases a lease: its holder does that, or an agent that overrides it (`lease_bypasses`).
 pub fn gives_back(event: &Event, given: &LeaseAcquired) -> bool {
-    matches!(&event.payload, Payload::LeaseReleased(p) if p.lease == given.lease && event.author.agent == given.holder)
+    matches!(&event.payload, Payload::LeaseReleased(p) if p.lease == given.lease)
 }
 
 /// Whether an event ends the work on its task.

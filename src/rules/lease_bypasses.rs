@@ -117,7 +117,8 @@ impl<'a> Leases<'a> {
         };
         if let Payload::LeaseReleased(p) = &event.payload {
             // A lease that was granted on another branch, and by no event here, cannot be released here.
-            return of_another(self.by_lease.get(&p.lease)).filter(Option::is_some);
+            let holder = of_another(self.by_lease.get(&p.lease)).filter(Option::is_some)?;
+            return (!self.overrides(event, p.lease)).then_some(holder);
         }
         if let Some(p) = event.payload.grant() {
             // Whether a lease is taken for another agent is checked by `rights`.
@@ -138,6 +139,20 @@ impl<'a> Leases<'a> {
             return None;
         }
         of_another(self.by_fence.get(&fence)).or_else(|| self.superseded(event, fence).map(Some))
+    }
+
+    /// Whether the author of an event overrode a lease openly before it.
+    fn overrides(&self, event: &Event, lease: Id) -> bool {
+        let overrides = |end: &&&Event| {
+            let is_of_lease = matches!(&end.payload, Payload::LeaseOverride(p) if p.lease == Some(lease));
+            is_of_lease && end.author.agent == event.author.agent && end.stamp() < event.stamp()
+        };
+        let mut own = self.ends.iter().filter(overrides).peekable();
+        if own.peek().is_none() {
+            return false;
+        }
+        let before = self.ancestry.past(&event.parents);
+        own.any(|end| self.ancestry.is_in(&before, end.id))
     }
 
     /// The agent to which the task had passed under a greater fence, as far as the author of an event had seen.
@@ -191,21 +206,21 @@ fn may_end(event: &Event) -> bool {
     is_of_lease || status_of(event).is_some_and(Status::is_finished)
 }
 
-/// By when leases were over: released by their holders, overridden openly, or their task ended.
-struct Over<'a> {
+/// By when leases were over: released, overridden openly, or their task ended.
+struct Over {
     /// The last event that ended all of them.
     all: Option<Stamp>,
-    /// The last release of each lease by an agent.
-    released: BTreeMap<(Id, &'a str), Stamp>,
+    /// The last release of each lease.
+    released: BTreeMap<Id, Stamp>,
 }
 
-impl<'a> Over<'a> {
-    fn of(events: impl Iterator<Item = &'a Event>, me: &str) -> Self {
+impl Over {
+    fn of<'a>(events: impl Iterator<Item = &'a Event>, me: &str) -> Self {
         let mut over = Over { all: None, released: BTreeMap::new() };
         for event in events {
             let stamp = event.stamp();
             if let Payload::LeaseReleased(p) = &event.payload {
-                let last = over.released.entry((p.lease, &event.author.agent)).or_insert(stamp);
+                let last = over.released.entry(p.lease).or_insert(stamp);
                 *last = stamp.max(*last);
             } else if !matches!(event.payload, Payload::LeaseOverride(_)) || event.author.agent == me {
                 over.all = over.all.max(Some(stamp));
@@ -216,7 +231,7 @@ impl<'a> Over<'a> {
 
     /// Whether a lease that was granted at this place in the order was over.
     fn is_after(&self, p: &LeaseAcquired, given: Stamp) -> bool {
-        let released = self.released.get(&(p.lease, p.holder.as_str()));
+        let released = self.released.get(&p.lease);
         self.all > Some(given) || released.is_some_and(|released| *released > given)
     }
 }

@@ -1254,3 +1254,89 @@ fn a_remote_that_was_set_back_grants_no_fence_again() {
     assert_eq!((&taken["task"]["id"], &taken["lease"]["confirmed"]), (&second.as_str().into(), &true.into()));
     assert!(taken["lease"]["fence"].as_u64() > fence, "{fence:?}: {taken}");
 }
+
+/// Overrides bob's lease by a command that ends his work, which must give it back.
+#[track_caller]
+fn is_given_back(begin: &[&str], commands: &[&[&str]]) {
+    let room = Sandbox::new();
+    let task = room.task("a task", &[]);
+    let run = |agent: &str, args: &[&str]| {
+        let args: Vec<&str> = args.iter().map(|arg| if *arg == "TASK" { task.as_str() } else { *arg }).collect();
+        room.run_as(agent, &args)
+    };
+    run("bob", begin).data();
+    for command in commands {
+        run("ada", command).data();
+    }
+    assert_eq!(room.run(&["lease", "list"]).data()["items"], serde_json::json!([]), "{commands:?}");
+    assert!(room.get(&task).get("lease_holder").is_none_or(Value::is_null), "{commands:?}");
+    room.is_clean();
+    if room.run(&["ready"]).data()["items"][0]["id"] == task.as_str() {
+        run("carl", &["claim", "TASK"]).data();
+        assert_eq!(room.get(&task)["owner"], "carl", "{commands:?}");
+    }
+}
+
+#[test]
+fn an_override_that_ends_or_frees_a_task_gives_the_lease_back() {
+    let claim = &["claim", "TASK"][..];
+    let over = ["--override", "bob is gone"];
+    let reopen = ["task", "reopen", "TASK", "--reason", "once more"];
+    is_given_back(claim, &[&[&["release", "TASK"][..], &over].concat()]);
+    is_given_back(&["lease", "acquire", "TASK"], &[&[&["release", "TASK"][..], &over].concat()]);
+    is_given_back(claim, &[&[&["task", "split", "TASK", "--title", "a part"][..], &over].concat()]);
+    is_given_back(claim, &[&[&["done", "TASK"][..], &over].concat(), &reopen]);
+    is_given_back(claim, &[&[&["task", "transition", "TASK", "--status", "cancelled"][..], &over].concat(), &reopen]);
+
+    let room = Sandbox::new();
+    let task = room.task("a task", &[]);
+    room.run_as("bob", &["claim", &task]).data();
+    let log = room.run(&["log", &task, "--type", "TaskStatusChanged"]).data();
+    let claimed = log["items"][0]["id"].as_str().unwrap().to_owned();
+    room.run(&["undo", &claimed, "--override", "bob is gone"]).data();
+    room.run_as("carl", &["claim", &task]).data();
+    // A new owner is not kept waiting either.
+    room.run(&["task", "update", &task, "--owner", "dan", "--override", "dan goes on"]).data();
+    assert_eq!(room.run_as("dan", &["claim", &task]).data()["task"]["owner"], "dan");
+    room.is_clean();
+}
+
+#[test]
+fn a_lease_that_was_given_back_by_an_override_is_over_in_other_clones_and_for_the_gate() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    clones.room.run_in(&clones.dir("ann"), &["release", &task, "--override", "ann is gone"]).data();
+    clones.run("ann", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    clones.run("bob", &["claim", &task]).data();
+
+    // The remote hears of it at once.
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    clones.room.run_in(&clones.dir("ann"), &["release", &task, "--override", "ann is gone"]).data();
+    assert_eq!(record(&clones, &task)["state"], "released");
+    clones.run("ann", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    assert_eq!(clones.run("bob", &["claim", &task]).data()["lease"]["confirmed"], true);
+
+    let room = Sandbox::new();
+    let roles = crate::gate::ROLES.replace("comment, create", "claim, override");
+    std::fs::write(room.store().join("roles.yml"), roles).unwrap();
+    let task = room.task("a task", &[]);
+    room.run_as("carol", &["claim", &task]).data();
+    crate::gate::commit(&room, "base");
+    room.git(&["switch", "-q", "-c", "feature"]).text();
+    room.run_as("bob", &["release", &task, "--override", "carol is gone"]).data();
+    crate::gate::passes(&room);
+    let review = room.run(&["review", "main..HEAD", "--all"]).data().to_string();
+    assert_eq!(review.matches("\"change\":\"override\"").count(), 1, "{review}");
+    room.git(&["switch", "-q", "-C", "main"]).text();
+    room.git(&["switch", "-q", "-c", "next"]).text();
+    let by_carol = "comment, create, claim";
+    std::fs::write(room.store().join("roles.yml"), crate::gate::ROLES.replace("comment, create", by_carol)).unwrap();
+    crate::gate::commit(&room, "bob may not override any more");
+    room.git(&["switch", "-q", "-C", "main"]).text();
+    room.git(&["switch", "-q", "-c", "last"]).text();
+    room.run_as("bob", &["claim", &task]).data();
+    crate::gate::passes(&room);
+}

@@ -31,7 +31,22 @@ pub struct Permit {
     pub id: Id,
     /// The lease the actor holds, if any.
     pub lease: Option<Lease>,
+    /// The lease of another holder that the change overrides.
+    overridden: Option<Lease>,
     why: Option<String>,
+}
+
+/// The lease for a change: one's own, or that of another holder which the change overrides.
+#[derive(Default)]
+struct Hold {
+    own: Option<Lease>,
+    overridden: Option<Lease>,
+}
+
+impl Hold {
+    fn own(lease: Lease) -> Self {
+        Hold { own: Some(lease), overridden: None }
+    }
 }
 
 impl Permit {
@@ -55,19 +70,28 @@ impl Permit {
         self
     }
 
-    /// Releases the lease, if the actor holds one.
+    /// Whether there is a lease to give back: the actor's, or one that the change overrides.
+    pub fn has_lease(&self) -> bool {
+        self.held().is_some()
+    }
+
+    fn held(&self) -> Option<&Lease> {
+        self.lease.as_ref().or(self.overridden.as_ref())
+    }
+
+    /// Releases the lease, if the actor holds one or overrides that of another holder.
     pub fn give_back(&self, stage: &mut dyn Stage) -> Result<()> {
-        if let Some(lease) = &self.lease {
+        if let Some(lease) = self.held() {
             self.emit(stage, Payload::LeaseReleased(LeaseReleased { lease: lease.id }))?;
         }
         Ok(())
     }
 
-    /// Releases the actor's lease of a task in progress that another agent owns by now: that agent works on it.
+    /// Releases the lease of a task in progress that another agent than the holder owns by now: that agent works on it.
     pub fn hand_over(&self, stage: &mut dyn Stage) -> Result<()> {
         let task = stage.task(self.id)?;
         let stays = |lease: &Lease| task.owner.as_ref().is_none_or(|owner| *owner == lease.agent);
-        if task.status != Status::InProgress || self.lease.as_ref().is_none_or(stays) {
+        if task.status != Status::InProgress || self.held().is_none_or(stays) {
             return Ok(());
         }
         self.give_back(stage)
@@ -103,8 +127,8 @@ fn permit_with(stage: &mut dyn Stage, id: Id, guard: &Guard, verb: Verb, judges:
     if finishes(verb) {
         refuse_finished(stage, id)?;
     }
-    let lease = hold(stage, &task, guard, (verb, judges))?;
-    let permit = Permit { id, lease, why: guard.why.as_ref().map(|w| w.0.clone()) };
+    let Hold { own: lease, overridden } = hold(stage, &task, guard, (verb, judges))?;
+    let permit = Permit { id, lease, overridden, why: guard.why.as_ref().map(|w| w.0.clone()) };
     unblock_if_free(stage, id)?;
     Ok(permit)
 }
@@ -138,8 +162,8 @@ fn finishes(verb: Verb) -> bool {
     matches!(verb, Verb::Complete | Verb::Cancel)
 }
 
-/// The lease for the change; `None` for a task without an owner, or with an override.
-fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, (verb, judges): (Verb, bool)) -> Result<Option<Lease>> {
+/// The lease for the change; none for a task without a holder.
+fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, (verb, judges): (Verb, bool)) -> Result<Hold> {
     // An event that finishes a task also reports the end to the remote.
     let ends = finishes(verb) || matches!(verb, Verb::Claim | Verb::Archive);
     let asserts = !finishes(verb);
@@ -154,7 +178,7 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, (verb, judges): (Verb
     let (other, refusal) = match standing {
         Standing::Mine(lease) => {
             let lease = assert_again(stage, task.id, lease, ends && asserts)?;
-            return renew_on_use(stage, task.id, lease).map(Some);
+            return renew_on_use(stage, task.id, lease).map(Hold::own);
         }
         Standing::Free if guard.override_reason.is_none() && !judges_end && lease::is_lost(&record, &me) => {
             return Err(lease::lost_and_gone(task.id, &record));
@@ -178,7 +202,7 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, (verb, judges): (Verb
                     stage.require(Verb::Override)?;
                     override_lease(stage, task.id, None, &holder, &reason.0)?;
                 }
-                return Ok(None);
+                return Ok(Hold::default());
             };
             let Some(reason) = &guard.override_reason else {
                 return Err(Error::new(Code::LeaseHeld, format!("{owner} works on task {}", task.id))
@@ -187,15 +211,15 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, (verb, judges): (Verb
             };
             stage.require(Verb::Override)?;
             override_lease(stage, task.id, None, owner, &reason.0)?;
-            return Ok(None);
+            return Ok(Hold::default());
         }
         Standing::MineExpired(lease) if guard.lease_id.is_some() => return Err(lease::expired(task, &lease)),
         Standing::MineExpired(lease) => {
             let lease = renew_on_use(stage, task.id, lease)?;
-            return Ok(Some(assert_again(stage, task.id, lease, ends && asserts)?));
+            return assert_again(stage, task.id, lease, ends && asserts).map(Hold::own);
         }
         // A closed task has no holder: a lease that outlived the end, for example after git's reset or a merge, is ignored.
-        Standing::OthersExpired(_) | Standing::Others(_) if task.status.is_finished() => return Ok(None),
+        Standing::OthersExpired(_) | Standing::Others(_) if task.status.is_finished() => return Ok(Hold::default()),
         Standing::OthersExpired(other) => {
             let lost = lease::lost_refusal(task.id, &record, &me);
             (other.clone(), lost.unwrap_or_else(|| lease::abandoned(task, &other)))
@@ -208,7 +232,7 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, (verb, judges): (Verb
     let Some(reason) = &guard.override_reason else { return Err(refusal) };
     stage.require(Verb::Override)?;
     override_lease(stage, task.id, Some(other.id), &other.agent, &reason.0)?;
-    Ok(None)
+    Ok(Hold { own: None, overridden: Some(other) })
 }
 
 /// Renews one's own lease on a change in its second half, since work is a sign of life, or from now if it does not hold any more: no

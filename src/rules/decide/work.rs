@@ -203,7 +203,7 @@ fn release(stage: &mut dyn Stage, c: &Release) -> Result<Subject> {
     let task = stage.task(id)?;
     if task.status == Status::InProgress {
         return_to_open(stage, &permit, false)?;
-    } else if permit.lease.is_some() {
+    } else if permit.has_lease() {
         permit.give_back(stage)?;
     } else if task.owner.as_ref() == Some(&stage.me().agent) && !task.status.is_finished() {
         // It is assigned to the actor, who has not begun: without an owner others may take it.
