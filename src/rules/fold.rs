@@ -23,6 +23,7 @@ use crate::rules::effect::{
 };
 use crate::rules::event_rules::{EventRules, status_of};
 use crate::rules::fields::{self, Loose};
+use crate::rules::review::{Completions, may_restore, restored};
 use crate::rules::writers::{AppliedEvent, Effect, Reason, Registers, contests, resolutions};
 
 /// The events of one log in their order, without those that cannot count.
@@ -191,6 +192,7 @@ pub struct Folding<'e> {
     heads: BTreeSet<Id>,
     pending: Pending,
     taken: Vec<AppliedEvent<'e>>,
+    completions: Completions<'e>,
     hand_edits: HandEdits,
 }
 
@@ -198,7 +200,8 @@ impl<'e> Folding<'e> {
     /// Begins with a task of which only the id is known.
     pub fn new(id: Id) -> Self {
         let (heads, pending, hand_edits) = (BTreeSet::new(), Pending::default(), HandEdits::default());
-        Folding { task: Task::blank(id), heads, pending, taken: Vec::new(), hand_edits }
+        let (taken, completions) = (Vec::new(), Completions::default());
+        Folding { task: Task::blank(id), heads, pending, taken, completions, hand_edits }
     }
 
     /// Applies the next event in order; returns a finding if it had no effect.
@@ -214,7 +217,13 @@ impl<'e> Folding<'e> {
             return None;
         }
         let finding = take_event(&mut self.task, event, &mut self.pending);
-        self.taken.push(AppliedEvent { event, effect: effect_of(finding.as_ref()) });
+        let effect = effect_of(finding.as_ref());
+        if effect == Effect::Counts
+            && let Some(completion) = self.completions.add(event)
+        {
+            credit(&mut self.task, completion);
+        }
+        self.taken.push(AppliedEvent { event, effect });
         finding
     }
 
@@ -309,11 +318,13 @@ fn effect_of(finding: Option<&Finding>) -> Effect {
 }
 
 /// Whether an event can be applied without the others. It has seen all events of the task. It sets no status that may decide
-/// which of several owners counts, and grants no lease while owners compete. And it is not a hand edit that another clone may have recorded too.
+/// which of several owners counts, and grants no lease while owners compete. And it is not a hand edit that another clone may have recorded
+/// too, nor may it put back an earlier completion.
 pub fn is_plain(task: &Task, event: &Event) -> bool {
     let sees_all = task.heads.iter().all(|head| event.parents.contains(head));
     let is_of_claims = status_of(event).is_some() || matches!(event.payload, Payload::LeaseAcquired(_));
-    sees_all && !(task.forked && is_of_claims) && !is_hand_edit(event)
+    let needs_others = (task.forked && is_of_claims) || is_hand_edit(event) || may_restore(event);
+    sees_all && !needs_others
 }
 
 /// Applies the next event in order, of those that [need no others](is_plain). Always leaves a consistent task; returns a
@@ -347,6 +358,8 @@ fn decide(task: &mut Task, taken: &[AppliedEvent<'_>]) {
                 assign(task, &contest.register, &winner.value, event, &mut loose);
                 if contest.register == "status" && continues_completion(event) {
                     set_completion(task, &taken[..winner.place]);
+                } else if contest.register == "status" && may_restore(event) {
+                    credit(task, original(event, &taken[..winner.place]));
                 }
             }
             None if contest.losers.iter().any(|(_, why)| *why == Reason::Resolution) => {
@@ -373,8 +386,19 @@ fn set_completion(task: &mut Task, before: &[AppliedEvent<'_>]) {
     };
     let completions = before[round..].iter().filter(completes).map(|one| one.event);
     if let Some(completion) = completions.max_by_key(|event| (event.weight(), event.stamp())) {
-        (task.completed_by, task.completion) = (Some(completion.author.agent.clone()), Some(completion.id));
+        credit(task, original(completion, before));
     }
+}
+
+/// The event that completed the task first, where this one puts its completion back.
+fn original<'e>(event: &'e Event, taken: &[AppliedEvent<'e>]) -> &'e Event {
+    let counting = taken.iter().filter(|one| one.effect == Effect::Counts).map(|one| one.event);
+    restored(event, counting.filter(|earlier| earlier.stamp() < event.stamp())).unwrap_or(event)
+}
+
+/// Names the event that completed a task, and its author.
+fn credit(task: &mut Task, completion: &Event) {
+    (task.completed_by, task.completion) = (Some(completion.author.agent.clone()), Some(completion.id));
 }
 
 /// Sets one register to the value that an event wrote.

@@ -3,11 +3,14 @@
 //! Guarantees one answer for the command, for `next` and for the gate of a branch.
 //! Leaves to others: what a judgement does (`rules::decide`), and what waits for it (`rules::readiness`).
 
+use std::collections::BTreeMap;
+
 use crate::model::event::{Entry, Event};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::settings::ReviewSettings;
 use crate::model::task::{Status, Task};
+use crate::model::time::Time;
 use crate::rules::event_rules::{EventRules, status_of};
 use crate::rules::readiness::Viewer;
 use crate::rules::roles::Verb;
@@ -46,7 +49,8 @@ pub fn completer(log: &[Entry], completion: Id) -> Option<&str> {
 /// The event that judged the last completion of a log as failed. Whether the task is open since is for the caller to ask.
 pub fn rejection(log: &[Entry]) -> Option<&Event> {
     let events = || log.iter().map(|entry| &entry.event);
-    let completion = events().filter(|event| completes(event)).max_by_key(|event| event.stamp())?.id;
+    let last = events().filter(|event| completes(event)).max_by_key(|event| event.stamp())?;
+    let completion = restored(last, events().filter(|event| event.stamp() < last.stamp())).unwrap_or(last).id;
     let rejects = |event: &&Event| matches!(&event.payload, Payload::TaskVerified(p) if !p.passed && p.completion == Some(completion));
     events().filter(rejects).max_by_key(|event| event.stamp())
 }
@@ -85,6 +89,46 @@ pub fn was_never_accepted(log: &[Entry], counts: impl Fn(Id) -> bool) -> bool {
     let ends = |event: &Event| matches!(status_of(event), Some(Status::Cancelled | Status::Archived));
     let events = || log.iter().map(|entry| &entry.event).filter(|event| counts(event.id));
     events().any(completes) && !events().any(|event| accepts(event) || ends(event))
+}
+
+/// Whether an event may put back an earlier completion, as an undo does: it names the time of that one.
+pub fn may_restore(event: &Event) -> bool {
+    completes(event) && matches!(&event.payload, Payload::TaskStatusChanged(p) if p.changed_at.is_some())
+}
+
+/// The completion that an event puts back, of those before it: the last of its time.
+pub fn restored<'e>(event: &'e Event, before: impl Iterator<Item = &'e Event>) -> Option<&'e Event> {
+    if !may_restore(event) {
+        return None;
+    }
+    let mut completions = Completions::default();
+    let mut before: Vec<&Event> = before.filter(|earlier| completes(earlier)).collect();
+    before.sort_by_key(|earlier| earlier.stamp());
+    for earlier in before {
+        completions.add(earlier);
+    }
+    completions.add(event)
+}
+
+/// The events that completed a task, by the time of its completion.
+#[derive(Clone, Default)]
+pub struct Completions<'e>(BTreeMap<Time, &'e Event>);
+
+impl<'e> Completions<'e> {
+    /// Adds the next event in order. Returns the completion that it puts back, if it puts back one.
+    pub fn add(&mut self, event: &'e Event) -> Option<&'e Event> {
+        let named = if let Payload::TaskStatusChanged(p) = &event.payload { p.changed_at } else { None };
+        if !completes(event) {
+            return None;
+        }
+        let time = named.unwrap_or(event.at);
+        // Of those that name their time, the first is an import, and the others put it back.
+        let earlier = self.0.get(&time).copied().filter(|_| named.is_some());
+        if earlier.is_none() {
+            self.0.insert(time, event);
+        }
+        earlier
+    }
 }
 
 /// Whether an event completes a task, and neither repeats that it is completed nor takes it out of the archive.

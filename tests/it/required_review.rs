@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::lost::Twins;
 use crate::sandbox::Sandbox;
 use crate::sync::Clones;
 
@@ -888,4 +889,74 @@ fn a_coordinator_learns_how_to_free_what_was_sent_back() {
     assert!(me["hint"].as_str().unwrap().contains("--owner joe"), "{me}");
     room.run_as("joe", &["task", "update", &tasks[0], "--clear", "owner"]).data();
     assert_eq!(room.run_as("joe", &["next", "--claim", "--no-reviews"]).data()["task"]["id"], json!(tasks[0]));
+}
+
+#[test]
+fn an_undone_reopening_restores_the_completion_of_its_agent() {
+    let (room, first, second) = completed("");
+    let undo_reopening = |by: &str| {
+        room.run_as("carl", &["task", "reopen", &first, "--reason", "a mistake"]).data();
+        assert_eq!(room.get(&second)["status"], "blocked");
+        room.run_as(by, &["undo", &last_of(&room, &first, "TaskReopened")]).data();
+        assert_eq!(room.get(&first)["status"], "completed");
+    };
+    undo_reopening("dan");
+    let error = room.run(&["task", "verify", &first, "--accept"]).error("ERR_UNAUTHORIZED", 6);
+    assert!(error["message"].as_str().unwrap().starts_with("ada completed task"), "{error}");
+    assert_eq!(room.get(&second)["status"], "blocked");
+    room.run_as("dan", &["task", "verify", &first, "--accept"]).data();
+    assert_eq!(room.get(&second)["status"], "open");
+
+    // An acceptance counts again with the completion that it judged, however often.
+    undo_reopening("eve");
+    undo_reopening("dan");
+    assert_eq!((&room.get(&first)["awaits_review"], &room.get(&second)["status"]), (&Value::Null, &json!("open")));
+    assert_eq!(room.run(&["ls", "--all", "--query", "is:unreviewed"]).data()["total"], 0);
+    fs::remove_file(room.repo().join(".git/agentpm/index.db")).unwrap();
+    assert_eq!(room.run(&["ls", "--all", "--query", "is:unreviewed"]).data()["total"], 0);
+    room.run(&["task", "archive", &first]).data();
+    room.is_clean();
+}
+
+#[test]
+fn an_undone_rejection_brings_back_no_acceptance() {
+    let (room, first, second) = completed("");
+    room.run_as("bob", &["task", "verify", &first, "--reject", "--why", "not yet"]).data();
+    room.run_as("dan", &["undo", &last_of(&room, &first, "TaskReopened")]).data();
+    assert_eq!((&room.get(&first)["status"], &room.get(&second)["status"]), (&json!("completed"), &json!("blocked")));
+    assert_eq!(room.get(&first)["awaits_review"], true);
+    room.run(&["task", "verify", &first, "--accept"]).error("ERR_UNAUTHORIZED", 6);
+    room.run_as("bob", &["task", "verify", &first, "--reject", "--why", "still not"]).data();
+    let brief = room.run(&["brief", &first]).stdout;
+    assert!(brief.contains("still not"), "{brief}");
+    room.run(&["claim", &first]).data();
+    // Her own completion after that is another one.
+    let answer = room.run(&["done", &first]);
+    answer.data();
+    assert!(answer.stderr.contains("bob sent this task back (still not)"), "{answer:?}");
+    room.run_as("bob", &["task", "verify", &first, "--accept"]).data();
+    assert_eq!(room.get(&second)["status"], "open");
+    room.is_clean();
+}
+
+#[test]
+fn clones_agree_on_a_completion_that_was_put_back() {
+    let mut task = String::new();
+    let twins = Twins::new(|room| {
+        configure(room, "");
+        task = room.task("x", &[]);
+        room.run(&["claim", &task]).data();
+        room.run(&["done", &task]).data();
+        room.run_as("carl", &["task", "verify", &task, "--accept"]).data();
+        room.run_as("carl", &["task", "reopen", &task, "--reason", "a mistake"]).data();
+    });
+    twins.room.run_as("dan", &["undo", &last_of(&twins.room, &task, "TaskReopened")]).data();
+    twins.bob(&["note", &task, "--content", "meanwhile"]).data();
+    twins.bob(&["task", "update", &task, "--priority", "1"]).data();
+    twins.merge();
+    twins.ada(&["resolve"]).data();
+    let view = twins.room.get(&task);
+    assert_eq!((&view["status"], &view["priority"], view.get("awaits_review")), (&json!("completed"), &json!(1), None));
+    twins.ada(&["task", "archive", &task]).data();
+    twins.room.is_clean();
 }
