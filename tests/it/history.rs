@@ -419,3 +419,33 @@ fn a_second_undo_names_the_first() {
     let words = format!("ada undid it already (event {undo})");
     assert!(refused["message"].as_str().unwrap().contains(&words), "{refused}");
 }
+
+#[test]
+fn a_creation_is_not_undone_where_others_built_on_the_task() {
+    let others: [&[&[&str]]; 4] = [
+        &[&["task", "create", "--title", "below", "--parent", "TASK"]],
+        &[&["task", "create", "--title", "after", "--blocked-by", "TASK"]],
+        &[&["task", "update", "TASK", "--priority", "2"]],
+        &[&["claim", "TASK"], &["release", "TASK"]],
+    ];
+    for (commands, words) in others.iter().zip(["is below it", "waits for it", "bob changed", "bob changed"]) {
+        let room = Sandbox::new();
+        let task = room.task("a task", &[]);
+        for command in *commands {
+            let args: Vec<&str> = command.iter().map(|arg| if *arg == "TASK" { task.as_str() } else { *arg }).collect();
+            room.run_as("bob", &args).data();
+        }
+        let created = event(&room, &task, "TaskCreated");
+        let before = fs::read_to_string(room.log_of(&task)).unwrap();
+        let refused = room.run(&["undo", &created]).error("ERR_CONFLICT", 5);
+        assert!(refused["message"].as_str().unwrap().contains(words), "{refused}");
+        assert_eq!(fs::read_to_string(room.log_of(&task)).unwrap(), before);
+        assert_eq!(room.get(&task)["status"], "open");
+    }
+    // One's own changes are no reason.
+    let room = Sandbox::new();
+    let task = room.task("a task", &[]);
+    room.run(&["task", "update", &task, "--priority", "2"]).data();
+    room.run_as("bob", &["note", &task, "--content", "a remark"]).data();
+    assert_eq!(undo(&room, &task, "TaskCreated")["status"], "cancelled");
+}

@@ -13,7 +13,7 @@ use super::guard::{Permit, block_if_waiting, permit_id, unblock_if_free};
 use super::origin::{Origin, undo_with};
 use super::put::{PutOptions, put, verb};
 use super::status::cancel;
-use super::undo::{EffectiveEvents, Forced, put_back, revert_edge, seen_by};
+use super::undo::{EffectiveEvents, Forced, follows_blockers, is_change, put_back, revert_edge, seen_by};
 use crate::error::{Code, Error, Result};
 use crate::model::command::Guard;
 use crate::model::event::{Entry, Event, Stamp};
@@ -312,8 +312,7 @@ impl Log<'_> {
 
     /// Whether another request changed a value with an event, beyond what follows from the blockers of the task.
     fn is_of_others(&self, event: &Event) -> bool {
-        let changes = matches!(EventRules::of(&event.payload).undo, UndoRule::With(_));
-        changes && !follows_blockers(event) && self.origin.depth(event).is_none() && undo_with(event).is_none()
+        is_change(event) && self.origin.depth(event).is_none() && undo_with(event).is_none()
     }
 
     fn plan_edges(&self, plan: &mut TaskPlan) {
@@ -464,12 +463,6 @@ impl Log<'_> {
             _ => None,
         }
     }
-}
-
-/// Whether an event only records that the blockers of a task are finished, or are not.
-fn follows_blockers(event: &Event) -> bool {
-    matches!(&event.payload, Payload::TaskStatusChanged(p) if p.forced.is_empty()
-        && matches!((p.from, p.to), (Status::Blocked, Status::Open) | (Status::Open, Status::Blocked)))
 }
 
 /// The kind of an edge, and its ends.

@@ -54,7 +54,8 @@ fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
         stage.require(verb(name, value))?;
     }
     let creates = matches!(event.payload, Payload::TaskCreated(_));
-    let edge = (creates && revert_creation(stage, &permit)?) || revert_edge(stage, &permit, event, &before)?;
+    let edge = (creates && revert_creation(stage, &permit, event, &effective)?)
+        || revert_edge(stage, &permit, event, &before)?;
     put_back(stage, &permit, &values, recorded.as_ref(), how)?;
     if values.is_empty() && !edge {
         if left.is_empty() {
@@ -240,14 +241,59 @@ fn refuse_what_cannot_be_undone(task: Id, event: &Event) -> Result<()> {
         .hint(hint))
 }
 
-/// Undoes a creation. A task is never deleted but cancelled. Returns whether anything changed.
-fn revert_creation(stage: &mut dyn Stage, permit: &Permit) -> Result<bool> {
+/// Undoes a creation. A task is never deleted but cancelled, unless others built on it. Returns whether anything changed.
+fn revert_creation(
+    stage: &mut dyn Stage,
+    permit: &Permit,
+    creation: &Event,
+    effective: &EffectiveEvents,
+) -> Result<bool> {
     if stage.task(permit.id)?.status.is_finished() {
         return Ok(false);
     }
     stage.require(Verb::Cancel)?;
+    refuse_what_others_built(stage, creation, effective)?;
     cancel(stage, permit, None)?;
     Ok(true)
+}
+
+/// Refuses to undo the creation of a task that another agent changed, that has an open task below it, or that an unfinished one
+/// waits for.
+fn refuse_what_others_built(stage: &mut dyn Stage, creation: &Event, effective: &EffectiveEvents) -> Result<()> {
+    let (id, me) = (effective.task, stage.me().agent.clone());
+    let is_of_others =
+        |event: &&&Event| is_change(event) && ![&me, &creation.author.agent].contains(&&event.author.agent);
+    let mut why = effective
+        .events
+        .iter()
+        .find(is_of_others)
+        .map(|event| format!("{} changed the task since (event {})", event.author.agent, event.id));
+    for child in stage.children(id)? {
+        if why.is_none() && !stage.task(child)?.status.is_finished() {
+            why = Some(format!("task {child} is below it and stays open"));
+        }
+    }
+    for other in stage.dependents(id)? {
+        let waiting = stage.task(other)?;
+        if why.is_none() && !waiting.status.is_finished() && waiting.blockers().contains(&id) {
+            why = Some(format!("task {other} waits for it"));
+        }
+    }
+    let Some(why) = why else { return Ok(()) };
+    Err(Error::new(Code::Conflict, format!("undoing event {} would cancel task {id}: {why}", creation.id))
+        .with(json!({ "task": id, "event": creation.id, "left": [why] }))
+        .hint_command(format!("agentpm cancel {id} --why TEXT cancels it for a reason")))
+}
+
+/// Whether an event changes a value by itself, beyond what follows from the blockers of the task.
+pub(super) fn is_change(event: &Event) -> bool {
+    matches!(EventRules::of(&event.payload).undo, UndoRule::With(_)) && !follows_blockers(event)
+}
+
+/// Whether an event only records that the blockers of a task are finished, or are not.
+pub(super) fn follows_blockers(event: &Event) -> bool {
+    matches!(&event.payload, Payload::TaskStatusChanged(p) if p.forced.is_empty()
+        && matches!((p.from, p.to), (Status::Blocked, Status::Open) | (Status::Open, Status::Blocked)))
 }
 
 /// Undoes the addition or removal of a relationship, except for a parent, which is a register. Returns whether anything
