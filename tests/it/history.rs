@@ -449,3 +449,23 @@ fn a_creation_is_not_undone_where_others_built_on_the_task() {
     room.run_as("bob", &["note", &task, "--content", "a remark"]).data();
     assert_eq!(undo(&room, &task, "TaskCreated")["status"], "cancelled");
 }
+
+#[test]
+fn the_undo_of_a_value_that_won_a_conflict_leaves_the_other_one() {
+    let mut id = String::new();
+    let twins = Twins::new(|room| id = room.task("x", &["--acceptance", "it works", "--metadata", r#"{"k": 0}"#]));
+    twins.bob(&["task", "update", &id, "--priority", "5", "--metadata", r#"{"k": 5}"#, "--owner", "bob"]).data();
+    twins.ada(&["note", &id, "--content", "so that her event is the later one"]).data();
+    let change = ["--priority", "3", "--metadata", r#"{"k": 3}"#, "--owner", "ada", "--estimate", "1h"];
+    twins.ada(&[&["task", "update", &id][..], &change].concat()).data();
+    let won = last_event(&twins.room, &twins.room.repo(), &id, "ada");
+    twins.merge();
+    twins.ada(&["resolve"]).data();
+    assert_eq!(twins.room.get(&id)["priority"], 3);
+    assert_ne!(twins.ada(&["conflicts"]).data()["total"], 0);
+    let task = twins.ada(&["undo", &won]).data();
+    assert_eq!((&task["priority"], &task["metadata"], &task["owner"]), (&json!(5), &json!({"k": 5}), &json!("bob")));
+    assert_eq!(task.get("estimate"), Some(&Value::Null));
+    assert_eq!(twins.ada(&["conflicts"]).data()["total"], 0);
+    twins.room.is_clean();
+}

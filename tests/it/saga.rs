@@ -486,3 +486,24 @@ fn an_override_that_was_undone_is_brought_back_with_its_reason_and_no_more() {
     assert_eq!(room.get(&task)["status"], "completed");
     room.is_clean();
 }
+
+#[test]
+fn the_undo_of_a_request_leaves_a_concurrent_value_that_had_lost() {
+    let (mut id, mut request) = (String::new(), String::new());
+    let twins = Twins::new(|room| id = room.task("x", &[]));
+    twins.bob(&["task", "update", &id, "--priority", "5"]).data();
+    twins.ada(&["note", &id, "--content", "so that her event is the later one"]).data();
+    let ops = json!([
+        {"op": "task.update", "args": {"id": id, "priority": 2}},
+        {"op": "task.update", "args": {"id": id, "priority": 3, "estimate": "1h"}},
+    ]);
+    request.push_str(&batch(&twins.room, "ada", &ops, &[]).0);
+    twins.merge();
+    twins.ada(&["resolve"]).data();
+    assert_eq!(twins.room.get(&id)["priority"], 3);
+    undo_whole(&twins.room, &request);
+    let task = twins.room.get(&id);
+    assert_eq!((&task["priority"], &task["estimate"]), (&json!(5), &Value::Null));
+    assert_eq!(twins.ada(&["conflicts"]).data()["total"], 0);
+    twins.room.is_clean();
+}

@@ -376,7 +376,7 @@ impl Log<'_> {
         for (name, mine) in &writers {
             let (first, verdict) = self.judge_register(name, &mut befores);
             let Some(first) = first else { continue };
-            let mut value = register::value(&befores[&first.id], name);
+            let mut value = self.earlier(name, &befores[&first.id]);
             if name == "status" && verdict != Verdict::Already {
                 let before = befores[&first.id].status;
                 let forced = Forced::of(self.now.id, &register::below(self.history, &seen_by(self.history, first)));
@@ -436,9 +436,7 @@ impl Log<'_> {
         let Some(first) = first else { return (None, Verdict::Already) };
         let before = befores.entry(first.id).or_insert_with(|| self.before(first));
         let undone = written[last + 1..].iter().rev().find_map(|event| depth(event));
-        if undone.is_some_and(|depth| depth % 2 == 1)
-            || register::value(before, name) == register::value(self.now, name)
-        {
+        if undone.is_some_and(|depth| depth % 2 == 1) || self.earlier(name, before) == register::value(self.now, name) {
             return (Some(first), Verdict::Already);
         }
         match written[last + 1..].iter().rev().find(|event| depth(event).is_none()) {
@@ -448,6 +446,17 @@ impl Log<'_> {
             }
             None => (Some(first), Verdict::Undone),
         }
+    }
+
+    /// The value that a register has without the request: as before it, unless one that lost to the request's counts then.
+    fn earlier(&self, name: &str, before: &Task) -> Value {
+        let moves = || self.effective.counting_writer("status").is_some_and(|event| self.origin.depth(event).is_some());
+        let lost = if name == "owner" && moves() {
+            None
+        } else {
+            self.effective.value_without(name, |event| self.origin.depth(event).is_some())
+        };
+        lost.unwrap_or_else(|| register::value(before, name))
     }
 
     /// Why a register cannot have an earlier value again.

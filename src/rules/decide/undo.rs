@@ -24,7 +24,7 @@ use crate::model::task::{Status, Task};
 use crate::rules::event_rules::{EventRules, UndoRule, is_undo_of, undo_reason, writes};
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
-use crate::rules::writers::{Contest, Effect, Registers, contests};
+use crate::rules::writers::{AppliedEvent, Contest, Effect, Registers, contests};
 use crate::rules::{fold, register};
 
 decides! {
@@ -134,6 +134,10 @@ pub(super) struct EffectiveEvents<'a> {
     copies: BTreeMap<Id, Id>,
     /// The writers that count of the registers with several.
     winners: BTreeMap<String, Id>,
+    /// The registers of which a value lost to one that its writer had not seen.
+    disputed: BTreeSet<String>,
+    taken: Vec<AppliedEvent<'a>>,
+    now: Task,
 }
 
 impl<'a> EffectiveEvents<'a> {
@@ -144,8 +148,33 @@ impl<'a> EffectiveEvents<'a> {
         let parents = register::parent_edges(history.iter().map(|e| &e.event));
         let task = folding.finish();
         let winner = |contest: Contest| Some((contest.register, taken[contest.winner?.place].event.id));
-        let winners = contests(&taken, &task, Registers::All).into_iter().filter_map(winner).collect();
-        EffectiveEvents { task: id, events, parents, copies: task.copies, winners }
+        let contests = contests(&taken, &task, Registers::All);
+        let is_disputed = |contest: &&Contest| contest.losers.iter().any(|(loser, _)| loser.void.is_none());
+        let disputed = contests.iter().filter(is_disputed).map(|contest| contest.register.clone()).collect();
+        let winners = contests.into_iter().filter_map(winner).collect();
+        EffectiveEvents { task: id, events, parents, copies: task.copies.clone(), winners, disputed, taken, now: task }
+    }
+
+    /// The value that a register has without some events, where it is one that lost to theirs. `None` where none did, and for the
+    /// status and the parent, which only moves restore.
+    pub fn value_without(&self, name: &str, is_undone: impl Fn(&Event) -> bool) -> Option<Value> {
+        if !self.disputed.contains(name) || matches!(name, "status" | "parent") {
+            return None;
+        }
+        let without = |one: &AppliedEvent<'a>| match is_undone(one.event) {
+            true => AppliedEvent { effect: Effect::None, ..*one },
+            false => *one,
+        };
+        let taken: Vec<AppliedEvent> = self.taken.iter().map(without).collect();
+        let left = contests(&taken, &self.now, Registers::All).into_iter().find(|contest| contest.register == name);
+        if let Some(contest) = left {
+            return contest.winner.map(|winner| winner.value);
+        }
+        let written = |one: &AppliedEvent| {
+            let all = writes(one.event, &self.parents, &self.copies).into_iter();
+            all.filter(|(other, _)| other == name).map(|(_, value)| value).next()
+        };
+        taken.iter().rev().filter(|one| one.effect == Effect::Counts).find_map(written)
     }
 
     fn effective(&self, id: Id) -> Result<&'a Event> {
@@ -163,8 +192,13 @@ impl<'a> EffectiveEvents<'a> {
         if matches!(event.payload, Payload::TaskCreated(_)) || EventRules::of(&event.payload).adds_entry {
             return (values, left);
         }
-        for (name, written) in writes(event, &self.parents, &self.copies) {
-            let prior = register::value(before, &name);
+        let all = writes(event, &self.parents, &self.copies);
+        let moves = all.iter().any(|(name, _)| name == "status");
+        for (name, written) in all {
+            // An owner that came with a status goes with it.
+            let lost =
+                if moves && name == "owner" { None } else { self.value_without(&name, |one| one.id == event.id) };
+            let prior = lost.unwrap_or_else(|| register::value(before, &name));
             let again = self.counting_writer(&name).filter(|last| last.id != event.id);
             if let Some(last) = again {
                 let (agent, id) = (&last.author.agent, last.id);
