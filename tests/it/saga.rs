@@ -507,3 +507,26 @@ fn the_undo_of_a_request_leaves_a_concurrent_value_that_had_lost() {
     assert_eq!(twins.ada(&["conflicts"]).data()["total"], 0);
     twins.room.is_clean();
 }
+
+#[test]
+fn a_part_that_a_lease_leaves_keeps_its_parent() {
+    let room = Sandbox::new();
+    let ops = json!([
+        {"op": "task.create", "as": "p", "args": {"title": "whole"}},
+        {"op": "task.create", "as": "c", "args": {"title": "part", "parent": "$p"}},
+        {"op": "task.create", "args": {"title": "other"}},
+    ]);
+    let (id, answer) = batch(&room, "ada", &ops, &[]);
+    let item = |n: usize| answer["items"][n]["id"].as_str().unwrap().to_owned();
+    let (whole, part, other) = (item(0), item(1), item(2));
+    room.run_as("bob", &["lease", "acquire", &part]).data();
+    let shown = undo(&room, &id, &["--partial", "--dry-run"]).data();
+    let partial = undo(&room, &id, &["--partial"]).data();
+    assert_eq!((&partial["left"], &partial["undone"]), (&shown["left"], &shown["undone"]));
+    let left = partial["left"].as_array().unwrap();
+    let why = |task: &str| left.iter().find(|left| left["task"] == task).unwrap()["why"].as_str().unwrap();
+    assert!(why(&part).contains("bob holds") && why(&whole).contains("is below it"), "{partial:#}");
+    let status = |task: &str| room.get(task)["status"].clone();
+    assert_eq!((status(&whole), status(&part), status(&other)), (json!("open"), json!("open"), json!("cancelled")));
+    room.is_clean();
+}

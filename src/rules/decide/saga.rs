@@ -83,11 +83,12 @@ struct Follows {
     events: Vec<Id>,
 }
 
-/// Tasks to leave, each with the refusal of its earlier values.
+/// Tasks to leave, each with the refusal of its earlier values or of the change.
 pub type Refusals = BTreeMap<Id, String>;
 
 /// Undoes the events of a request on these tasks. What cannot be undone is among the verdicts and is not touched. Where a rule
-/// refuses the earlier values of a task, it is added to `refused`; the caller throws the stage away and decides again.
+/// refuses the earlier values of a task, or another agent holds it, it is added to `refused`; the caller throws the stage away and
+/// decides again.
 ///
 /// Errors: `ERR_UNAUTHORIZED`, and what refuses an earlier value.
 pub fn undo_all(
@@ -113,9 +114,17 @@ pub fn undo_all(
         Origin::Plan(_) => "plan",
     };
     let why = format!("undo of {kind} {}{}", origin.id(), why.map(|why| format!(": {why}")).unwrap_or_default());
-    for plan in &mut plans {
+    let mut held = Vec::new();
+    for plan in &plans {
         let outcome = if plan.cancels { cancel_new(stage, plan, &why) } else { carry_out(stage, plan, &why) };
-        outcome.inspect_err(|e| plan.refuse(e, refused))?;
+        if let Some(why) = outcome.inspect_err(|e| plan.refuse(e, refused))? {
+            held.push((plan.task, why));
+        }
+    }
+    if !held.is_empty() {
+        // What needs a task that is left may have to be left too.
+        refused.extend(held);
+        return Err(Error::new(Code::Conflict, "another agent holds a task of the request"));
     }
     for plan in &mut plans {
         follow_blockers(stage, plan, &why)?;
@@ -125,32 +134,40 @@ pub fn undo_all(
     Ok(events)
 }
 
-/// Reverts edges and values of one task.
-fn carry_out(stage: &mut dyn Stage, plan: &mut TaskPlan, why: &str) -> Result<()> {
+/// Reverts edges and values of one task; returns why it is left if another agent holds it.
+fn carry_out(stage: &mut dyn Stage, plan: &TaskPlan, why: &str) -> Result<Option<String>> {
     if plan.values.is_empty() && plan.edges.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     for (name, value) in &plan.values {
         stage.require(verb(name, value))?;
     }
     let status = plan.values.iter().find(|(name, _)| name == "status").or(plan.values.first());
     let right = status.map_or(Verb::Relate, |(name, value)| verb(name, value));
-    let Some(permit) = held_permit(stage, plan, right, why)? else { return Ok(()) };
+    let permit = match held_permit(stage, plan, right, why)? {
+        Ok(permit) => permit,
+        Err(left) => return Ok(Some(left)),
+    };
     for (event, before) in &plan.edges {
         revert_edge(stage, &permit, event, before)?;
     }
     let how = PutOptions { before: plan.before.as_ref(), ..PutOptions::default() };
-    put_back(stage, &permit, &plan.values, plan.forced.as_ref(), how)
+    put_back(stage, &permit, &plan.values, plan.forced.as_ref(), how)?;
+    Ok(None)
 }
 
-/// Cancels a task that the request created; one that it finished too is opened again first.
-fn cancel_new(stage: &mut dyn Stage, plan: &mut TaskPlan, why: &str) -> Result<()> {
+/// As [`carry_out`], cancels a task that the request created; one that it finished too is opened again first.
+fn cancel_new(stage: &mut dyn Stage, plan: &TaskPlan, why: &str) -> Result<Option<String>> {
     stage.require(Verb::Cancel)?;
-    let Some(permit) = held_permit(stage, plan, Verb::Cancel, why)? else { return Ok(()) };
+    let permit = match held_permit(stage, plan, Verb::Cancel, why)? {
+        Ok(permit) => permit,
+        Err(left) => return Ok(Some(left)),
+    };
     if stage.task(plan.task)?.status.is_finished() {
         put(stage, &permit, &[("status".to_owned(), json!(Status::Open))], PutOptions::default())?;
     }
-    cancel(stage, &permit, None)
+    cancel(stage, &permit, None)?;
+    Ok(None)
 }
 
 /// Opens or blocks a task again, as its blockers demand after the undo. An actor without the right leaves it to others, as
@@ -167,13 +184,17 @@ fn follow_blockers(stage: &mut dyn Stage, plan: &mut TaskPlan, why: &str) -> Res
     Ok(())
 }
 
-/// The permit for a change of a task; `None` if another agent holds it, which then leaves all of its events.
-fn held_permit(stage: &mut dyn Stage, plan: &mut TaskPlan, right: Verb, why: &str) -> Result<Option<Permit>> {
+/// The permit for a change of a task, or why there is none: another agent holds it.
+fn held_permit(
+    stage: &mut dyn Stage,
+    plan: &TaskPlan,
+    right: Verb,
+    why: &str,
+) -> Result<std::result::Result<Permit, String>> {
     match permit_id(stage, plan.task, &Guard::default(), right) {
-        Ok(permit) => Ok(Some(permit.because(Some(why)))),
+        Ok(permit) => Ok(Ok(permit.because(Some(why)))),
         Err(e) if matches!(e.code, Code::LeaseHeld | Code::LeaseLost | Code::LeaseExpired | Code::LeaseRequired) => {
-            plan.leave(&e.message);
-            Ok(None)
+            Ok(Err(e.message))
         }
         Err(e) => Err(e),
     }
