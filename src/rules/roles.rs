@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::error::{Code, Error, Result};
 use crate::model::event::PRECEDENCE;
 use crate::model::id::{check_agent_name, quoted};
+use crate::model::thread::Thread;
 
 /// A permission of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -208,6 +209,13 @@ impl Rights {
     /// Whether an agent's precedence is at least `least`.
     pub fn has_precedence(&self, agent: &str, role: Option<&str>, least: i64) -> bool {
         self.0.is_none() || self.grant(agent, role).is_some_and(|g| g.precedence >= least)
+    }
+
+    /// The right or the precedence that a thread requires of the agent that decides it, and that this one lacks.
+    pub fn missing(&self, thread: &Thread, agent: &str, role: Option<&str>) -> Option<String> {
+        let perm = thread.need_perm.as_ref().filter(|perm| !self.has_perm(agent, role, perm));
+        let least = || thread.need_precedence.filter(|least| !self.has_precedence(agent, role, *least));
+        perm.map(|perm| format!("the right {perm}")).or_else(|| least().map(|least| format!("precedence {least}")))
     }
 }
 

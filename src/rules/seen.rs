@@ -76,6 +76,8 @@ pub struct Resolving {
     pub needs: Needs,
     /// Whether the thread was past its time to live, when the settings may let any agent accept a proposal.
     pub is_expired: bool,
+    /// The author of the proposal that it accepts.
+    pub proposer: Option<String>,
     /// Whether the author of the thread withdraws it, which the right to discuss permits.
     pub withdraws: bool,
 }
@@ -306,6 +308,7 @@ pub(super) fn resolving<'e>(
         is_own: decider.as_ref() == Some(author),
         decider: decider.filter(|decider| decider != author),
         needs,
+        proposer: thread.messages().iter().find(|m| Some(m.id) == p.message).map(|m| m.author.clone()),
         is_expired: thread.expires_at().is_some_and(|at| at <= event.at.min(now)),
         withdraws: p.resolution == Resolution::Reject && thread.author == *author,
     })

@@ -874,3 +874,41 @@ fn an_answer_in_the_file_that_two_clones_find_is_one_message() {
     let shown = twins.ada(&["thread", "show", &thread]).data();
     assert_eq!(shown["messages"].as_array().unwrap().len(), 1, "{shown:#}");
 }
+
+#[test]
+fn an_expired_thread_accepts_only_who_may_decide_it() {
+    let room = Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let task = room.task("x", &[]);
+    std::fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    std::fs::write(room.store().join("config.toml"), "[thread]\nttl = \"1h\"\non_expiry = \"accept_highest\"\n")
+        .unwrap();
+    let needs = ["--set", "title=hacked", "--need-precedence", "30"];
+    let low = open_as(&room, "joe", &task, &needs);
+    let high = open_as(&room, "bob", &task, &["--set", "priority=2", "--need-perm", "resolve", "--no-hold"]);
+    room.run_as("eve", &["thread", "reply", &high, "--body", "rather", "--set", "priority=4"]).data();
+    room.run(&["agent", "register", "--name", "pat"]).data();
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "--no-verify", "-m", "base"]).text();
+    room.at("2026-11-20T11:00:00Z");
+    room.run(&["task", "update", &task, "--estimate", "1d"]).data();
+    let shown = room.run(&["thread", "show", &low]).data();
+    assert_eq!((&shown["status"], shown.get("escalated").is_some()), (&json!("open"), true), "{shown}");
+    let now = room.get(&task);
+    assert_eq!((&now["title"], &now["priority"]), (&json!("x"), &json!(4)));
+    assert_eq!(room.run(&["thread", "show", &high]).data()["status"], "accepted");
+    room.git(&["add", "-A"]).text();
+    let report = room.run(&["lint", "--base", "HEAD"]).json()["data"].clone();
+    assert_eq!(report["errors"], 0, "{report:#}");
+
+    // The gate judges alike.
+    room.git(&["reset", "-q", "--hard"]).text();
+    std::fs::remove_file(room.store().join("roles.yml")).unwrap();
+    let by_joe = room.run_as("joe", &["task", "update", &task, "--estimate", "1d"]);
+    by_joe.data();
+    assert_eq!(room.get(&task)["title"], "hacked", "without roles every agent may decide");
+    std::fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    room.git(&["add", "-A"]).text();
+    let report = room.run(&["lint", "--base", "HEAD"]).json()["data"].clone();
+    assert!(report.to_string().contains("that needs precedence 30"), "{report:#}");
+}

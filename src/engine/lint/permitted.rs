@@ -435,7 +435,9 @@ impl<'a> RolesAt<'a> {
 
     /// Why an agent may not resolve a thread although it has the right; `None` if it may.
     fn not_the_decider(&self, agent: &str, resolving: &Resolving) -> Result<Option<String>> {
-        if resolving.is_expired && self.accepts_expired {
+        if let Some(proposer) = resolving.proposer.as_ref().filter(|_| resolving.is_expired && self.accepts_expired)
+            && self.missed(proposer, &resolving.needs)?.is_none()
+        {
             return Ok(None);
         }
         // The right to discuss is enough to withdraw a proposal. An author without any right to it is reported for that.

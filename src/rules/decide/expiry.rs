@@ -32,12 +32,16 @@ pub fn expire_threads(stage: &mut dyn Stage, id: Id) -> Result<()> {
     Ok(())
 }
 
-/// Accepts the proposal whose author has the highest precedence, of several the newest. Returns whether one applied.
+/// Accepts the proposal whose author has the highest precedence, of several the newest. Proposals of agents that may not decide the
+/// thread by what it needs do not count. Returns whether one applied.
 fn accept_highest(stage: &mut dyn Stage, id: Id, thread: &Thread) -> Result<bool> {
     let viewer = stage.viewer()?;
     let mut best = None;
     for message in thread.messages().into_iter().filter(|message| !message.patch.is_null()) {
         let role = stage.agent(&message.author)?.role;
+        if viewer.rights.missing(thread, &message.author, role.as_deref()).is_some() {
+            continue;
+        }
         let weight = viewer.rights.precedence(&message.author, role.as_deref());
         best = best.max(Some((weight, message.id)));
     }
