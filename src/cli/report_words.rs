@@ -43,6 +43,9 @@ pub fn request_undone(report: &SagaReport) -> String {
             report.left.len() - MAX_LINES
         ));
     }
+    for kept in report.of_agents.iter().take(MAX_LINES) {
+        out.push_str(&format!("stays  {} {} of agent {}\n", escape(&kept.kind), kept.event, escape(&kept.agent)));
+    }
     if report.undone == 0 && report.left.is_empty() {
         return out + &format!("{id} is undone already\n");
     }

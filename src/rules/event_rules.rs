@@ -288,7 +288,7 @@ impl<'a> EventRules<'a> {
             P::LeaseOverride(p) => notice(NoticeRule::Overrides(p), row(&[Override], Free, false, changed_nothing)),
             P::ThreadOpened(p) => {
                 let hint = "withdraw it: agentpm thread resolve {event} --resolution reject";
-                let rules = notice(NoticeRule::Opens(p), row(&[Discuss], Free, false, Refused(hint)));
+                let rules = notice(NoticeRule::Opens(p), row(&[Discuss], Free, false, Record(hint)));
                 EventRules { condition: Condition::Opening(p), ..rules }
             }
             P::ThreadReplied(p) => EventRules {

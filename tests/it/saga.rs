@@ -530,3 +530,23 @@ fn a_part_that_a_lease_leaves_keeps_its_parent() {
     assert_eq!((status(&whole), status(&part), status(&other)), (json!("open"), json!("open"), json!("cancelled")));
     room.is_clean();
 }
+
+#[test]
+fn threads_and_agents_of_a_request_stay_and_are_named() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    let ops = json!([
+        {"op": "agent.register", "args": {"name": "bob", "role": "coder"}},
+        {"op": "task.update", "args": {"id": task, "priority": 2}},
+        {"op": "thread.open", "args": {"task_id": task, "body": "why 2?"}},
+    ]);
+    let (id, _) = batch(&room, "ada", &ops, &[]);
+    let undone = undo(&room, &id, &[]).data();
+    assert_eq!((&undone["undone"], &undone["kept"], &undone["left"]), (&json!(1), &json!(2), &Value::Null), "{undone}");
+    let kept = &undone["of_agents"];
+    assert_eq!((&kept[0]["agent"], &kept[0]["type"]), (&json!("bob"), &json!("AgentRegistered")), "{undone}");
+    assert_eq!((&room.get(&task)["priority"], &room.get(&task)["open_threads"]), (&json!(0), &json!(1)));
+    let again = room.run(&["undo", "--correlation-id", &id, "--format", "table"]);
+    assert!(again.text().contains("AgentRegistered") && again.text().contains("undone already"), "{again:?}");
+    room.is_clean();
+}

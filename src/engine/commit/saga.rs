@@ -13,10 +13,12 @@ use crate::engine::context::Workspace;
 use crate::engine::view::events::tasks_with;
 use crate::engine::view::read;
 use crate::error::{Code, Error, Result};
+use crate::model::event::{Entity, Event};
 use crate::model::id::{Id, quoted};
 use crate::model::job::UndoRequest;
 use crate::rules::decide::{Origin, Refusals, SagaEvent, Subject, Verdict, undo_all};
 use crate::rules::held::NamedTask;
+use crate::store::entity::read_log_with;
 
 /// What undoing a request or a plan did, or would do.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -35,6 +37,9 @@ pub struct SagaReport {
     pub kept: usize,
     /// Those that cannot be undone.
     pub left: Vec<LeftEvent>,
+    /// Those of agents, such as registrations, which stay and are among the records; the first of many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub of_agents: Vec<AgentEvent>,
     /// The tasks that are changed; the first of many.
     pub tasks: Vec<NamedTask>,
     /// The number of those tasks.
@@ -59,6 +64,18 @@ pub struct LeftEvent {
     pub handle: String,
     /// Why it cannot be undone.
     pub why: String,
+}
+
+/// An event of an agent, which stays.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct AgentEvent {
+    /// The event.
+    pub event: Id,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The agent in whose log it stands.
+    pub agent: String,
 }
 
 /// The most tasks that an answer names.
@@ -108,7 +125,7 @@ pub fn undo_request(ws: &Workspace, job: &UndoRequest) -> Result<SagaReport> {
     if events.is_empty() {
         return Err(unknown(&origin));
     }
-    let report = report(ws, job, events, written, origin.undo_id())?;
+    let report = report(ws, job, events, written, &origin)?;
     if !job.dry_run && !job.partial && !report.left.is_empty() {
         return Err(refused(&origin, &report));
     }
@@ -120,10 +137,13 @@ fn report(
     job: &UndoRequest,
     events: Vec<SagaEvent>,
     written: usize,
-    undo_id: String,
+    origin: &Origin,
 ) -> Result<SagaReport> {
     let count = |wanted: &Verdict| events.iter().filter(|event| event.verdict == *wanted).count();
     let (undone, already, kept) = (count(&Verdict::Undone), count(&Verdict::Already), count(&Verdict::Kept));
+    let mut of_agents = of_agents(ws, origin)?;
+    let kept = kept + of_agents.len();
+    of_agents.truncate(MAX_LEFT);
     let mut changed: Vec<Id> =
         events.iter().filter(|event| event.verdict == Verdict::Undone).map(|event| event.task).collect();
     changed.sort_unstable();
@@ -144,11 +164,27 @@ fn report(
         already,
         kept,
         left,
+        of_agents,
         tasks: changed.iter().take(MAX_TASKS).map(named).collect::<Result<_>>()?,
         total: changed.len(),
         events: written,
-        undo_id,
+        undo_id: origin.undo_id(),
     })
+}
+
+/// The events of a request in the logs of agents.
+fn of_agents(ws: &Workspace, origin: &Origin) -> Result<Vec<AgentEvent>> {
+    let pending = read::pending(ws)?;
+    let mut found = Vec::new();
+    for agent in read::agent_names(ws)? {
+        let entity = Entity::Agent(agent.clone());
+        let log = read_log_with(&ws.store, &entity, pending.get(&entity).map_or(&[][..], Vec::as_slice))?;
+        let own = log.entries.iter().map(|entry| &entry.event).filter(|e| e.entity == entity && origin.has_written(e));
+        let named =
+            |event: &Event| AgentEvent { event: event.id, kind: event.payload.kind().to_owned(), agent: agent.clone() };
+        found.extend(own.map(named));
+    }
+    Ok(found)
 }
 
 fn unknown(origin: &Origin) -> Error {

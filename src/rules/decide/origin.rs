@@ -46,6 +46,11 @@ impl Origin {
         }
     }
 
+    /// Whether an event is of the request or the plan itself, and not of an undo of it.
+    pub fn has_written(&self, event: &Event) -> bool {
+        self.depth(event) == Some(0)
+    }
+
     /// How often the event was undone by the request that wrote it: 0 for an event of the request itself, 1 for one that
     /// undoes it, 2 for one that undoes that again. `None` for any other event.
     pub(super) fn depth(&self, event: &Event) -> Option<usize> {
