@@ -207,7 +207,7 @@ pub struct ThreadEscalate {
     /// Thread
     #[command(flatten)]
     pub thread: ThreadRef,
-    /// Agent that is to decide (default: the owner of the task, or [thread] escalate_to)
+    /// Agent that is to decide, and may (default: the owner of the task, or [thread] escalate_to)
     #[arg(long, value_name = "AGENT")]
     #[serde(default)]
     pub to: Option<String>,

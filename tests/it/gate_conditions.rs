@@ -169,10 +169,10 @@ fn a_message_is_one_that_a_command_writes() {
         (|_, _, thread| ("ThreadEscalated", json!({"thread": thread, "to": "Bad Name"})), "Bad Name"),
         (
             |room, _, thread| {
-                room.run(&["thread", "escalate", thread, "--to", "carol"]).data();
+                room.run(&["thread", "escalate", thread, "--to", "ada"]).data();
                 ("ThreadEscalated", json!({"thread": thread, "to": "bob"}))
             },
-            "was escalated to carol",
+            "was escalated to ada",
         ),
         (|_, _, _| ("ContextAdded", json!({"type": "note", "content": ""})), "a context entry needs a text"),
         (|_, _, _| ("ProgressItemAdded", json!({"content": "\u{200b}"})), "a progress item needs a text"),
@@ -408,7 +408,7 @@ fn act(room: &Sandbox, dice: &mut Dice, tasks: &[String]) {
         &["thread", "reply", &thread, "--body", "rather", "--set", "estimate=2h"],
         &["thread", "resolve", &thread, "--resolution", resolution],
         &["thread", "resolve", &thread, "--resolution", resolution, "--by", dice.pick(&threads)],
-        &["thread", "escalate", &thread, "--to", "carol"],
+        &["thread", "escalate", &thread, "--to", "ada"],
         &["task", "update", &task, "--owner", agent],
         &["task", "update", &task, "--priority", &priority[9..], "--override", "urgent"],
         &["task", "update", &task, "--parent", &other],

@@ -210,7 +210,7 @@ fn only_a_mention_outside_of_code_names_an_agent() {
 #[test]
 fn an_escalation_reaches_the_agent_that_is_to_decide() {
     let room = room(&["bob", "eve"]);
-    let task = owned(&room, "x", "ada");
+    let task = room.task("x", &[]);
     let thread = room.run(&["thread", "open", &task, "--body", "what now?"]).data()["id"].as_str().unwrap().to_owned();
     room.run(&["thread", "escalate", &thread, "--to", "eve"]).data();
     assert_eq!(only(&room, "eve", "thread_escalated")["summary"], "a thread was escalated to you: what now?");

@@ -912,3 +912,26 @@ fn an_expired_thread_accepts_only_who_may_decide_it() {
     let report = room.run(&["lint", "--base", "HEAD"]).json()["data"].clone();
     assert!(report.to_string().contains("that needs precedence 30"), "{report:#}");
 }
+
+#[test]
+fn a_thread_is_escalated_only_to_an_agent_that_may_decide_it() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    room.run(&["claim", &task]).data();
+    let thread = open_as(&room, "bob", &task, &[]);
+    let escalate = |to: &str| room.run_as("bob", &["thread", "escalate", &thread, "--to", to]);
+    let refused = escalate("carl").error("ERR_UNAUTHORIZED", 6);
+    assert!(refused["message"].as_str().unwrap().contains("ada decides it"), "{refused}");
+    assert!(room.run(&["thread", "show", &thread]).data().get("escalated").is_none());
+    std::fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    for (to, words) in [("joe", "ada decides it"), ("pat", "lacks the right resolve"), ("bob", "lacks the right")] {
+        let refused = escalate(to).error("ERR_UNAUTHORIZED", 6);
+        assert!(refused["message"].as_str().unwrap().contains(words), "{to}: {refused}");
+    }
+    escalate("Bad Name").error("ERR_VALIDATION", 4);
+    escalate("eve").data();
+    room.run_as("eve", &["thread", "resolve", &thread, "--resolution", "reject"]).data();
+    let own = open_as(&room, "bob", &task, &["--need-precedence", "40"]);
+    room.run_as("bob", &["thread", "escalate", &own, "--to", "ada"]).error("ERR_UNAUTHORIZED", 6);
+    room.run_as("bob", &["thread", "escalate", &own, "--to", "eve"]).data();
+}

@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::args::Ref;
 use crate::model::command::{Guard, Proposal, ThreadEscalate, ThreadOpen, ThreadReply, ThreadResolve};
 use crate::model::event::Entity;
-use crate::model::id::{HANDLE_MIN, Id};
+use crate::model::id::{HANDLE_MIN, Id, check_agent_name};
 use crate::model::payload::{Payload, ThreadEscalated, ThreadOpened, ThreadReplied, ThreadResolved};
 use crate::model::task::Task;
 use crate::model::thread::{Resolution, Thread};
@@ -133,23 +133,16 @@ enum Authority {
 
 /// Refuses an agent that may not resolve a thread.
 fn authority(stage: &mut dyn Stage, task: &Task, thread: &Thread, resolution: Resolution) -> Result<Authority> {
-    let (me, now) = (stage.me().clone(), stage.now());
+    let me = stage.me().clone();
     if resolution == Resolution::Reject && thread.author == me.agent && stage.require(Verb::Discuss).is_ok() {
         return Ok(Authority::Other);
     }
     let viewer = stage.viewer()?;
     let (name, role) = (me.agent.as_str(), viewer.role.as_deref());
-    if let Some(perm) = thread.need_perm.as_ref().filter(|perm| !viewer.rights.has_perm(name, role, perm)) {
-        return Err(unauthorized(task, thread, format!("it needs the right {perm}, which {name} lacks")));
+    if let Some(lack) = viewer.rights.missing(thread, name, role) {
+        return Err(unauthorized(task, thread, format!("it needs {lack}, which {name} lacks")));
     }
-    if let Some(least) = thread.need_precedence.filter(|least| !viewer.rights.has_precedence(name, role, *least)) {
-        return Err(unauthorized(task, thread, format!("it needs precedence {least}, which {name} lacks")));
-    }
-    let decider = match lease::standing(&stage.lease(task.id)?, &me, now) {
-        Standing::Mine(_) | Standing::MineExpired(_) => Some(me.agent.clone()),
-        Standing::Others(other) | Standing::OthersExpired(other) if !task.status.is_finished() => Some(other.agent),
-        Standing::Others(_) | Standing::OthersExpired(_) | Standing::Free => task.owner.clone(),
-    };
+    let decider = decider(stage, task)?;
     if decider.as_ref() == Some(&me.agent) {
         let verb = if stage.require(Verb::Resolve).is_ok() { Verb::Resolve } else { Verb::Update };
         return match stage.require(verb) {
@@ -172,6 +165,42 @@ fn authority(stage: &mut dyn Stage, task: &Task, thread: &Thread, resolution: Re
     ))
 }
 
+/// The agent that decides the threads of a task: the lease holder, else the owner.
+fn decider(stage: &mut dyn Stage, task: &Task) -> Result<Option<String>> {
+    let (me, now) = (stage.me().clone(), stage.now());
+    Ok(match lease::standing(&stage.lease(task.id)?, &me, now) {
+        Standing::Mine(_) | Standing::MineExpired(_) => Some(me.agent),
+        Standing::Others(other) | Standing::OthersExpired(other) if !task.status.is_finished() => Some(other.agent),
+        Standing::Others(_) | Standing::OthersExpired(_) | Standing::Free => task.owner.clone(),
+    })
+}
+
+/// Refuses to pass a thread on to an agent that may not resolve it.
+fn refuse_undecided(stage: &mut dyn Stage, task: &Task, thread: &Thread, to: &str) -> Result<()> {
+    check_agent_name(to)?;
+    let (viewer, role, decider) = (stage.viewer()?, stage.agent(to)?.role, decider(stage, task)?);
+    let (rights, role) = (&viewer.rights, role.as_deref());
+    let may = |verb: Verb| rights.has_perm(to, role, verb.as_str());
+    let is_decider = decider.as_deref() == Some(to);
+    let has_right = may(Verb::Resolve) || (is_decider && may(Verb::Update));
+    let why = if let Some(lack) = rights.missing(thread, to, role) {
+        Some(format!("it needs {lack}, which {to} lacks"))
+    } else if !has_right {
+        Some(format!("{to} lacks the right resolve"))
+    } else if let Some(other) = decider.as_ref().filter(|_| !is_decider) {
+        let their_role = stage.agent(other)?.role;
+        let is_above = rights.precedence(to, role) > rights.precedence(other, their_role.as_deref());
+        (!is_above).then(|| format!("{other} decides it, or an agent with a higher precedence than {other}"))
+    } else {
+        None
+    };
+    let Some(why) = why else { return Ok(()) };
+    let handle = thread.id.handle(HANDLE_MIN);
+    Err(Error::new(Code::Unauthorized, format!("{to} may not resolve thread {handle}: {why}"))
+        .with(json!({ "task": task.id, "thread": thread.id, "to": to }))
+        .hint(format!("agentpm thread reply {} --body '@{to} …' asks {to} for an opinion", thread.id)))
+}
+
 fn unauthorized(task: &Task, thread: &Thread, why: String) -> Error {
     let handle = thread.id.handle(HANDLE_MIN);
     Error::new(Code::Unauthorized, format!("you may not resolve thread {handle}: {why}"))
@@ -186,6 +215,9 @@ fn escalate(stage: &mut dyn Stage, c: &ThreadEscalate) -> Result<Subject> {
     }
     let (id, thread) = find_open(stage, &c.thread.0)?;
     let task = stage.task(id)?;
+    if let Some(to) = &c.to {
+        refuse_undecided(stage, &task, thread_of(&task, thread)?, to)?;
+    }
     let to = c.to.clone().or_else(|| escalated_to(stage, &task));
     let escalated = ThreadEscalated { thread, to };
     check_escalation(&task, &escalated)?;
