@@ -83,7 +83,12 @@ pub const OTHER_GROUP_WORDS: &[(&str, &[&str], &str)] = &[
         "agentpm context supersede ENTRY, or agentpm context redact ENTRY for a secret",
     ),
     ("context", &["list", "ls", "show"], "agentpm show ID, or agentpm brief"),
-    ("thread", &["remove", "rm", "delete", "close", "withdraw"], "agentpm thread resolve THREAD --reject --why TEXT"),
+    ("thread", &["remove", "rm", "delete", "withdraw"], "agentpm thread resolve THREAD --reject --why TEXT"),
+    (
+        "thread",
+        &["close"],
+        "agentpm thread resolve THREAD --accept, also of an answered question, or --reject --why TEXT",
+    ),
     ("thread", &["accept", "approve"], "agentpm thread resolve THREAD --accept"),
     ("thread", &["reject", "decline"], "agentpm thread resolve THREAD --reject --why TEXT"),
     ("task", &["show", "view"], "agentpm task get ID"),

@@ -170,7 +170,7 @@ pub struct ThreadReply {
     pub proposal: Proposal,
 }
 
-/// Resolve a thread: accept a proposal, reject it, or let another thread take its place
+/// Resolve a thread: accept a proposal or an answer, reject it, or let another thread take its place
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[command(
     after_help = "Examples:\n  agentpm thread resolve 9Q0R4S --resolution accept\n  agentpm thread resolve 9Q0R4S --resolution reject --why 'not needed'"
@@ -182,7 +182,7 @@ pub struct ThreadResolve {
     /// Resolution: accept, reject or supersede
     #[command(flatten)]
     pub resolution: ResolutionChoice,
-    /// Message whose proposal is accepted (default: the newest proposal)
+    /// Message whose proposal is accepted, or of a thread without one the answer (default: the newest)
     #[arg(long, value_name = "MESSAGE")]
     #[serde(default)]
     pub message: Option<Ref>,

@@ -112,7 +112,7 @@ pub struct Resolved {
     pub by: String,
     /// When.
     pub at: Time,
-    /// The message whose proposal was accepted.
+    /// The message whose proposal, or whose answer, was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<Id>,
     /// The thread that takes its place.

@@ -349,7 +349,7 @@ fn message() -> Value {
             "status": { "description": "Of a thread, its status.", "enum": statuses },
             "resolved_by": described("The agent that resolved it.", text()),
             "resolved_at": described("When it was resolved.", time()),
-            "accepted": described("The message whose proposal was accepted.", id()),
+            "accepted": described("The message whose proposal, or whose answer, was accepted.", id()),
             "superseded_by": described("The thread that takes its place.", id()),
             "why": described("The reason for the resolution.", text()),
             "escalated_to": described("The agent that is to decide.", text()),

@@ -93,11 +93,11 @@ fn check_resolution(task: &Task, p: &ThreadResolved) -> Result<()> {
         let is_plain = p.message.is_none() && p.patch.is_null() && p.set.is_empty();
         return if is_plain { Ok(()) } else { Err(Error::validation("only an accepted proposal changes the task")) };
     }
-    if p.patch.is_null() {
+    if p.patch.is_null() && !is_answered(thread) {
         return Err(Error::validation("it names no change"));
     }
     let mut again = ThreadResolved::new(p.thread, p.resolution);
-    accept(task, &mut again, p.message, Some(&p.patch))?;
+    accept(task, &mut again, p.message, Some(&p.patch).filter(|patch| !patch.is_null()))?;
     if again.set != p.set {
         return Err(Error::validation("the values that it writes are not those of its patch"));
     }
@@ -168,8 +168,13 @@ pub fn check_message(thread: &Thread, message: Id) -> Result<()> {
         .hint(format!("agentpm thread show {} shows the messages of the thread", thread.id)))
 }
 
+/// Whether a thread is a question that was answered: it has replies, and no message proposes a change.
+fn is_answered(thread: &Thread) -> bool {
+    thread.messages().iter().all(|message| message.patch.is_null()) && !thread.replies.is_empty()
+}
+
 /// Adds the accepted proposal, and the values that it gives the task: that of the named message, or of the newest one that has
-/// one, or another one.
+/// one, or another one. Of a question it is the answer, the named or the newest one, which changes nothing.
 ///
 /// Errors: `ERR_VALIDATION` where nothing is proposed, `ERR_CONFLICT` where it does not apply, `ERR_INVALID_STATE` where it asks
 /// more of a completed task.
@@ -180,9 +185,14 @@ pub fn accept(task: &Task, resolved: &mut ThreadResolved, named: Option<Id>, oth
     let newest = messages.iter().rev().find(|message| fits(message) && (named.is_some() || !message.patch.is_null()));
     let own = newest.map(|message| &message.patch).filter(|patch| !patch.is_null());
     let Some(patch) = other.or(own) else {
+        let answer = named.or(messages.last().map(|message| message.id)).filter(|answer| *answer != thread.id);
+        if is_answered(thread) && answer.is_some() {
+            resolved.message = answer;
+            return Ok(());
+        }
         return Err(Error::validation(format!("thread {} proposes no change there", thread.id.handle(HANDLE_MIN)))
             .with(json!({ "task": task.id, "thread": thread.id, "message": named }))
-            .hint("name a message with a proposal by --message, or give the change with --patch"));
+            .hint("name a message with a proposal by --message, or give the change with --patch; a question is accepted once it has an answer"));
     };
     resolved.set = patch::apply(task, patch)?;
     refuse_new_criteria(task, &resolved.set)?;

@@ -152,6 +152,7 @@ impl Receiver {
             NoticeRule::Resolves(p) => {
                 let thread = task.threads.get(&p.thread)?;
                 let what = match p.resolution {
+                    Resolution::Accept if p.patch.is_null() => "accepted an answer",
                     Resolution::Accept => "accepted a proposal",
                     Resolution::Reject => "rejected the thread",
                     Resolution::Supersede => "superseded the thread",

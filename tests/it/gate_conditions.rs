@@ -67,6 +67,16 @@ fn an_acceptance_writes_what_its_patch_gives() {
         (|_, _, thread| accepted(thread, Value::Null, json!({"priority": 2})), "it names no change"),
         (|_, _, thread| accepted(thread, Value::Null, json!({})), "it names no change"),
         (
+            |room, task, _| {
+                let question = open(room, task, &[]);
+                room.run(&["thread", "reply", &question, "--body", "so"]).data();
+                commit(room, "a question with an answer");
+                let payload = json!({"thread": question, "resolution": "accept", "set": {"priority": 2}});
+                ("ThreadResolved", payload)
+            },
+            "the values that it writes are not those of its patch",
+        ),
+        (
             |_, _, thread| {
                 let test = json!({"op": "test", "path": "/title", "value": "another"});
                 let patch = json!([test, {"op": "replace", "path": "/priority", "value": 2}]);

@@ -935,3 +935,40 @@ fn a_thread_is_escalated_only_to_an_agent_that_may_decide_it() {
     room.run_as("bob", &["thread", "escalate", &own, "--to", "ada"]).error("ERR_UNAUTHORIZED", 6);
     room.run_as("bob", &["thread", "escalate", &own, "--to", "eve"]).data();
 }
+
+#[test]
+fn an_answered_question_is_accepted_with_its_answer() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    let thread = open_as(&room, "bob", &task, &[]);
+    let accept = |more: &[&str]| room.run(&[&["thread", "resolve", &thread, "--resolution", "accept"], more].concat());
+    let refused = accept(&[]).error("ERR_VALIDATION", 4);
+    assert!(refused["hint"].as_str().unwrap().contains("once it has an answer"), "{refused}");
+    let first = id_of(&room.run(&["thread", "reply", &thread, "--body", "yes"]));
+    room.run(&["thread", "reply", &thread, "--body", "at least I think so"]).data();
+    accept(&["--message", &thread]).error("ERR_VALIDATION", 4);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "--no-verify", "-m", "base"]).text();
+    let before = room.get(&task);
+    accept(&["--message", &first, "--why", "thanks"]).data();
+    let shown = room.run(&["thread", "show", &thread]).data();
+    assert_eq!((&shown["status"], &shown["resolution"]["message"]), (&json!("accepted"), &json!(first)), "{shown}");
+    assert_eq!((&room.get(&task)["title"], &room.get(&task)["priority"]), (&before["title"], &before["priority"]));
+    std::fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    room.git(&["add", "-A"]).text();
+    assert_eq!(room.run(&["lint", "--base", "HEAD"]).json()["data"]["errors"], 0);
+    std::fs::remove_file(room.store().join("roles.yml")).unwrap();
+    room.is_clean();
+
+    // The newest answer, unless one is named; not where a change is proposed.
+    let thread = open_as(&room, "bob", &task, &[]);
+    let answer = id_of(&room.run(&["thread", "reply", &thread, "--body", "no"]));
+    room.run(&["thread", "resolve", &thread, "--resolution", "accept"]).data();
+    assert_eq!(room.run(&["thread", "show", &thread]).data()["resolution"]["message"], answer);
+    let thread = open_as(&room, "bob", &task, &["--set", "priority=2"]);
+    let answer = id_of(&room.run(&["thread", "reply", &thread, "--body", "no"]));
+    let refused = room.run(&["thread", "resolve", &thread, "--resolution", "accept", "--message", &answer]);
+    refused.error("ERR_VALIDATION", 4);
+    let heard = room.run_as("bob", &["inbox", "--all"]).stdout;
+    assert!(heard.contains("ada accepted an answer"), "{heard}");
+}
