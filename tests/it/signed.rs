@@ -368,3 +368,14 @@ fn a_new_key_of_a_dropped_branch_leaves_the_older_one_to_sign() {
     room.run(&["task", "update", &id, "--priority", "4"]).data();
     assert_eq!(found(&room.run(&["lint", "--base", "base"])), Vec::<String>::new());
 }
+
+#[test]
+fn a_refused_registration_leaves_no_key() {
+    let (room, _) = signing();
+    let keys = || {
+        let folder = fs::read_dir(room.repo().join(".git/agentpm/keys")).unwrap();
+        folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    room.run_as("mallory", &["agent", "register", "--new-key"]).error("ERR_UNAUTHORIZED", 6);
+    assert_eq!(keys(), ["ada"]);
+}

@@ -1,6 +1,7 @@
 //! The keys with which this clone signs what its agents do.
 //!
-//! Guarantees that a new key is on disk before its public half is registered, and signs only after that. The registration itself
+//! Guarantees that a new key is on disk before its public half is registered, and signs only after that; a refused registration
+//! leaves none. The registration itself
 //! is signed with the key before it, or with the new key if there was none. No key is lost, neither by a kill nor if a branch
 //! registers another. The key that the agent's present log registers signs.
 //! Leaves to others: what a signature is (`model::signature`).
@@ -13,7 +14,7 @@ use super::write::{self};
 use crate::engine::context::Workspace;
 use crate::env::files::Dir;
 use crate::env::outside;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::command::{AgentRegister, Command};
 use crate::model::id::check_agent_name;
 use crate::model::signature::SecretKey;
@@ -76,7 +77,12 @@ pub fn register_with_new_key(ws: &Workspace, what: AgentRegister) -> Result<Repl
     let key = SecretKey::new(ws.env.secret()?);
     keys::write(&runtime, &name_of(&name, &key.public()), &key.to_text())?;
     let register = AgentRegister { name: Some(name.clone()), public_key: Some(key.public()), ..what };
-    let mut reply = write::execute(ws, &Command::AgentRegister(register))?;
+    let mut reply = write::execute(ws, &Command::AgentRegister(register)).inspect_err(|e| {
+        // After a failure of the disk, the registration might be there after all.
+        if !matches!(e.code, Code::Io | Code::NoSpace) {
+            let _ = keys::remove(&runtime, &name_of(&name, &key.public()));
+        }
+    })?;
     if let Err(e) = replace_key(&runtime, &name, &key) {
         reply.warnings.push(format!(
             "the key is registered and signs, but it could not be written as {name}'s latest key: {}",
