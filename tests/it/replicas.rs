@@ -59,6 +59,21 @@ fn branches_that_touch_different_tasks_merge_clean_everywhere_even_in_a_bare_rep
 }
 
 #[test]
+fn a_hook_that_is_a_link_stays_one() {
+    let room = Sandbox::new();
+    let (hook, shared) = (room.repo().join(".git/hooks/pre-commit"), room.beside("shared-hook"));
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    std::fs::write(&shared, "#!/bin/sh\ntouch was-here\n").unwrap();
+    std::fs::set_permissions(&shared, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink(&shared, &hook).unwrap();
+    let refused = room.run(&["init", "--hooks"]).error("ERR_GIT", 9);
+    assert!(refused["message"].as_str().unwrap().contains("is a symbolic link"), "{refused}");
+    assert!(refused["hint"].as_str().unwrap().contains("agentpm lint --staged"), "{refused}");
+    assert_eq!(std::fs::read_link(&hook).unwrap(), shared);
+    assert_eq!(std::fs::read_to_string(&shared).unwrap(), "#!/bin/sh\ntouch was-here\n");
+}
+
+#[test]
 fn hooks_and_drivers_are_installed_on_request_and_work() {
     let room = Sandbox::new();
     std::fs::create_dir_all(room.repo().join(".git/hooks")).unwrap();

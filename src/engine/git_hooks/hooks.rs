@@ -81,7 +81,7 @@ pub(crate) fn set_drivers(env: &Env, repo: &Repo) -> Result<Vec<&'static str>> {
 
 /// Writes our sections into the pre-commit and commit-msg hooks of the clone. Returns the hooks that changed.
 ///
-/// Errors: `ERR_GIT` where a hook is no shell script, `ERR_IO`.
+/// Errors: `ERR_GIT` where a hook is no shell script or a symbolic link, `ERR_IO`.
 pub fn install_hooks(env: &Env) -> Result<Vec<String>> {
     let repo = git::discover(env.cwd())?
         .ok_or_else(|| Error::new(Code::Git, format!("{} is in no git work tree", env.cwd().display())))?;
@@ -175,6 +175,9 @@ fn install_hook(repo: &Repo, git: &git::Git<'_>, hook: &Hook) -> Result<Option<S
         with_section(&old, &hook.section).ok_or_else(|| by_hand(format!("{} is no shell script", path.display())))?;
     if new == old {
         return Ok(None);
+    }
+    if outside::metadata(&path).is_ok_and(|m| m.is_symlink()) {
+        return Err(by_hand(format!("{} is a symbolic link", path.display())));
     }
     let write = || {
         outside::make_dirs(&folder)?;
