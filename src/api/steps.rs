@@ -43,7 +43,12 @@ pub fn each(ws: &Workspace, batch: &Batch) -> Result<Answered> {
                     }
                     data => item.id = data.names().and_then(|ids| ids.first()?.parse().ok()),
                 }
-                if let Answer::Changed(changed) = &step.data {
+                if let Answer::Changed(Changed::Batch(split)) = &step.data
+                    && let Some(whole) = split.items.first()
+                {
+                    (item.handle, item.title) = (whole.handle.clone(), whole.title.clone());
+                    item.parts = split.items.iter().skip(1).filter_map(|part| part.id).collect();
+                } else if let Answer::Changed(changed) = &step.data {
                     (item.handle, item.title) = changed.task_names().unzip();
                 }
                 names.extend(op.name.clone().zip(item.id));

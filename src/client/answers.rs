@@ -233,6 +233,9 @@ pub struct BatchStep {
     pub handle: Option<String>,
     /// The title of its task.
     pub title: Option<String>,
+    /// Of a split, its parts.
+    #[serde(default)]
+    pub parts: Vec<Id>,
     /// Whether the step was made, where each is made by itself.
     pub ok: Option<bool>,
     /// Why it was refused.

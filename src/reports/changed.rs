@@ -269,6 +269,9 @@ pub struct BatchStep {
     pub title: Option<String>,
     /// The name of an agent.
     pub agent: Option<String>,
+    /// Of a split, its parts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Id>,
     /// Whether the step was made, where each is made by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ok: Option<bool>,

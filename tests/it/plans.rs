@@ -259,6 +259,25 @@ fn a_task_is_split_by_a_file() {
 }
 
 #[test]
+fn a_split_in_a_batch_names_its_parts() {
+    for atomic in [true, false] {
+        let room = Sandbox::new();
+        let whole = room.task("Whole", &[]);
+        let ops = json!({"atomic": atomic, "ops": [
+            {"op": "task.split", "as": "s", "args": {"id": whole, "title": ["One", "Two"]}},
+            {"op": "task.update", "args": {"id": "$s", "priority": 2}},
+        ]});
+        let answer = room.feed(&["batch", "--file", "-"], ops.to_string().as_bytes()).data();
+        let step = &answer["items"][0];
+        assert_eq!((&step["as"], &step["id"], &step["title"]), (&json!("s"), &json!(whole), &json!("Whole")), "{step}");
+        let parts = step["parts"].as_array().unwrap_or_else(|| panic!("{answer:#}"));
+        let titles: Vec<Value> = parts.iter().map(|part| room.get(part.as_str().unwrap())["title"].clone()).collect();
+        assert_eq!(titles, ["One", "Two"]);
+        assert_eq!(room.get(&whole)["priority"], 2);
+        assert_eq!(answer["items"][1].get("parts"), None);
+    }
+}
+#[test]
 fn a_closed_task_and_one_that_another_holds_are_not_split() {
     let room = Sandbox::new();
     let (held, closed) = (room.task("Held", &[]), room.task("Closed", &[]));

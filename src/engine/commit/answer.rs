@@ -236,7 +236,13 @@ impl Show<'_, '_> {
                     let about = step.concerns();
                     let handle = about.map(|task| read::handle(self.ws, task)).transpose()?;
                     let title = about.map(|task| self.title(task)).transpose()?;
-                    Ok(BatchStep { name: name.clone(), id: step.id(), handle, title, agent, ..BatchStep::default() })
+                    let parts = if let Subject::Batch(all) = step {
+                        all.iter().skip(1).filter_map(|(_, part)| part.id()).collect()
+                    } else {
+                        Vec::new()
+                    };
+                    let (name, id) = (name.clone(), step.id());
+                    Ok(BatchStep { name, id, handle, title, agent, parts, ..BatchStep::default() })
                 };
                 let items = steps.iter().map(step).collect::<Result<_>>()?;
                 let correlation_id = self.written.correlation_id.clone();

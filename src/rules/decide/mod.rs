@@ -105,7 +105,9 @@ impl Subject {
             | Subject::Relationship(task, _)
             | Subject::Lease(task) => Some(*task),
             Subject::Claim(task) => *task,
-            Subject::Agent(_) | Subject::Broadcast(..) | Subject::Session(_) | Subject::Batch(_) => None,
+            // A split as a step of a batch.
+            Subject::Batch(steps) => steps.first()?.1.concerns(),
+            Subject::Agent(_) | Subject::Broadcast(..) | Subject::Session(_) => None,
         }
     }
 
@@ -120,7 +122,8 @@ impl Subject {
             | Subject::Session(id) => Some(*id),
             Subject::Relationship(_, id) | Subject::Claim(id) => *id,
             Subject::Progress(_, ids) => ids.first().copied(),
-            Subject::Agent(_) | Subject::Batch(_) => None,
+            Subject::Batch(steps) => steps.first()?.1.id(),
+            Subject::Agent(_) => None,
         }
     }
 }
