@@ -277,6 +277,20 @@ fn a_split_in_a_batch_names_its_parts() {
         assert_eq!(answer["items"][1].get("parts"), None);
     }
 }
+
+#[test]
+fn a_split_that_a_cycle_refuses_names_its_parts_by_their_keys() {
+    let room = Sandbox::new();
+    let whole = room.task("Whole", &[]);
+    let file = "- {key: a, title: A, blocked_by: [b]}\n- {key: b, title: B, blocked_by: [a]}\n";
+    let refused = room.feed(&["task", "split", &whole, "--into", "-"], file.as_bytes()).error("ERR_INVALID_STATE", 4);
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("\"a\" waits for \"b\"") || message.contains("\"b\" waits for \"a\""), "{refused:#}");
+    let cycle = refused["details"]["cycle"].as_array().unwrap();
+    assert!(cycle.iter().all(|step| ["a", "b"].contains(&step.as_str().unwrap())), "{refused:#}");
+    assert_eq!(room.run(&["ls", "--all"]).data()["total"], 1);
+}
+
 #[test]
 fn a_closed_task_and_one_that_another_holds_are_not_split() {
     let room = Sandbox::new();

@@ -12,7 +12,7 @@ use super::{Subject, decides, index};
 use crate::error::{Error, Result};
 use crate::model::args::{OptionalTaskRef, Ref, TaskTexts, Text};
 use crate::model::command::{Command, Guard, ProgressAdd, TaskBlock, TaskSplit};
-use crate::model::id::Id;
+use crate::model::id::{Id, quoted};
 use crate::model::plan::{PlanTask, flatten};
 use crate::model::task::{Status, Task};
 use crate::rules::fields::value_of;
@@ -60,10 +60,28 @@ fn split(stage: &mut dyn Stage, c: &TaskSplit) -> Result<Subject> {
         let by: Vec<Ref> = by.map(|key| Ref(ids.get(key.as_str()).map_or(key.clone(), Id::to_string))).collect();
         if !by.is_empty() {
             let id = OptionalTaskRef(Some(ids[item.key.as_str()].to_string()));
-            block(stage, &TaskBlock { id, by, guard: Guard::default() })?;
+            block(stage, &TaskBlock { id, by, guard: Guard::default() }).map_err(|e| name_parts(e, &ids))?;
         }
     }
     Ok(Subject::Batch(done))
+}
+
+/// The refusal of an edge with the keys of the parts in place of their ids, which no task has then.
+fn name_parts(mut e: Error, ids: &BTreeMap<&str, Id>) -> Error {
+    for (key, id) in ids {
+        e.message = e.message.replace(&id.to_string(), &quoted(key));
+        put_key(&mut e.details, *id, key);
+    }
+    e
+}
+
+fn put_key(value: &mut Value, id: Id, key: &str) {
+    match value {
+        Value::String(text) if *text == id.to_string() => key.clone_into(text),
+        Value::Array(list) => list.iter_mut().for_each(|value| put_key(value, id, key)),
+        Value::Object(map) => map.values_mut().for_each(|value| put_key(value, id, key)),
+        _ => {}
+    }
 }
 
 fn create_part(stage: &mut dyn Stage, part: &PlanTask, parent: Id, why: Option<&Text>) -> Result<Id> {
