@@ -80,14 +80,15 @@ pub struct RankedTask {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Place {
     at: Time,
-    points: f64,
+    /// The score in millionths, less what puts it behind others.
+    points: i64,
     created_at: Time,
     id: Id,
 }
 
 impl Place {
     fn order(&self, other: &Place) -> std::cmp::Ordering {
-        other.points.total_cmp(&self.points).then(self.created_at.cmp(&other.created_at)).then(self.id.cmp(&other.id))
+        other.points.cmp(&self.points).then(self.created_at.cmp(&other.created_at)).then(self.id.cmp(&other.id))
     }
 
     /// The instant of the order.
@@ -98,7 +99,7 @@ impl Place {
     /// Reads what [`fmt::Display`] wrote; `None` for anything else.
     pub fn read(text: &str) -> Option<Self> {
         let mut parts = text.split('.');
-        let points = f64::from_bits(u64::from_str_radix(parts.next()?, 16).ok()?);
+        let points = u64::from_str_radix(parts.next()?, 16).ok()?.cast_signed();
         let created_at = Time::from_millis(parts.next()?.parse().ok()?);
         let id = parts.next()?.parse().ok()?;
         Some(Place { at: Time::from_millis(parts.next()?.parse().ok()?), points, created_at, id })
@@ -108,7 +109,7 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (created_at, at) = (self.created_at.millis(), self.at.millis());
-        write!(f, "{:016x}.{created_at}.{}.{at}", self.points.to_bits(), self.id)
+        write!(f, "{:016x}.{created_at}.{}.{at}", self.points, self.id)
     }
 }
 
@@ -244,9 +245,9 @@ impl Plan {
         self.scored(task).score(weights, now)
     }
 
-    /// The score of a task, not rounded.
-    pub fn points(&self, task: &Brief, weights: &ScoreSettings, now: Time) -> f64 {
-        self.scored(task).terms(weights, now).iter().sum()
+    /// The score of a task in millionths, to compare it: sums of numbers with a point differ by their order.
+    pub fn points(&self, task: &Brief, weights: &ScoreSettings, now: Time) -> i64 {
+        self.scored(task).terms(weights, now).into_iter().map(millionths).fold(0, i64::saturating_add)
     }
 
     fn scored(&self, task: &Brief) -> Scored {
@@ -263,14 +264,15 @@ impl Plan {
     pub fn rank_as_of(&self, viewer: &Viewer, weights: &ScoreSettings, now: Time, at: Time) -> Vec<RankedTask> {
         let ready = self.tasks.values().filter(|task| self.reasons(task, viewer, now).is_empty());
         let overlap = |id: Id| if self.overlaps(id).is_empty() { 0.0 } else { self.overlap_margin };
-        let later = |task: &Brief| overlap(task.id) + if gave_back(task, viewer) { GIVEN_BACK } else { 0.0 };
+        let given_back = |task: &Brief| if gave_back(task, viewer) { GIVEN_BACK } else { 0.0 };
+        let later = |task: &Brief| millionths(overlap(task.id)).saturating_add(millionths(given_back(task)));
         let mut ranked: Vec<RankedTask> = ready
             .map(|task| RankedTask {
                 id: task.id,
                 score: self.score(task, weights, at),
                 place: Place {
                     at,
-                    points: self.points(task, weights, at) - later(task),
+                    points: self.points(task, weights, at).saturating_sub(later(task)),
                     created_at: task.created_at,
                     id: task.id,
                 },
@@ -301,6 +303,10 @@ impl Plan {
 
 /// How much later a task comes for the agent that gave it back: after all others. No score is as high.
 const GIVEN_BACK: f64 = 1e9;
+
+fn millionths(points: f64) -> i64 {
+    (points * 1e6).round() as i64
+}
 
 /// Whether the last claim of a task was the caller's own, and ended without completion.
 pub fn gave_back(task: &Brief, viewer: &Viewer) -> bool {
@@ -439,6 +445,23 @@ mod tests {
         assert_eq!(order(&plan), [id(2), id(3), id(1)]);
         let score = plan.score(&plan.tasks[&id(3)], &ScoreSettings::default(), Time::from_millis(HOUR_MS * 10));
         assert_eq!((score.priority, score.age, score.depth, score.score), (0.0, 1.0, 1.0, 2.0));
+    }
+
+    #[test]
+    fn equal_scores_keep_their_order_as_time_goes_by() {
+        let mut due = task(2, 1);
+        due.due = Some(Time::from_millis(HOUR_MS * 24));
+        let tasks = vec![task(1, 3), due, task(3, 2), task(4, 0), task(5, 0)];
+        let plan = Plan::new(tasks, &[blocks(1, 3, 4), blocks(2, 4, 5)], BTreeMap::new());
+        let weights = ScoreSettings { age_hour: 0.1, ..ScoreSettings::default() };
+        for minutes in 0..24 * 60 {
+            let now = Time::from_millis(minutes * 60_000);
+            let ranked = plan.rank(&Viewer::default(), &weights, now);
+            assert_eq!(ranked.iter().map(|one| one.id).collect::<Vec<_>>(), [id(1), id(2), id(3)], "{minutes} minutes");
+            let points = [1, 2, 3].map(|n| plan.points(&plan.tasks[&id(n)], &weights, now));
+            assert!(points.iter().all(|one| *one == points[0]), "{points:?}");
+            assert_eq!(Place::read(&ranked[0].place().to_string()), Some(ranked[0].place()));
+        }
     }
 
     #[test]

@@ -164,7 +164,7 @@ impl Finder<'_> {
             SortBy::Title => folded(&keys.title).bytes().map(|byte| format!("{byte:02x}")).collect(),
             SortBy::Score => {
                 let task = self.plan.tasks.get(&keys.id);
-                let score = task.map(|task| ordered(self.plan.points(task, &self.ws.settings.score, at)));
+                let score = task.map(|task| self.plan.points(task, &self.ws.settings.score, at));
                 let score = score.map_or_else(|| "z".to_owned(), falling);
                 format!("{score}{}", rising(keys.created_at))
             }
@@ -192,12 +192,6 @@ fn rising(number: i64) -> String {
 
 fn falling(number: i64) -> String {
     rising(!number)
-}
-
-/// A number in the order of all others, as whole numbers are.
-fn ordered(number: f64) -> i64 {
-    let bits = number.to_bits().cast_signed();
-    if bits < 0 { bits ^ i64::MAX } else { bits }
 }
 
 impl Spot {
