@@ -21,7 +21,7 @@ use crate::model::time::{DAY_MS, HOUR_MS, Time};
 use crate::reports::next::{LeasedTask, NotReady};
 use crate::rules::graph::{Edge, longest_chain, void_edges, void_pairs};
 use crate::rules::readiness::{Blocker, Facts, Missing, OpenChildren, Reason, Viewer, counting_status, reasons};
-use crate::rules::surroundings::{Surroundings, awaited_by_blockers, holding_parent};
+use crate::rules::surroundings::{Circles, Surroundings, holding_parent};
 
 /// The unfinished part of the plan.
 #[derive(Debug, Default)]
@@ -33,8 +33,10 @@ pub struct Plan {
     children: BTreeMap<Id, Vec<Id>>,
     /// Children whose parent edge does not count.
     parentless: BTreeSet<Id>,
-    /// For each blocked parent, what its blockers wait for.
-    awaited: BTreeMap<Id, BTreeSet<Id>>,
+    /// For each task below a blocked one, or one with a time until which it is deferred, the nearest such task.
+    above: BTreeMap<Id, Id>,
+    /// What the blockers of blocked parents wait for.
+    circles: Circles,
     /// Edges that do not count because they close a circle.
     pub void: BTreeSet<Stamp>,
     leases: BTreeMap<Id, Lease>,
@@ -148,10 +150,14 @@ impl Plan {
             }
         }
         plan.depths = plan.all_depths();
+        plan.above = plan.all_above();
         let blocked: Vec<Id> = plan.children.keys().copied().filter(|id| plan.blockers.contains_key(id)).collect();
-        // Nothing in memory can fail.
-        let awaited = |id| Some((id, awaited_by_blockers(&mut &plan, id).ok()?));
-        plan.awaited = blocked.into_iter().filter_map(awaited).collect();
+        let mut circles = Circles::default();
+        for id in blocked {
+            // Nothing in memory can fail.
+            let _ = circles.search(&mut &plan, id);
+        }
+        plan.circles = circles;
         plan
     }
 
@@ -163,6 +169,32 @@ impl Plan {
             let _ = longest_chain(*start, &mut depths, |id| Ok(self.waiting(id)));
         }
         depths
+    }
+
+    /// The nearest task above each that may keep it from beginning. Counting edges have no circles.
+    fn all_above(&self) -> BTreeMap<Id, Id> {
+        let is_held = |id: &Id| self.blockers.contains_key(id) || self.tasks[id].defer_until.is_some();
+        let mut nearest: BTreeMap<Id, Option<Id>> = BTreeMap::new();
+        for start in self.children.values().flatten() {
+            let (mut path, mut id) = (Vec::new(), *start);
+            let found = loop {
+                if let Some(known) = nearest.get(&id) {
+                    break *known;
+                }
+                path.push(id);
+                match self.parent(id) {
+                    Some(parent) if !is_held(&parent) => id = parent,
+                    found => break found,
+                }
+            };
+            nearest.extend(path.into_iter().map(|id| (id, found)));
+        }
+        nearest.into_iter().filter_map(|(id, above)| Some((id, above?))).collect()
+    }
+
+    fn parent(&self, id: Id) -> Option<Id> {
+        let parent = self.tasks.get(&id).and_then(|task| task.parent);
+        parent.filter(|parent| self.tasks.contains_key(parent) && !self.parentless.contains(&id))
     }
 
     /// Sets what is missing of those finished tasks that others wait for.
@@ -315,8 +347,11 @@ pub fn gave_back(task: &Brief, viewer: &Viewer) -> bool {
 
 impl Surroundings for &Plan {
     fn parent(&mut self, id: Id) -> Result<Option<Id>> {
-        let parent = self.tasks.get(&id).and_then(|task| task.parent);
-        Ok(parent.filter(|parent| self.tasks.contains_key(parent) && !self.parentless.contains(&id)))
+        Ok(Plan::parent(self, id))
+    }
+
+    fn above(&mut self, id: Id) -> Result<Option<Id>> {
+        Ok(self.above.get(&id).copied())
     }
 
     fn defer_until(&mut self, id: Id) -> Result<Option<Time>> {
@@ -336,7 +371,7 @@ impl Surroundings for &Plan {
     }
 
     fn awaits(&mut self, parent: Id, task: Id) -> Result<bool> {
-        Ok(self.awaited.get(&parent).is_some_and(|awaited| awaited.contains(&task)))
+        Ok(self.circles.awaits(parent, task))
     }
 }
 

@@ -5,6 +5,7 @@
 //! Leaves to others: which edges count (`rules::fold`, `rules::readiness`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 
 use crate::error::Result;
 use crate::model::event::Stamp;
@@ -210,6 +211,50 @@ fn peel(edges: &[Edge], tail: impl Fn(&Edge) -> Node, head: impl Fn(&Edge) -> No
     edges.iter().filter(|e| !gone.contains(&tail(e))).copied().collect()
 }
 
+/// Adds to `found` the nodes that `start` leads to, each with the number of its circle: nodes have the same number if each of them
+/// leads to the other. A node that is there already is not followed again, so all searches with one `found` are linear together
+/// (Tarjan, 1972).
+///
+/// `next` returns the nodes that follow one. Errors are those of `next`.
+pub fn find_circles<N: Copy + Eq + Hash>(
+    start: N,
+    found: &mut HashMap<N, usize>,
+    mut next: impl FnMut(N) -> Result<Vec<N>>,
+) -> Result<()> {
+    if found.contains_key(&start) {
+        return Ok(());
+    }
+    // The nodes whose circle is not known yet, in the order in which they were reached, and the place of each there.
+    let (mut open, mut places) = (vec![start], HashMap::from([(start, 0)]));
+    // Each with what is left to follow, its place, and the first place that it leads back to.
+    let mut path = vec![(next(start)?, 0, 0)];
+    while let Some((following, place, first)) = path.last_mut() {
+        if let Some(other) = following.pop() {
+            if found.contains_key(&other) {
+                continue;
+            }
+            if let Some(reached) = places.get(&other) {
+                *first = (*first).min(*reached);
+                continue;
+            }
+            let place = open.len();
+            places.insert(other, place);
+            open.push(other);
+            path.push((next(other)?, place, place));
+            continue;
+        }
+        let (place, first) = (*place, *first);
+        path.pop();
+        if first == place {
+            let circle = found.len();
+            found.extend(open.drain(place..).map(|node| (node, circle)));
+        } else if let Some((_, _, above)) = path.last_mut() {
+            *above = (*above).min(first);
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,6 +285,25 @@ mod tests {
         let next = |task: Id| Ok(if task == id(9) { vec![] } else { vec![id(task_number(task) + 1)] });
         assert_eq!(path(id(1), id(4), next).unwrap().unwrap().len(), 4);
         assert_eq!(path(id(5), id(4), next).unwrap(), None);
+    }
+
+    #[test]
+    fn nodes_that_lead_to_each_other_are_one_circle_and_each_is_followed_once() {
+        let next =
+            |node: usize| [vec![], vec![2], vec![3, 6], vec![1, 4], vec![5], vec![4], vec![], vec![1]][node].clone();
+        let (mut found, mut followed) = (HashMap::new(), Vec::new());
+        for start in [6, 1, 7, 5] {
+            find_circles(start, &mut found, |node| {
+                followed.push(node);
+                Ok(next(node))
+            })
+            .unwrap();
+        }
+        let together = |a: usize, b: usize| found[&a] == found[&b];
+        assert!(together(1, 2) && together(2, 3) && together(4, 5));
+        assert!([4, 6, 7].iter().all(|other| !together(1, *other)) && !together(6, 7));
+        followed.sort_unstable();
+        assert_eq!(followed, [1, 2, 3, 4, 5, 6, 7]);
     }
 
     fn task_number(task: Id) -> u128 {

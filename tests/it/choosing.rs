@@ -11,6 +11,7 @@ use agentpm::reports::changed::{Changed, TaskAnswer};
 use agentpm::rules::held::NamedTask;
 use serde_json::{Value, json};
 
+use crate::hostile::bounded;
 use crate::lost::Twins;
 use crate::sandbox::{Sandbox, sealed_vars};
 
@@ -340,4 +341,44 @@ fn a_circle_counts_by_the_edges_that_do() {
     twins.merge();
     let depth = score(&twins.room, &first)["depth"].clone();
     assert_eq!(twins.room.run(&["claim", &first]).data()["reasons"]["terms"]["depth"], depth);
+}
+
+/// Creates tasks by one batch; each step may name those before it.
+fn create(room: &Sandbox, steps: Vec<Value>) -> Vec<String> {
+    let ops: Vec<Value> =
+        steps.into_iter().map(|step| json!({ "op": "task.create", "as": step["title"], "args": step })).collect();
+    let made = room.feed(&["batch", "--file", "-", "--quiet"], json!({ "ops": ops }).to_string().as_bytes());
+    made.text().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn parents_that_wait_for_each_other_are_searched_once() {
+    let room = Sandbox::new();
+    let mut steps = Vec::new();
+    for n in 0..3_000 {
+        let blockers = if n == 0 { Vec::new() } else { vec![format!("$epic-{}", n - 1)] };
+        steps.push(json!({ "title": format!("epic-{n}"), "blocked_by": blockers }));
+        steps.push(json!({ "title": format!("part-{n}"), "parent": format!("$epic-{n}") }));
+    }
+    create(&room, steps);
+    let ready = bounded(&room, 512, &["ready"]).data();
+    assert_eq!(titles(&ready), ["part-0"]);
+    let counts = json!({ "blocked": 2_999, "held_by_parent": 2_999, "planning_units": 1 });
+    assert_eq!(ready["not_ready"]["counts"], counts);
+}
+
+#[test]
+fn a_task_below_thousands_of_others_is_looked_at_in_one_walk() {
+    let room = Sandbox::new();
+    let step = |n: usize| match n {
+        0 => json!({ "title": "level-0", "defer_until": "2999-01-01" }),
+        n => json!({ "title": format!("level-{n}"), "parent": format!("$level-{}", n - 1) }),
+    };
+    let ids = create(&room, (0..3_000).map(step).collect());
+    let leaf = ids.last().unwrap();
+    assert_eq!(bounded(&room, 512, &["task", "get", leaf]).data()["ready"], false);
+    assert_eq!(bounded(&room, 512, &["next"]).data(), Value::Null);
+    let brief = bounded(&room, 512, &["brief", leaf]).data();
+    let words = format!("part of {}, which is deferred until 2999-01-01", &ids[0][20..]);
+    assert!(brief["text"].as_str().unwrap().contains(&words), "{brief}");
 }

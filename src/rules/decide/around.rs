@@ -16,7 +16,7 @@ use crate::rules::readiness::{
     Blocker, BlockerRules, BlockerState, Facts, Missing, OpenChildren, Reason, add_notes, reasons,
 };
 use crate::rules::stage::Stage;
-use crate::rules::surroundings::{self, Records, Surroundings, holding_parent};
+use crate::rules::surroundings::{self, Neighborhood, Records, Surroundings as _, holding_parent};
 
 /// The tasks of a stage as readiness asks for them.
 struct OnStage<'a>(&'a mut dyn Stage);
@@ -56,7 +56,7 @@ impl Records for OnStage<'_> {
 
 /// The tasks that a task waits for, with what is missing of each.
 pub fn waits(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Blocker>> {
-    surroundings::waits(&mut OnStage(stage), task)
+    Neighborhood::of(&mut OnStage(stage)).waits(task)
 }
 
 /// What is missing of a blocker.
@@ -71,7 +71,7 @@ pub fn open_blockers(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Id>> {
 
 /// The unfinished children of a task, those whose review is required and missing included.
 pub fn unfinished_children(stage: &mut dyn Stage, id: Id) -> Result<Vec<Id>> {
-    OnStage(stage).children(id)
+    Neighborhood::of(&mut OnStage(stage)).children(id)
 }
 
 /// The numbers of children that count as unfinished.
@@ -87,7 +87,7 @@ pub fn unready(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Reason>> {
     let children = count_children(stage, &children)?;
     let now = stage.now();
     let lease = stage.lease(task.id)?.lease;
-    let parent = holding_parent(&mut OnStage(stage), task.id, now)?;
+    let parent = holding_parent(&mut Neighborhood::of(&mut OnStage(stage)), task.id, now)?;
     let refuses = stage.settings().claim.overlap == Overlap::Refuse;
     let overlaps = if refuses { stage.overlaps(task.id, &task.fields.files)? } else { Vec::new() };
     let lease = lease.as_ref();

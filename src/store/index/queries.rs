@@ -244,6 +244,24 @@ impl Index {
         select_one(&self.db, "SELECT title FROM task WHERE id = ?1", [id.to_string()], |row| row.get(0))
     }
 
+    /// The parent of a task.
+    pub fn parent(&self, id: Id) -> Result<Option<Id>> {
+        if let Some(read) = self.overlaid(id, Task::parent) {
+            return Ok(read.flatten());
+        }
+        let sql = "SELECT parent FROM task WHERE id = ?1";
+        Ok(select_one(&self.db, sql, [id.to_string()], |row| parent_of(row, 0))?.flatten())
+    }
+
+    /// The time until which a task is deferred.
+    pub fn defer_until(&self, id: Id) -> Result<Option<Time>> {
+        if let Some(read) = self.overlaid(id, |task| task.fields.defer_until) {
+            return Ok(read.flatten());
+        }
+        let sql = "SELECT defer_until FROM task WHERE id = ?1";
+        Ok(select_one(&self.db, sql, [id.to_string()], |row| time_of(row, 0))?.flatten())
+    }
+
     /// The recorded status of a task.
     pub fn status(&self, id: Id) -> Result<Option<Status>> {
         if let Some(read) = self.overlaid(id, |task| task.status) {

@@ -24,7 +24,7 @@ use crate::reports::ready::{Score, Scored};
 use crate::reports::view::{Around, TaskView};
 use crate::rules::graph::{void_edges, void_pairs};
 use crate::rules::readiness::{self, Blocker, BlockerRules, BlockerState, Facts, OpenChildren, Reason};
-use crate::rules::surroundings::{Records, Surroundings, counting, depth, holding_parent, waits};
+use crate::rules::surroundings::{Neighborhood, Records, Surroundings as _, depth, holding_parent};
 use crate::store::index::Index;
 
 /// A task as JSON with bounded lists and texts.
@@ -141,14 +141,13 @@ fn reasons(
     let viewer = viewer_with_rights(ws)?;
     let parent = match (task.parent(), index) {
         (None, _) => None,
-        (Some(_), Some(index)) => holding_parent(&mut Indexed::new(ws, index), task.id, ws.env.now())?,
+        (Some(_), Some(index)) => {
+            holding_parent(&mut Neighborhood::of(&mut Indexed::new(ws, index)), task.id, ws.env.now())?
+        }
         (Some(_), None) => {
             let written = BTreeMap::new();
-            holding_parent(
-                &mut AroundNew { ws, written: &written, branch: DefaultBranch::new(ws) },
-                task.id,
-                ws.env.now(),
-            )?
+            let mut around = AroundNew { ws, written: &written, branch: DefaultBranch::new(ws) };
+            holding_parent(&mut Neighborhood::of(&mut around), task.id, ws.env.now())?
         }
     };
     let children = match index {
@@ -170,7 +169,7 @@ pub(crate) fn open_blockers(ws: &Workspace, task: &Task, index: &Index) -> Resul
 ///
 /// Errors: `ERR_GIT` if the default branch of the remote must be read and cannot be.
 pub(crate) fn blockers_of_new(ws: &Workspace, task: &Task, written: &BTreeMap<Id, Rc<Task>>) -> Result<Vec<Blocker>> {
-    waits(&mut AroundNew { ws, written, branch: DefaultBranch::new(ws) }, task)
+    Neighborhood::of(&mut AroundNew { ws, written, branch: DefaultBranch::new(ws) }).waits(task)
 }
 
 /// Whether a child counts as unfinished for its parent.
@@ -181,7 +180,7 @@ pub(crate) fn is_open_child(ws: &Workspace, index: &Index, child: Id) -> Result<
 /// The numbers of the children of a task that count as unfinished, by edges that count.
 fn open_children(ws: &Workspace, id: Id, index: &Index) -> Result<OpenChildren> {
     let mut finished = Vec::new();
-    for child in Indexed::new(ws, index).children(id)? {
+    for child in Neighborhood::of(&mut Indexed::new(ws, index)).children(id)? {
         finished.push(index.status(child)?.is_some_and(Status::is_finished));
     }
     Ok(OpenChildren::count(finished))
@@ -228,6 +227,14 @@ impl Records for Indexed<'_> {
     fn void(&mut self) -> Result<Rc<BTreeSet<(RelationType, Id, Id)>>> {
         let edges = self.index.open_edges()?;
         Ok(Rc::new(void_pairs(&edges, &void_edges(&edges))))
+    }
+
+    fn parent(&mut self, id: Id) -> Result<Option<Id>> {
+        self.index.parent(id)
+    }
+
+    fn defer_until(&mut self, id: Id) -> Result<Option<Time>> {
+        self.index.defer_until(id)
     }
 }
 
