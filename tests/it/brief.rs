@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::lost::Twins;
 use crate::sandbox::Sandbox;
 
 #[track_caller]
@@ -229,4 +230,61 @@ fn a_question_about_a_lost_task_names_it_and_its_holder() {
     room.run(&["done"]).error("ERR_LEASE_LOST", 5);
     let refused = room.run(&["brief"]).error("ERR_NOT_FOUND", 3);
     assert_eq!(refused["message"], "ada holds no task", "a lost lease is reported until a change was refused for it");
+}
+
+#[test]
+fn tasks_are_named_with_the_status_that_counts() {
+    let (mut blocker, mut waiting, mut whole, mut next) = Default::default();
+    let twins = Twins::new(|room| {
+        blocker = room.task("blocker", &[]);
+        whole = room.task("the whole", &[]);
+        waiting = room.task("freed", &["--parent", &whole]);
+        next = room.task("after it", &["--blocked-by", &waiting]);
+    });
+    let room = &twins.room;
+    room.run(&["claim", &blocker]).data();
+    room.run(&["done", &blocker]).data();
+    twins.bob(&["task", "block", &waiting, "--by", &blocker]).data();
+    twins.merge();
+    assert!(std::fs::read_to_string(room.yaml_of(&waiting)).unwrap().contains("status: blocked"));
+    let line = format!("- {} freed (open)\n", &waiting[20..]);
+    in_order(&page(room, &[&next]), &["## Waits for", &line]);
+    in_order(&page(room, &[&whole]), &["## Children", &line]);
+    let done = page(room, &[&blocker]);
+    assert!(!done.contains("## Waiting for it") && !done.contains("## Held by"), "{done}");
+}
+
+/// Two tasks that block each other after a merge: the one whose edge counts, and the one that waits for it.
+pub fn blocked_by_each_other() -> (Twins, String, String) {
+    let (mut one, mut two) = Default::default();
+    let twins = Twins::new(|room| (one, two) = (room.task("one", &[]), room.task("two", &[])));
+    twins.ada(&["task", "block", &one, "--by", &two]).data();
+    twins.bob(&["task", "block", &two, "--by", &one]).data();
+    twins.merge();
+    let listed = twins.ada(&["ls"]).data();
+    let waits = |id: &str| {
+        let item = listed["items"].as_array().unwrap().iter().find(|item| item["id"] == id).unwrap();
+        item["blocked_by_count"] == 1
+    };
+    assert_ne!(waits(&one), waits(&two), "{listed}");
+    if waits(&one) { (twins, two, one) } else { (twins, one, two) }
+}
+
+#[test]
+fn an_edge_that_does_not_count_makes_no_task_wait() {
+    let (twins, first, second) = blocked_by_each_other();
+    let (before, after) = (page(&twins.room, &[&first]), page(&twins.room, &[&second]));
+    in_order(&before, &["## Waiting for it", &second[20..]]);
+    assert!(!before.contains("## Waits for"), "{before}");
+    in_order(
+        &after,
+        &["## Waits for", &format!("{} {} (open)", &first[20..], twins.room.get(&first)["title"].as_str().unwrap())],
+    );
+    assert!(!after.contains("## Waiting for it"), "{after}");
+    let counts = |id: &str| {
+        let (task, listed) = (twins.room.get(id), twins.ada(&["ls", "--query", &format!("id:{id}")]).data());
+        assert_eq!(task["blocking_count"], listed["items"][0]["blocking_count"], "{task}");
+        task["blocking_count"].clone()
+    };
+    assert_eq!((counts(&first), counts(&second)), (json!(1), json!(0)));
 }

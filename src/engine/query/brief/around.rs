@@ -10,13 +10,14 @@ use super::MAX_NAMED;
 use super::own::counts;
 use super::page::{Draft, Kind, Section, line_of, short};
 use crate::engine::context::Workspace;
-use crate::engine::view::read;
+use crate::engine::view::read::{self, Indexed};
 use crate::error::Result;
 use crate::model::context::ContextType;
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::plain::code_block;
 use crate::model::task::{Status, Task};
 use crate::reports::view::ElsewhereState;
+use crate::rules::surroundings::Neighborhood;
 use crate::store::index::Index;
 
 const PARENT: Kind = Kind { name: "parents", heading: "\n## Part of, nearest first\n", rank: 2 };
@@ -38,6 +39,9 @@ const MAX_SIBLINGS: usize = 50;
 /// Longest title of another task, in bytes.
 const MAX_TITLE: usize = 200;
 
+/// The tasks around one.
+pub(super) type Near<'n, 'a> = Neighborhood<'n, Indexed<'a>>;
+
 /// Handle and title of a task.
 fn name(ws: &Workspace, id: Id, title: &str) -> String {
     // A handle is for reading; where its folder cannot be listed the id's end serves.
@@ -46,7 +50,7 @@ fn name(ws: &Workspace, id: Id, title: &str) -> String {
 }
 
 /// The task above it, the one above that, and so on.
-pub(super) fn parents(ws: &Workspace, draft: &mut Draft, task: &Task, index: &Index) -> Result<()> {
+pub(super) fn parents(ws: &Workspace, draft: &mut Draft, task: &Task, near: &mut Near, index: &Index) -> Result<()> {
     let (mut above, mut seen) = (Vec::new(), BTreeSet::from([task.id]));
     let mut next = task.parent();
     while let Some(id) = next.filter(|id| seen.insert(*id)) {
@@ -60,7 +64,8 @@ pub(super) fn parents(ws: &Workspace, draft: &mut Draft, task: &Task, index: &In
         let Some(parent) = parent else {
             return Section { kind, text: format!("\n{} (not here)\n", id.handle(HANDLE_MIN)), cut: 0 };
         };
-        let mut text = format!("\n{} ({})", name(ws, id, &parent.fields.title), parent.status);
+        let status = near.status(id).ok().flatten().unwrap_or(parent.status);
+        let mut text = format!("\n{} ({status})", name(ws, id, &parent.fields.title));
         let mut cut = 0;
         match &parent.fields.intent {
             Some(intent) => {
@@ -130,53 +135,58 @@ pub(super) fn results(ws: &Workspace, draft: &mut Draft, task: &Task, index: &In
 }
 
 /// The tasks that it waits for.
-pub(super) fn open_blockers(ws: &Workspace, draft: &mut Draft, task: &Task, index: &Index) -> Result<()> {
-    let mut open = Vec::new();
-    for blocker in read::open_blockers(ws, task, index)? {
-        open.push((blocker.id, blocker.missing.words().map_or_else(|| status_words(index, blocker.id), Ok)?));
-    }
-    listed(ws, draft, BLOCKERS, &open, index)
+pub(super) fn open_blockers(
+    ws: &Workspace,
+    draft: &mut Draft,
+    task: &Task,
+    near: &mut Near,
+    index: &Index,
+) -> Result<()> {
+    let open: Vec<_> = near.waits(task)?.iter().map(|blocker| (blocker.id, blocker.missing.words())).collect();
+    listed(ws, draft, BLOCKERS, &open, near, index)
 }
 
 /// The unfinished tasks that wait for it.
-pub(super) fn waiting(ws: &Workspace, draft: &mut Draft, task: &Task, index: &Index) -> Result<()> {
-    let mut waiting = Vec::new();
-    for id in index.dependents(task.id)? {
-        if index.status(id)?.is_some_and(|status| !status.is_finished()) {
-            waiting.push((id, status_words(index, id)?));
-        }
-    }
-    listed(ws, draft, WAITING, &waiting, index)
-}
-
-fn status_words(index: &Index, id: Id) -> Result<&'static str> {
-    Ok(index.status(id)?.map_or("not here", Status::as_str))
+pub(super) fn waiting(ws: &Workspace, draft: &mut Draft, task: &Task, near: &mut Near, index: &Index) -> Result<()> {
+    let waiting: Vec<_> = near.waiting(task.id)?.into_iter().map(|id| (id, None)).collect();
+    listed(ws, draft, WAITING, &waiting, near, index)
 }
 
 /// Its children, the unfinished ones first.
-pub(super) fn children(ws: &Workspace, draft: &mut Draft, task: &Task, index: &Index) -> Result<()> {
+pub(super) fn children(ws: &Workspace, draft: &mut Draft, task: &Task, near: &mut Near, index: &Index) -> Result<()> {
     let (mut open, mut finished) = (Vec::new(), Vec::new());
     for id in index.children(task.id)? {
         let status = index.status(id)?;
         match status.is_some_and(Status::is_finished) {
-            true if read::is_open_child(ws, index, id)? => open.push((id, "completed, awaits review")),
-            true => finished.push((id, status_words(index, id)?)),
-            false => open.push((id, status_words(index, id)?)),
+            true if read::is_open_child(ws, index, id)? => open.push((id, Some("completed, awaits review"))),
+            true => finished.push((id, None)),
+            false => open.push((id, None)),
         }
     }
-    listed(ws, draft, OPEN_CHILDREN, &open, index)?;
+    listed(ws, draft, OPEN_CHILDREN, &open, near, index)?;
     finished.reverse();
-    listed(ws, draft, FINISHED_CHILDREN, &finished, index)
+    listed(ws, draft, FINISHED_CHILDREN, &finished, near, index)
 }
 
-/// A line for each of the first of these tasks.
-fn listed(ws: &Workspace, draft: &mut Draft, kind: Kind, tasks: &[(Id, &str)], index: &Index) -> Result<()> {
+/// A line for each of the first of these tasks, with these words or else its status as it counts.
+fn listed(
+    ws: &Workspace,
+    draft: &mut Draft,
+    kind: Kind,
+    tasks: &[(Id, Option<&str>)],
+    near: &mut Near,
+    index: &Index,
+) -> Result<()> {
     // Titles are read only of what could be shown: a line has more than 20 bytes.
     let most = draft.room / 4 / 20;
     let mut lines = Vec::new();
-    for (id, status) in tasks.iter().take(most) {
+    for (id, words) in tasks.iter().take(most) {
         let title = index.task(*id)?.map(|task| task.fields.title).unwrap_or_default();
-        lines.push(format!("- {} ({status})\n", name(ws, *id, &title)));
+        let words = match words {
+            Some(words) => words,
+            None => near.status(*id)?.map_or("not here", Status::as_str),
+        };
+        lines.push(format!("- {} ({words})\n", name(ws, *id, &title)));
     }
     draft.count(kind.name, tasks.len() - lines.len());
     draft.list(lines.into_iter(), draft.room / 4, |text| Section { kind, text, cut: 0 });

@@ -91,19 +91,21 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<(BriefPage, Vec<String>)> {
     let hold = Hold::of(ws, &loaded)?;
     let (lost_edits, lost_total) = own::lost_edits(ws, task, entries)?;
 
+    let mut indexed = read::Indexed::new(ws, &index);
+    let mut near = around::Near::of(&mut indexed);
     let mut draft = Draft::new((q.max_tokens.unwrap_or(DEFAULT_TOKENS) as f64 * BYTES_PER_TOKEN) as usize);
     own::aim(&mut draft, task, entries, &shown);
     own::holder(&mut draft, task, &hold);
     if wants("parents") {
-        around::parents(ws, &mut draft, task, &index)?;
+        around::parents(ws, &mut draft, task, &mut near, &index)?;
     }
     if wants("results") {
         around::results(ws, &mut draft, task, &index)?;
     }
-    around::open_blockers(ws, &mut draft, task, &index)?;
-    around::waiting(ws, &mut draft, task, &index)?;
+    around::open_blockers(ws, &mut draft, task, &mut near, &index)?;
+    around::waiting(ws, &mut draft, task, &mut near, &index)?;
     if wants("children") {
-        around::children(ws, &mut draft, task, &index)?;
+        around::children(ws, &mut draft, task, &mut near, &index)?;
     }
     if wants("progress") {
         own::progress(&mut draft, task);

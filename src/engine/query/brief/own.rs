@@ -137,8 +137,11 @@ fn acceptance(draft: &mut Draft, task: &Task) {
     draft.count("criteria", more);
 }
 
-/// Who holds it.
+/// Who holds it; no agent holds a finished task.
 pub(super) fn holder(draft: &mut Draft, task: &Task, hold: &Hold) {
+    if task.status.is_finished() {
+        return;
+    }
     let owner = task.owner.as_ref().map(|owner| format!("owner: {}\n", line(owner)));
     let lease = hold.words.as_ref().map(|words| format!("lease: {words}\n"));
     let text: String = owner.into_iter().chain(lease).collect();

@@ -48,7 +48,7 @@ impl Draft {
     }
 
     /// Adds the first of some items, as many as fit into `room` bytes. No text is made of the others; they are counted.
-    pub fn list<T>(&mut self, items: impl Iterator<Item = T>, room: usize, make: impl Fn(T) -> Section) {
+    pub fn list<T>(&mut self, items: impl Iterator<Item = T>, room: usize, mut make: impl FnMut(T) -> Section) {
         let mut bytes = 0;
         let mut items = items;
         let mut name = None;

@@ -68,8 +68,10 @@ pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Blocker
 ///
 /// Errors: as [`show_task_elsewhere`].
 pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut OtherBranches) -> Result<Around> {
-    let blocked_by = open_blockers(ws, task, index)?;
-    let children = counting(&mut Indexed::new(ws, index), task.id, index.children(task.id)?)?;
+    let mut indexed = Indexed::new(ws, index);
+    let mut near = Neighborhood::of(&mut indexed);
+    let blocked_by = near.waits(task)?;
+    let children = near.all_children(task.id)?;
     let mut children_done = 0;
     for child in &children {
         children_done += u64::from(!is_open_child(ws, index, *child)?);
@@ -83,13 +85,9 @@ pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut
         children_done,
         lease: lease.clone().filter(|lease| lease.is_live(now)),
         awaits_review: ws.settings.review.required && task.is_unreviewed(),
+        blocking: near.waiting(task.id)?.len(),
         ..Around::default()
     };
-    let is_over = task.status.is_finished() && !around.awaits_review;
-    let waiting = if is_over { Vec::new() } else { index.dependents(task.id)? };
-    for waiting in waiting {
-        around.blocking += usize::from(!index.status(waiting)?.is_some_and(Status::is_finished));
-    }
     if ws.settings.claim.overlap == Overlap::Refuse {
         around.overlaps = claimed_files::overlaps(ws, index, task.id, &task.fields.files)?;
     }
@@ -160,11 +158,6 @@ fn reasons(
     Ok(reasons)
 }
 
-/// The tasks that a task waits for, by edges that count.
-pub(crate) fn open_blockers(ws: &Workspace, task: &Task, index: &Index) -> Result<Vec<Blocker>> {
-    waits(&mut Indexed::new(ws, index), task)
-}
-
 /// The tasks that a new task waits for, by the files; `written` are those that its command changed.
 ///
 /// Errors: `ERR_GIT` if the default branch of the remote must be read and cannot be.
@@ -187,14 +180,14 @@ fn open_children(ws: &Workspace, id: Id, index: &Index) -> Result<OpenChildren> 
 }
 
 /// The tasks of the read model.
-struct Indexed<'a> {
+pub(crate) struct Indexed<'a> {
     ws: &'a Workspace,
     index: &'a Index,
     branch: DefaultBranch<'a>,
 }
 
 impl<'a> Indexed<'a> {
-    fn new(ws: &'a Workspace, index: &'a Index) -> Self {
+    pub fn new(ws: &'a Workspace, index: &'a Index) -> Self {
         Indexed { ws, index, branch: DefaultBranch::new(ws) }
     }
 }

@@ -17,8 +17,8 @@ pub use actors::{
     viewer_with_rights,
 };
 pub(crate) use around::{
-    around, blockers_of_new, is_open_child, open_blockers, score_terms, show_new_task, show_task_elsewhere,
-    show_task_to, why_not_ready,
+    Indexed, around, blockers_of_new, is_open_child, score_terms, show_new_task, show_task_elsewhere, show_task_to,
+    why_not_ready,
 };
 pub use current::index;
 pub(crate) use current::{
