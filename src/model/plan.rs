@@ -21,6 +21,9 @@ use crate::model::time::Time;
 /// How the origins of the tasks of plans begin.
 pub const PLAN_ORIGIN: &str = "plan/";
 
+/// The most levels of tasks in a plan file: deeper ones, with the lists of their tasks, are nested deeper than YAML is read.
+pub const MAX_LEVELS: usize = 17;
+
 /// How the origins of the tasks of a plan begin; the key of each follows.
 pub fn keys_of(plan: &str) -> String {
     format!("{PLAN_ORIGIN}{plan}:")

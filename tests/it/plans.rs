@@ -418,3 +418,30 @@ fn a_printed_plan_takes_back_nothing_that_another_clone_brings_before_it_is_appl
     let after = clones.run("ann", &["task", "get", &task]).data();
     assert_eq!((&after["title"], &after["priority"]), (&json!("A, edited"), &json!(4)), "{report:#}\n{shown}");
 }
+
+#[test]
+fn a_plan_is_shown_as_deep_as_it_is_read() {
+    let room = Sandbox::new();
+    let mut above = room.task("level 1", &[]);
+    for level in 2..=17 {
+        above = room.task(&format!("level {level}"), &["--parent", &above, "--label", "deep"]);
+    }
+    let text = room.run(&["plan", "show"]).stdout;
+    assert_eq!(apply(&room, &text, &["--dry-run"])["changes"], Value::Null);
+    let deepest = room.task("level 18", &["--parent", &above]);
+    let error = room.run(&["plan", "show"]).error("ERR_VALIDATION", 4);
+    assert_eq!(
+        error["message"],
+        format!("task {} (level 18) is on level 18; a plan file has at most 17", &deepest[20..])
+    );
+    let deeper = format!("{text}{0}children:\n{0}  - title: level 18\n", " ".repeat(4 * 17));
+    feed(&room, &deeper, &["--dry-run"]).error("ERR_VALIDATION", 4);
+    let steps: Vec<Value> = (0..3_000)
+        .map(|n| {
+            let parent = if n == 0 { deepest.clone() } else { format!("$deep-{}", n - 1) };
+            json!({ "op": "task.create", "as": format!("deep-{n}"), "args": { "title": format!("deep-{n}"), "parent": parent } })
+        })
+        .collect();
+    room.feed(&["batch", "--file", "-"], json!({ "ops": steps }).to_string().as_bytes()).data();
+    room.run(&["plan", "show"]).error("ERR_VALIDATION", 4);
+}

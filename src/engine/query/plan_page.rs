@@ -13,7 +13,7 @@ use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
-use crate::model::plan::{PlanFile, PlanTask, handle_of, keys_of};
+use crate::model::plan::{MAX_LEVELS, PlanFile, PlanTask, handle_of, keys_of};
 use crate::model::query::PlanShow;
 use crate::model::task::Task;
 use crate::model::yaml::render_plan;
@@ -55,7 +55,7 @@ pub fn plan_show(ws: &Workspace, q: &PlanShow) -> Result<PlanPage> {
     }
     keys.retain(|id, _| tasks.contains_key(id));
     let plan = q.name.clone().unwrap_or_else(|| ALL_OPEN.to_owned());
-    let file = PlanFile { plan, tasks: Nesting::new(&tasks, &keys).tasks() };
+    let file = PlanFile { plan, tasks: Nesting::new(&tasks, &keys).tasks()? };
     Ok(PlanPage { text: render_plan(&file), plan: file.plan, total: tasks.len() })
 }
 
@@ -78,26 +78,35 @@ impl<'a> Nesting<'a> {
         Nesting { tasks, keys, children, done: BTreeSet::new() }
     }
 
-    fn tasks(mut self) -> Vec<PlanTask> {
+    fn tasks(mut self) -> Result<Vec<PlanTask>> {
         let is_root = |task: &Task| task.parent().is_none_or(|parent| !self.tasks.contains_key(&parent));
         let roots = self.tasks.iter().filter(|(_, task)| is_root(task)).map(|(id, _)| *id);
         let in_order: Vec<Id> = roots.chain(self.tasks.keys().copied()).collect();
-        in_order.into_iter().filter_map(|id| self.task(id)).collect()
+        in_order.into_iter().filter_map(|id| self.task(id, 1).transpose()).collect()
     }
 
-    fn task(&mut self, id: Id) -> Option<PlanTask> {
-        let task = self.tasks.get(&id).filter(|_| self.done.insert(id))?;
+    /// A task of a level with those below it; `None` for one that was given already.
+    fn task(&mut self, id: Id, level: usize) -> Result<Option<PlanTask>> {
+        let Some(task) = self.tasks.get(&id).filter(|_| self.done.insert(id)) else { return Ok(None) };
+        if level > MAX_LEVELS {
+            return Err(Error::validation(format!(
+                "task {id} is on level {level}; a plan file has at most {MAX_LEVELS}"
+            ))
+            .hint("agentpm graph shows tasks on any level"));
+        }
         let mut fields = fields_of(&task.fields);
         let title = fields.shift_remove("title");
         let children = self.children.remove(&id).unwrap_or_default();
-        Some(PlanTask {
+        let children = children.into_iter().filter_map(|child| self.task(child, level + 1).transpose());
+        let children = children.collect::<Result<Vec<PlanTask>>>()?;
+        Ok(Some(PlanTask {
             key: self.keys.get(&id).cloned(),
             as_of: Some(task.heads.iter().map(|head| handle_of(*head)).collect::<Vec<_>>().join(" ")),
             title: title.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned(),
             fields,
             progress: task.progress.values().map(|item| item.content.clone()).collect(),
             blocked_by: task.blockers().iter().map(|by| self.keys.get(by).cloned().unwrap_or(by.to_string())).collect(),
-            children: children.into_iter().filter_map(|child| self.task(child)).collect(),
-        })
+            children,
+        }))
     }
 }
