@@ -145,3 +145,26 @@ fn check_takes_a_pattern() {
         assert_eq!(answer.code, code, "{pattern}: {answer:?}");
     }
 }
+
+#[test]
+fn the_board_and_reviews_know_what_overlaps() {
+    let (room, _, near, _) = room("overlap = \"refuse\"");
+    let reviewed = room.task("done", &[]);
+    let path = room.store().join("config.toml");
+    let settings = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(path, format!("{settings}\n[review]\nrequired = true\n")).unwrap();
+    room.run(&["claim", &reviewed]).data();
+    room.run(&["done", &reviewed]).data();
+    let page = room.run_short(&["export", "--format", "html"]).text().to_owned();
+    let data = page.split_once("id=\"data\">").unwrap().1.split_once("</script>").unwrap().0;
+    let data: Value = serde_json::from_str(data).unwrap();
+    let on_board = |id: &str| data["tasks"].as_array().unwrap().iter().find(|task| task["id"] == id).unwrap().clone();
+    assert_eq!(on_board(&near)["ready"], room.get(&near)["ready"]);
+    assert_ne!(on_board(&near)["ready"], true);
+    assert_eq!(
+        (&on_board(&reviewed)["awaits_review"], &room.get(&reviewed)["awaits_review"]),
+        (&json!(true), &json!(true))
+    );
+    let none = room.run(&["next", "--reviews"]).json();
+    assert_eq!(none["reasons"]["counts"]["overlaps"], 1, "{none}");
+}

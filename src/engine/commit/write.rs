@@ -22,7 +22,7 @@ use super::{expiry, sessions};
 use crate::engine::context::Workspace;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::similar::{MAX_SIMILAR, similar};
-use crate::engine::view::{claimed_files, events, read, uncommitted};
+use crate::engine::view::{events, read, uncommitted};
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::LeaseRecord;
@@ -236,8 +236,7 @@ fn prepare(ws: &Workspace, needs: Needs<'_>, runtime: &Dir) -> Result<Option<Pre
     let journal_end = journal::projected(runtime, ws.env.boot()).unwrap_or(0);
     let index = if chooses { read::index(ws)? } else { read::index_for_write(ws)? };
     let ranking = if chooses {
-        let mut plan = read::plan_to_claim(ws, &index)?;
-        claimed_files::add_overlaps(ws, &index, &mut plan)?;
+        let plan = read::plan_to_claim(ws, &index)?;
         let viewer = read::viewer_with_rights(ws)?;
         plan.rank(&viewer, &ws.settings.score, ws.env.now()).into_iter().map(|ranked| ranked.id).collect()
     } else {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::{Look, PlanInView, Unread, look};
 use crate::engine::context::Workspace;
 use crate::engine::feed::stream::note_news;
-use crate::engine::view::claimed_files;
 use crate::engine::view::messages::receiver;
 use crate::engine::view::read;
 use crate::env::files::Dir;
@@ -83,8 +82,7 @@ pub(crate) fn begin(ws: &Workspace) -> Result<InboxRecord> {
 /// Calls `act` with the plan as it is.
 pub(crate) fn with_view<T>(ws: &Workspace, act: impl FnOnce(&PlanInView<'_>) -> Result<T>) -> Result<T> {
     let index = read::index(ws)?;
-    let mut plan = read::plan(ws, &index)?;
-    claimed_files::add_overlaps(ws, &index, &mut plan)?;
+    let plan = read::plan(ws, &index)?;
     act(&PlanInView { index: &index, plan: &plan, viewer: &read::viewer_with_rights(ws)? })
 }
 

@@ -87,7 +87,7 @@ pub fn stats(ws: &Workspace) -> Result<Stats> {
     for (owner, count) in sums.completed_by {
         *completed_by.entry(owner.unwrap_or_else(|| "nobody".into())).or_default() += count;
     }
-    let mut plan = read::plan(ws, &index)?;
+    let plan = read::plan(ws, &index)?;
     // A task counts as open from the end of its last blocker on, before that is recorded.
     for task in plan.tasks.values().filter(|task| plan.status(task) != task.status) {
         let recorded = by_status.entry(task.status.as_str().to_owned()).or_default();
@@ -95,7 +95,7 @@ pub fn stats(ws: &Workspace) -> Result<Stats> {
         *by_status.entry(plan.status(task).as_str().to_owned()).or_default() += 1;
     }
     by_status.retain(|_, n| *n > 0);
-    let ready = ready::offered(ws, &index, &mut plan, &read::viewer_with_rights(ws)?)?.0.len();
+    let ready = ready::offered(ws, &plan, &read::viewer_with_rights(ws)?)?.0.len();
     Ok(Stats {
         tasks: total,
         by_status,

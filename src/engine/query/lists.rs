@@ -8,7 +8,6 @@ use super::find::{Finder, Spot};
 use super::page::{Room, START};
 use crate::engine::commit::hand_edits::record::UnrecordedEdits;
 use crate::engine::context::Workspace;
-use crate::engine::view::claimed_files;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::read::{self, handles};
 use crate::env::parallel;
@@ -48,8 +47,7 @@ pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Summary, String))
 fn list_once(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Summary, String)) -> Result<Rest> {
     let search = search::read(q.query.as_deref().unwrap_or_default(), &ws.settings.query, ws.env.now())?;
     let index = read::index(ws)?;
-    let mut plan = read::plan(ws, &index)?;
-    claimed_files::add_overlaps(ws, &index, &mut plan)?;
+    let plan = read::plan(ws, &index)?;
     let viewer = read::viewer_with_rights(ws)?;
     let mut room = Room::new(ws, q.limit, q.all);
     let finder = Finder { ws, index: &index, plan: &plan, viewer: &viewer };
@@ -136,6 +134,8 @@ pub(super) struct Neighbours<'a> {
     viewer: &'a Viewer,
     children: BTreeMap<Id, (u64, u64)>,
     handles: BTreeMap<Id, String>,
+    /// Completed tasks that await a review.
+    unreviewed: BTreeSet<Id>,
     /// Tasks that the plan alone has ready and another worktree or branch has taken or finished.
     taken: BTreeSet<Id>,
 }
@@ -144,7 +144,9 @@ impl<'a> Neighbours<'a> {
     pub fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, viewer: &'a Viewer) -> Result<Self> {
         let handles = handles(&index.all_ids()?);
         let children = index.child_progress(ws.settings.review.required)?;
-        Ok(Neighbours { ws, plan, viewer, children, handles, taken: BTreeSet::new() })
+        let unreviewed = if ws.settings.review.required { index.unreviewed()? } else { Vec::new() };
+        let unreviewed = unreviewed.into_iter().map(|task| task.id).collect();
+        Ok(Neighbours { ws, plan, viewer, children, handles, unreviewed, taken: BTreeSet::new() })
     }
 
     fn is_ready(&self, id: Id) -> bool {
@@ -180,7 +182,7 @@ impl<'a> Neighbours<'a> {
             lease: self.plan.lease(id, self.ws.env.now()).cloned(),
             score: brief.map(|b| self.plan.score(b, &self.ws.settings.score, now).score),
             ready: self.is_ready(id),
-            awaits_review: false,
+            awaits_review: self.unreviewed.contains(&id),
             overlaps: Vec::new(),
         }
     }

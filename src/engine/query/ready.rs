@@ -13,7 +13,6 @@ use super::page::{Page, START};
 use crate::engine::commit::hand_edits::record::{UnrecordedEdits, unrecorded};
 use crate::engine::context::Workspace;
 use crate::engine::inbox::{self, PlanInView};
-use crate::engine::view::claimed_files;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::read;
 use crate::error::{Error, Result};
@@ -90,8 +89,7 @@ pub struct ReadyTask {
 /// `ready`
 pub fn ready(ws: &Workspace, q: &Ready) -> Result<ReadyList> {
     let index = read::index(ws)?;
-    let mut plan = read::plan(ws, &index)?;
-    claimed_files::add_overlaps(ws, &index, &mut plan)?;
+    let plan = read::plan(ws, &index)?;
     let viewer = read::viewer_with_rights(ws)?;
     let arounds = Neighbours::new(ws, &index, &plan, &viewer)?;
     let after = q.cursor.as_deref().filter(|cursor| *cursor != START).map(|text| {
@@ -159,17 +157,10 @@ pub(super) fn here_only(
     Ok((here, there))
 }
 
-/// The tasks that `next` would offer the caller, best first, and those taken elsewhere. Adds to the plan what overlaps with work in
-/// progress of others.
+/// The tasks that `next` would offer the caller, best first, and those taken elsewhere.
 ///
-/// Errors: `ERR_IO` if the index, a lease or another branch cannot be read.
-pub(super) fn offered(
-    ws: &Workspace,
-    index: &Index,
-    plan: &mut Plan,
-    viewer: &Viewer,
-) -> Result<(Vec<RankedTask>, Vec<PassedOver>)> {
-    claimed_files::add_overlaps(ws, index, plan)?;
+/// Errors: `ERR_IO` if another branch cannot be read.
+pub(super) fn offered(ws: &Workspace, plan: &Plan, viewer: &Viewer) -> Result<(Vec<RankedTask>, Vec<PassedOver>)> {
     let ranked = plan.rank(viewer, &ws.settings.score, ws.env.now());
     here_only(ranked, &mut OtherBranches::new(ws))
 }
@@ -279,8 +270,7 @@ pub fn nothing_claimed(
     another: bool,
 ) -> Result<NotReady> {
     let index = read::index(ws)?;
-    let (mut plan, viewer) = (read::plan(ws, &index)?, read::viewer_with_rights(ws)?);
-    claimed_files::add_overlaps(ws, &index, &mut plan)?;
+    let (plan, viewer) = (read::plan(ws, &index)?, read::viewer_with_rights(ws)?);
     let mut reasons = Question { ws, index: &index, plan: &plan, viewer: &viewer }.why_nothing(passed, explained)?;
     if !another && let Some(held) = reasons.held.first() {
         reasons.hint = Some(format!(
@@ -297,8 +287,7 @@ pub type FoundNext = (std::result::Result<NextTask, NotReady>, Vec<String>, Opti
 /// `next` without a claim: the best task, or why there is none; and warnings.
 pub fn next(ws: &Workspace, q: &Next) -> Result<FoundNext> {
     let index = read::index(ws)?;
-    let mut plan = read::plan(ws, &index)?;
-    claimed_files::add_overlaps(ws, &index, &mut plan)?;
+    let plan = read::plan(ws, &index)?;
     let viewer = read::viewer_with_rights(ws)?;
     let now = ws.env.now();
     let mut best = None;

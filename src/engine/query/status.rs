@@ -98,10 +98,10 @@ pub struct OverviewTask {
 /// `status`
 pub fn status(ws: &Workspace) -> Result<Overview> {
     let index = read::index(ws)?;
-    let mut plan = read::plan(ws, &index)?;
+    let plan = read::plan(ws, &index)?;
     let viewer = read::viewer_with_rights(ws)?;
     let now = ws.env.now();
-    let (offered, elsewhere) = ready::offered(ws, &index, &mut plan, &viewer)?;
+    let (offered, elsewhere) = ready::offered(ws, &plan, &viewer)?;
     let not_ready = ready::not_ready(&plan, &viewer, now, elsewhere.len()).counts;
     let handles = handles(&index.all_ids()?);
     let edits = UnrecordedEdits::new(ws, &index);

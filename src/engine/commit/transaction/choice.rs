@@ -4,7 +4,7 @@
 //! Leaves to others: the order of ready tasks (`rules::readiness`).
 
 use super::Transaction;
-use crate::engine::view::{claimed_files, read};
+use crate::engine::view::read;
 use crate::error::{Code, Result};
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::task::Status;
@@ -25,8 +25,7 @@ impl Transaction<'_> {
         let (ws, now) = (self.ws, self.now);
         let ranking = match &self.prepared {
             Some(prepared) => {
-                let mut plan = read::plan_to_claim(ws, &prepared.index)?;
-                claimed_files::add_overlaps(ws, &prepared.index, &mut plan)?;
+                let plan = read::plan_to_claim(ws, &prepared.index)?;
                 let viewer = read::viewer_with_rights(ws)?;
                 plan.rank(&viewer, &ws.settings.score, now).into_iter().map(|ranked| ranked.id).collect()
             }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::actors::leases;
 use crate::engine::context::Workspace;
+use crate::engine::view::claimed_files;
 use crate::engine::view::landed::DefaultBranch;
 use crate::error::Result;
 use crate::model::agent::Lease;
@@ -57,6 +58,7 @@ fn plan_of(ws: &Workspace, index: &Index, tasks: Vec<Brief>, leases: BTreeMap<Id
     if rules.reviewed {
         plan.add_open_children(index.unreviewed_children()?);
     }
+    claimed_files::add_overlaps(ws, index, &mut plan)?;
     Ok(plan)
 }
 
