@@ -581,3 +581,19 @@ fn pulled_events_are_bounded_in_bytes() {
     let limited = room.run(&["sync", "pull", "--limit", "6"]).data();
     assert_eq!(limited["items"].as_array().unwrap().len(), 6, "a number that is asked for is given");
 }
+
+#[test]
+fn a_graph_shows_open_tasks_below_closed_ones() {
+    let room = Sandbox::new();
+    let whole = room.task("the whole", &[]);
+    let part = room.task("part", &["--parent", &whole]);
+    let below = room.task("below", &["--parent", &part]);
+    room.run(&["task", "transition", &part, "--status", "in_progress", "--force", "it is done"]).data();
+    room.run(&["done", &part, "--force", "the rest follows"]).data();
+    let shown = |id: &str| {
+        let nodes = room.run(&["graph", id]).data()["nodes"].clone();
+        nodes.as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&whole), [whole.as_str(), &below]);
+    assert_eq!(shown(&part), [below.as_str()]);
+}

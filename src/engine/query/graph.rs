@@ -87,13 +87,14 @@ pub fn graph(ws: &Workspace, q: &Graph) -> Result<Drawing> {
     let ids = index.all_ids()?;
     let mut handles = handles(&ids);
     let mut lines = index.lines(ids.into_iter())?;
-    let missing = missing(ws, &index, &plan)?;
-    let is_open = |line: &Line| !line.status.is_finished() || missing.contains_key(&line.id);
-    lines.retain(|line| line.version > 0 && (q.all || is_open(line)));
+    // Before the closed tasks are left out: those below them may be open.
     if let Some(reference) = &q.id.0 {
         let shown = descendants(&lines, read::resolve(ws, &Ref(reference.clone()))?);
         lines.retain(|line| shown.contains(&line.id));
     }
+    let missing = missing(ws, &index, &plan)?;
+    let is_open = |line: &Line| !line.status.is_finished() || missing.contains_key(&line.id);
+    lines.retain(|line| line.version > 0 && (q.all || is_open(line)));
     let shown: HashSet<Id> = lines.iter().map(|line| line.id).collect();
     let discussed: HashSet<Id> = index.tasks_under_discussion()?.into_iter().collect();
     let node = |line: Line| Node {
@@ -207,13 +208,13 @@ pub(super) fn walk(tasks: &[(Id, Option<Id>)]) -> Vec<(usize, usize)> {
 
 /// A task and all its descendants.
 fn descendants(lines: &[Line], root: Id) -> BTreeSet<Id> {
-    let mut children: BTreeMap<Option<Id>, Vec<Id>> = BTreeMap::new();
-    for line in lines {
-        children.entry(line.parent).or_default().push(line.id);
+    let mut children: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
+    for (parent, id) in lines.iter().filter_map(|line| Some((line.parent?, line.id))) {
+        children.entry(parent).or_default().push(id);
     }
     let (mut shown, mut open) = (BTreeSet::from([root]), vec![root]);
     while let Some(id) = open.pop() {
-        let fresh = children.get(&Some(id)).into_iter().flatten().filter(|child| shown.insert(**child));
+        let fresh = children.get(&id).into_iter().flatten().filter(|child| shown.insert(**child));
         open.extend(fresh);
     }
     shown
