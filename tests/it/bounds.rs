@@ -583,6 +583,38 @@ fn pulled_events_are_bounded_in_bytes() {
 }
 
 #[test]
+fn a_graph_says_what_a_task_waits_for_by_edges_that_count() {
+    let (twins, first, second) = crate::brief::blocked_by_each_other();
+    let drawn = |format: &str| twins.ada(&["graph", "--format", format]).text().to_owned();
+    let tree = drawn("tree");
+    assert_eq!(tree.matches("waits for").count(), 1, "{tree}");
+    assert!(tree.contains(&format!("  (waits for {})", &first[20..])), "{tree}");
+    let (mermaid, dot) = (drawn("mermaid"), drawn("dot"));
+    assert!(mermaid.contains(&format!("  {second} -.->|void| {first}\n")), "{mermaid}");
+    assert!(mermaid.contains(&format!("  {first} -->|blocks| {second}\n")), "{mermaid}");
+    assert!(dot.contains(&format!("  \"{second}\" -> \"{first}\" [style=dotted label=\"void\"];\n")), "{dot}");
+    assert!(dot.contains(&format!("  \"{first}\" -> \"{second}\";\n")), "{dot}");
+    let room = &twins.room;
+    room.run(&["claim", &first]).data();
+    room.run(&["done", &first]).data();
+    let tree = room.run(&["graph", "--format", "tree", "--all"]);
+    assert!(!tree.text().contains("waits for"), "{tree:?}");
+}
+
+#[test]
+fn a_page_of_a_graph_names_blockers_that_are_not_on_it() {
+    let room = Sandbox::new();
+    let second = room.task("second", &[]);
+    let first = room.task("first", &[]);
+    room.run(&["task", "block", &second, "--by", &first]).data();
+    let page = room.run(&["graph", "--format", "tree", "--limit", "1"]);
+    assert!(
+        page.text().starts_with(&format!("[!] {} second  (waits for {})\n", &second[20..], &first[20..])),
+        "{page:?}"
+    );
+}
+
+#[test]
 fn a_graph_shows_open_tasks_below_closed_ones() {
     let room = Sandbox::new();
     let whole = room.task("the whole", &[]);

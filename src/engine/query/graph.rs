@@ -16,8 +16,8 @@ use crate::engine::context::Workspace;
 use crate::engine::view::read::{self, handles};
 use crate::error::{Error, Result};
 use crate::model::args::Ref;
-use crate::model::id::{Id, quoted};
-use crate::model::plain::escape;
+use crate::model::id::{HANDLE_MIN, Id, quoted};
+use crate::model::plain::{escape, first_of};
 use crate::model::query::Graph;
 use crate::model::relationship::RelationType;
 use crate::model::task::{Line, Status};
@@ -32,6 +32,9 @@ use crate::store::index::Index;
 pub struct Drawing {
     nodes: Vec<Node>,
     edges: Vec<Link>,
+    /// The handles of what a task waits for, by edges that count, wherever that is shown; of many the first.
+    #[serde(skip)]
+    waits_for: HashMap<Id, String>,
     #[serde(flatten)]
     rest: Rest,
 }
@@ -58,6 +61,9 @@ struct Node {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unrecorded_edit: bool,
 }
+
+/// The most tasks that the tree names as those that one waits for.
+const MAX_NAMED: usize = 20;
 
 impl Node {
     /// What else there is to say about it, each with its separator.
@@ -97,6 +103,7 @@ pub fn graph(ws: &Workspace, q: &Graph) -> Result<Drawing> {
     lines.retain(|line| line.version > 0 && (q.all || is_open(line)));
     let shown: HashSet<Id> = lines.iter().map(|line| line.id).collect();
     let discussed: HashSet<Id> = index.tasks_under_discussion()?.into_iter().collect();
+    let waits_for = lines.iter().filter_map(|line| Some((line.id, names(plan.blockers(line.id), &handles)?))).collect();
     let node = |line: Line| Node {
         id: line.id,
         handle: handles.remove(&line.id),
@@ -115,7 +122,13 @@ pub fn graph(ws: &Workspace, q: &Graph) -> Result<Drawing> {
         let void = plan.void.contains(&edge.stamp);
         edges.entry(edge.to).or_default().push(Link { from: edge.from, to: edge.to, kind: edge.kind, void });
     }
-    page(ws, q, nodes, edges, &UnrecordedEdits::new(ws, &index))
+    Ok(Drawing { waits_for, ..page(ws, q, nodes, edges, &UnrecordedEdits::new(ws, &index))? })
+}
+
+/// The handles of the first of these tasks, for one that is not here the end of its id; `None` for no task.
+fn names(ids: &[Id], handles: &BTreeMap<Id, String>) -> Option<String> {
+    let handle = |id: &Id| handles.get(id).cloned().unwrap_or_else(|| id.handle(HANDLE_MIN));
+    (!ids.is_empty()).then(|| first_of(ids.iter().map(handle), MAX_NAMED, ids.len()))
 }
 
 /// What is missing of completed tasks before those that wait for them may begin.
@@ -163,7 +176,7 @@ fn page(
     let edited = items.iter().filter(|part| part.node.unrecorded_edit).count();
     let rest = rest.with_unrecorded_edits(edited as u64);
     let (nodes, links): (Vec<Node>, Vec<Vec<Link>>) = items.into_iter().map(|part| (part.node, part.links)).unzip();
-    Ok(Drawing { nodes, edges: links.into_iter().flatten().collect(), rest })
+    Ok(Drawing { nodes, edges: links.into_iter().flatten().collect(), waits_for: HashMap::new(), rest })
 }
 
 /// The cursor of a page that took nothing yet.
@@ -176,17 +189,16 @@ struct Part {
     links: Vec<Link>,
 }
 
-/// The tasks in the order of the tree: each before its children. Of a circle of parents some tasks come last.
+/// The tasks in the order of the tree: each before its children.
 fn in_tree_order(nodes: Vec<Node>) -> Vec<Node> {
     let parents: Vec<(Id, Option<Id>)> = nodes.iter().map(|node| (node.id, node.parent)).collect();
     let order: Vec<usize> = walk(&parents).into_iter().map(|(n, _)| n).collect();
     let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
-    let mut sorted: Vec<Node> = order.into_iter().filter_map(|n| nodes[n].take()).collect();
-    sorted.extend(nodes.into_iter().flatten());
-    sorted
+    order.into_iter().filter_map(|n| nodes[n].take()).collect()
 }
 
-/// The places of tasks, each given with its parent, in the order of the tree, each with its depth.
+/// The places of tasks, each given with its parent, in the order of the tree, each with its depth. A circle of parents, as a merge may
+/// leave it, comes last and begins with its first task.
 pub(super) fn walk(tasks: &[(Id, Option<Id>)]) -> Vec<(usize, usize)> {
     let known: HashSet<Id> = tasks.iter().map(|(id, _)| *id).collect();
     let mut children: HashMap<Id, Vec<usize>> = HashMap::new();
@@ -194,7 +206,8 @@ pub(super) fn walk(tasks: &[(Id, Option<Id>)]) -> Vec<(usize, usize)> {
         children.entry(parent).or_default().push(n);
     }
     let is_root = |n: &usize| tasks[*n].1.is_none_or(|parent| !known.contains(&parent));
-    let mut open: Vec<(usize, usize)> = (0..tasks.len()).rev().filter(is_root).map(|n| (n, 0)).collect();
+    let roots = (0..tasks.len()).rev().filter(is_root);
+    let mut open: Vec<(usize, usize)> = (0..tasks.len()).rev().chain(roots).map(|n| (n, 0)).collect();
     let (mut order, mut seen) = (Vec::new(), HashSet::new());
     while let Some((n, depth)) = open.pop() {
         if seen.insert(n) {
@@ -224,19 +237,11 @@ impl Drawing {
     /// As an indented tree.
     pub fn tree(&self) -> String {
         let nodes = &self.nodes;
-        let known: HashMap<Id, usize> = nodes.iter().enumerate().map(|(n, node)| (node.id, n)).collect();
-        let mut waits: HashMap<Id, Vec<Id>> = HashMap::new();
-        for edge in self.edges.iter().filter(|edge| edge.kind == RelationType::Blocks) {
-            waits.entry(edge.to).or_default().push(edge.from);
-        }
         let mut out = String::new();
         let parents: Vec<(Id, Option<Id>)> = nodes.iter().map(|node| (node.id, node.parent)).collect();
         for (n, depth) in walk(&parents) {
             let node = &nodes[n];
-            let waiting = waits.get(&node.id).map(|from| {
-                let handle = |id| known.get(id).and_then(|n| nodes[*n].handle.as_deref());
-                format!("  (waits for {})", from.iter().filter_map(handle).collect::<Vec<_>>().join(", "))
-            });
+            let waiting = self.waits_for.get(&node.id).map(|names| format!("  (waits for {names})"));
             let _ = writeln!(
                 out,
                 "{}{} {} {}{}{}",
@@ -270,6 +275,7 @@ impl Drawing {
         }
         for edge in &self.edges {
             let arrow = match edge.kind {
+                _ if edge.void => "-.->|void|",
                 RelationType::Blocks => "-->|blocks|",
                 RelationType::ParentOf => "---",
                 _ => "-.-",
@@ -306,7 +312,11 @@ impl Drawing {
             let _ = writeln!(out, "  \"{}\" [label=\"{handle} {title}\\n{status}{notes}\"];", node.id);
         }
         for edge in &self.edges {
-            let style = if edge.kind == RelationType::Blocks { "" } else { " [style=dashed]" };
+            let style = match edge.kind {
+                _ if edge.void => " [style=dotted label=\"void\"]",
+                RelationType::Blocks => "",
+                _ => " [style=dashed]",
+            };
             let _ = writeln!(out, "  \"{}\" -> \"{}\"{style};", edge.from, edge.to);
         }
         out.push_str("}\n");
