@@ -211,3 +211,14 @@ fn an_agents_own_merge_of_finished_work_is_no_conflict() {
     assert_eq!(room.get(&task)["status"], "completed");
     assert_eq!(room.run(&["conflicts"]).data()["items"], json!([]));
 }
+
+#[test]
+fn status_names_the_work_of_others_in_another_worktree() {
+    let (room, task, second) = two_worktrees();
+    let mut bob = room.agentpm_in(&second);
+    Answer::from(bob.env("AGENTPM_AGENT", "bob").args(["claim", &task]).output().unwrap()).data();
+    let status = room.run(&["status"]).data();
+    assert_eq!((&status["others_total"], &status["others"][0]["owner"]), (&json!(1), &json!("bob")), "{status}");
+    let words = room.run(&["status", "--format", "table"]);
+    assert!(words.text().contains(&format!("In progress (1)\n  {}  one  by bob  until ", &task[20..])), "{words:?}");
+}

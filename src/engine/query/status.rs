@@ -48,9 +48,9 @@ pub struct Overview {
     /// The number of all completed tasks that await review.
     #[serde(skip_serializing_if = "is_zero")]
     pub awaiting_review: usize,
-    /// The first few tasks in progress of others.
+    /// The first few tasks in progress of others, or held by them.
     pub others: Vec<OverviewTask>,
-    /// The number of all tasks in progress of others.
+    /// The number of all tasks in progress of others, or held by them.
     pub others_total: usize,
     /// The number of tasks that wait for others.
     pub blocked: u64,
@@ -108,7 +108,7 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
     let view = |task: &Brief| OverviewTask {
         handle: handles.get(&task.id).cloned().unwrap_or_else(|| task.id.to_string()),
         title: task.title.clone(),
-        owner: task.owner.clone(),
+        owner: plan.lease(task.id, now).map(|lease| lease.agent.clone()).or_else(|| task.owner.clone()),
         expires_at: plan.lease(task.id, now).map(|lease| lease.expires_at),
         // A file that cannot be compared is reported by lint.
         unrecorded_edit: edits.has(task.id).unwrap_or_default(),
@@ -116,9 +116,14 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
     let me = viewer.name();
     let held = if me.is_some() { read::held(ws, &index)? } else { Vec::new() };
     let mine: Vec<&Brief> = held.iter().filter_map(|id| plan.tasks.get(id)).collect();
-    let other_sessions = liveness::other_sessions(ws, &index)?;
-    let is_own = |id: &Id| held.contains(id) || other_sessions.iter().any(|other| other.task.id == *id);
-    let is_others = |task: &&Brief| task.status == Status::InProgress && !is_own(&task.id);
+    let mine_total = mine.len();
+    let mut other_sessions = liveness::other_sessions(ws, &index)?;
+    let other_sessions_total = other_sessions.len();
+    let own: BTreeSet<Id> = held.iter().copied().chain(other_sessions.iter().map(|other| other.task.id)).collect();
+    other_sessions.truncate(NAMED);
+    // What was claimed in another worktree is in progress there, by files that are not here.
+    let is_taken = |task: &Brief| task.status == Status::InProgress || plan.lease(task.id, now).is_some();
+    let is_others = |task: &&Brief| is_taken(task) && !own.contains(&task.id);
     let others: Vec<&Brief> = plan.tasks.values().filter(is_others).collect();
     let ready = offered.iter().take(NAMED).filter_map(|one| plan.tasks.get(&one.id));
     let reviews = reviews::open_reviews(ws, &index, &plan, &viewer)?;
