@@ -11,6 +11,7 @@ use crate::engine::view::read;
 use crate::engine::{Driver, Workspace};
 use crate::error::Result;
 use crate::model::plain::escape;
+use crate::reports::extent::beginning;
 use crate::rules::roles::Verb;
 
 /// The roles that have a loop of their own.
@@ -146,6 +147,11 @@ Where an answer of `agentpm next` has `review`, look at the
 task and run one of its commands: accept, or reject --why TEXT. `agentpm next --no-reviews` takes other work.
 ";
 
+/// Longest title of a task that is held, in bytes.
+const TITLE: usize = 100;
+/// The most tasks of other sessions that are named.
+const OTHER_SESSIONS: usize = 2;
+
 /// The instructions and the state, for an agent of a role; by default of the one that it registered with, else an executor.
 ///
 /// Errors: those of reading the plan.
@@ -156,11 +162,21 @@ pub fn prime(ws: &Workspace, asked: Option<Loop>) -> Result<String> {
     let registered = agent.and_then(|agent| agent.role);
     let role = asked.or_else(|| Loop::from_str(registered.as_deref()?, false).ok());
     let as_what = registered.as_ref().map(|role| format!(", registered as {}", escape(role))).unwrap_or_default();
-    let Overview { mine, other_sessions, unread, ready_total, reviews_total, .. } = status::status(ws)?;
+    let Overview { mine, mine_total, other_sessions, other_sessions_total, unread, ready_total, reviews_total, .. } =
+        status::status(ws)?;
     let unread = unread.map(|n| format!("Unread in your inbox: {n} (agentpm inbox)\n")).unwrap_or_default();
-    let mut held: String =
-        mine.iter().map(|task| format!("You hold: {} {}\n", task.handle, escape(&task.title))).collect();
-    held.extend(other_sessions.iter().map(|other| format!("{}\n", escape(&other.words()))));
+    let mut held: String = mine
+        .iter()
+        .map(|task| format!("You hold: {} {}\n", task.handle, escape(beginning(&task.title, TITLE))))
+        .collect();
+    if mine_total > mine.len() {
+        held.push_str(&format!("You hold {} more (agentpm ls --mine)\n", mine_total - mine.len()));
+    }
+    held.extend(other_sessions.iter().take(OTHER_SESSIONS).map(|other| format!("{}\n", escape(&other.words()))));
+    if other_sessions_total > OTHER_SESSIONS {
+        let more = other_sessions_total - OTHER_SESSIONS;
+        held.push_str(&format!("{more} more of yours in other sessions (agentpm session list)\n"));
+    }
     let reviews = match reviews_total {
         0 => String::new(),
         1 => " 1 awaits your review (agentpm next --reviews).".to_owned(),

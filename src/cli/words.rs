@@ -266,11 +266,15 @@ fn status(overview: &Overview) -> String {
             out.push_str(&format!("  and {} more\n", total - tasks.len()));
         }
     };
-    section("Yours", &overview.mine, overview.mine.len());
+    section("Yours", &overview.mine, overview.mine_total);
     section("To review", &overview.reviews, overview.reviews_total);
     section("Ready", &overview.ready, overview.ready_total);
     section("In progress", &overview.others, overview.others_total);
     out.push_str(&other_session_lines(&overview.other_sessions));
+    if overview.other_sessions_total > overview.other_sessions.len() {
+        let more = overview.other_sessions_total - overview.other_sessions.len();
+        out.push_str(&format!("and {more} more of yours in other sessions\n"));
+    }
     let ready = (overview.ready_total > 0).then(|| format!("{} ready", overview.ready_total));
     let parts: Vec<String> = ready.into_iter().chain(not_ready_words(&overview.not_ready)).collect();
     let more = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };

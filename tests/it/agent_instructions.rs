@@ -343,3 +343,37 @@ fn commands_on_the_agents_page_answer_as_shown() {
     }
     assert!(commands >= 15, "{commands}");
 }
+
+#[test]
+fn what_an_agent_holds_is_named_in_bounds() {
+    let room = Sandbox::new();
+    let title = "a title of some length ".repeat(8);
+    let session = room.run(&["session", "start", "--quiet"]).text().to_owned();
+    for n in 0..12 {
+        let task = room.task(&format!("{n} {title}"), &[]);
+        let mut claim = room.agentpm();
+        if n < 4 {
+            claim.env("AGENTPM_SESSION", &session);
+        }
+        crate::sandbox::Answer::from(claim.args(["claim", &task]).output().unwrap()).data();
+    }
+    let new = room.run(&["session", "start", "--quiet"]).text().to_owned();
+    let asked = |args: &[&str], session: Option<&str>| {
+        let mut command = room.agentpm();
+        command.envs(session.map(|session| ("AGENTPM_SESSION", session)));
+        crate::sandbox::Answer::from(command.args(args).output().unwrap())
+    };
+    let page = asked(&["prime"], None).text().to_owned();
+    assert!(page.len() / 4 <= 1_500, "{} bytes", page.len());
+    assert!(
+        page.matches("You hold: ").count() == 5 && page.contains("\nYou hold 7 more (agentpm ls --mine)\n"),
+        "{page}"
+    );
+    let status = asked(&["status"], None).data();
+    assert_eq!((status["mine"].as_array().unwrap().len(), &status["mine_total"]), (5, &serde_json::json!(12)));
+    let words = asked(&["status", "--format", "table"], None).text().to_owned();
+    assert!(words.starts_with("Yours (12)\n") && words.contains("\n  and 7 more\n"), "{words}");
+    let page = asked(&["prime"], Some(&new)).text().to_owned();
+    assert!(page.len() / 4 <= 1_500, "{} bytes", page.len());
+    assert!(page.contains(" more of yours in other sessions (agentpm session list)\n"), "{page}");
+}

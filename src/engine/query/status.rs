@@ -2,7 +2,7 @@
 //!
 //! Leaves to others: the lists behind the numbers (`ready`, `reports::ready`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -30,11 +30,17 @@ pub struct Overview {
     /// The caller, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
-    /// The tasks that the caller holds.
+    /// The first few tasks that the caller holds.
     pub mine: Vec<OverviewTask>,
-    /// Tasks that the caller has in progress in other sessions.
+    /// The number of all tasks that the caller holds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub mine_total: usize,
+    /// The first few tasks that the caller has in progress in other sessions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub other_sessions: Vec<OtherSessionTask>,
+    /// The number of all tasks that the caller has in progress in other sessions.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub other_sessions_total: usize,
     /// The best of the tasks that the caller could take.
     pub ready: Vec<OverviewTask>,
     /// The number of all tasks that the caller could take.
@@ -136,7 +142,7 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
         unrecorded_edit: edits.has(line.id).unwrap_or_default(),
     });
     let to_review: Vec<OverviewTask> = to_review.collect();
-    let mine: Vec<OverviewTask> = mine.iter().map(|task| view(task)).collect();
+    let mine: Vec<OverviewTask> = mine.iter().take(NAMED).map(|task| view(task)).collect();
     let ready: Vec<OverviewTask> = ready.map(view).collect();
     let named_others: Vec<OverviewTask> = others.iter().take(NAMED).map(|task| view(task)).collect();
     let shown = [&to_review, &mine, &ready, &named_others].into_iter().flatten();
@@ -147,7 +153,9 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
         awaiting_review,
         agent: me.map(str::to_owned),
         mine,
+        mine_total,
         other_sessions,
+        other_sessions_total,
         ready,
         ready_total: offered.len(),
         others: named_others,
