@@ -35,7 +35,7 @@ impl FromStr for Point {
             return Ok(text.parse().map_or_else(|_| Point::Revision(text.to_owned()), Point::Lamport));
         }
         Ok(match text.parse() {
-            Ok(When::At(time)) => Point::Time(time),
+            Ok(When::At(time) | When::Day(time)) => Point::Time(time),
             Ok(When::In(_)) if text.len() >= ABBREVIATED && !text.starts_with('+') => Point::Revision(text.to_owned()),
             Ok(when) => Point::Past(when),
             Err(_) => Point::Revision(text.to_owned()),

@@ -146,7 +146,7 @@ pub struct Log {
     /// Only events from this time on: 2026-11-20, 2026-11-20T10:00:00Z, 22:45 today in UTC, or 3d or 2h ago
     #[arg(long, value_name = "TIME")]
     pub since: Option<When>,
-    /// Only events up to this time, in the forms of --since
+    /// Only events up to this time, in the forms of --since; a date means its end
     #[arg(long, value_name = "TIME")]
     pub until: Option<When>,
     /// Only of this type, such as TaskCreated (repeatable)

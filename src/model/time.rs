@@ -136,6 +136,8 @@ impl JsonSchema for Time {
 pub enum When {
     /// A given instant.
     At(Time),
+    /// A day in UTC, by its first moment.
+    Day(Time),
     /// So many milliseconds from now.
     In(i64),
     /// So many milliseconds after the beginning of the present day in UTC.
@@ -150,14 +152,19 @@ impl When {
     pub fn ago(self, now: Time) -> Time {
         match self {
             When::In(millis) => now.plus(-millis),
-            When::At(_) | When::Today(_) => self.from(now),
+            When::At(_) | When::Day(_) | When::Today(_) => self.from(now),
         }
+    }
+
+    /// How long it lasts, in milliseconds: a day is a span of time, all else a single moment.
+    pub fn length(self) -> i64 {
+        if matches!(self, When::Day(_)) { DAY_MS } else { 1 }
     }
 
     /// The instant, seen from `now`.
     pub fn from(self, now: Time) -> Time {
         match self {
-            When::At(time) => time,
+            When::At(time) | When::Day(time) => time,
             When::In(millis) => now.plus(millis),
             When::Today(millis) => now.plus(millis - now.millis().rem_euclid(DAY_MS)),
         }
@@ -168,6 +175,7 @@ impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             When::At(time) => time.fmt(f),
+            When::Day(day) => f.write_str(&day.to_string()[..10]),
             When::In(millis) => write!(f, "+{}", Duration { millis: *millis }),
             When::Today(millis) => write!(f, "{:02}:{:02}", millis / HOUR_MS, millis % HOUR_MS / 60_000),
         }
@@ -179,7 +187,7 @@ impl FromStr for When {
 
     fn from_str(text: &str) -> Result<Self> {
         if let Ok(time) = text.parse() {
-            return Ok(When::At(time));
+            return Ok(if text.len() == 10 { When::Day(time) } else { When::At(time) });
         }
         // A bare number could be a number of seconds, of days, or a year.
         let span = text.strip_prefix('+').unwrap_or(text);

@@ -135,3 +135,16 @@ fn stats_count_all_tasks() {
     assert_eq!((&stats["tasks"], &stats["events"]), (&json!(5), &json!(events)));
     assert!(room.run(&["prime"]).text().contains("Tasks: 5 ("));
 }
+
+#[test]
+fn a_log_until_a_date_includes_that_day() {
+    let room = Sandbox::new();
+    for (clock, title) in [("2026-11-19T23:59:59Z", "a"), ("2026-11-20T10:00:00Z", "b"), ("2026-11-21T00:00:00Z", "c")]
+    {
+        room.at(clock).task(title, &[]);
+    }
+    let total = |args: &[&str]| room.run(&[&["log"][..], args].concat()).data()["total"].clone();
+    assert_eq!(total(&["--until", "2026-11-20"]), 2);
+    assert_eq!(total(&["--since", "2026-11-20", "--until", "2026-11-20"]), 1);
+    assert_eq!(total(&["--until", "2026-11-20T00:00:00Z"]), 1);
+}

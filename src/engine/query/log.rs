@@ -214,6 +214,6 @@ fn is_asked_for(entry: &Entry, q: &Log, now: Time) -> bool {
         && q.correlation_id.as_ref().is_none_or(|id| event.author.correlation_id.as_ref() == Some(id))
         && q.plan_id.as_ref().is_none_or(|id| event.author.plan_id.as_ref() == Some(id))
         && q.since.is_none_or(|since| event.at >= since.ago(now))
-        && q.until.is_none_or(|until| event.at <= until.ago(now))
+        && q.until.is_none_or(|until| event.at <= until.ago(now).plus(until.length() - 1))
         && (q.kinds.is_empty() || q.kinds.iter().any(|kind| kind.eq_ignore_ascii_case(event.payload.kind())))
 }

@@ -21,7 +21,7 @@ use crate::model::args::Ref;
 use crate::model::id::quoted;
 use crate::model::suggest::nearest;
 use crate::model::task::{Status, TaskType};
-use crate::model::time::{DAY_MS, Time, When};
+use crate::model::time::{Time, When};
 
 /// The existing keys.
 const KEYS: [&str; 12] =
@@ -403,20 +403,20 @@ fn number(value: &Given, text: &str) -> Result<(i64, i64)> {
     Ok((number, number))
 }
 
-/// A day is a span of time; an instant is a single moment.
+/// The first and the last millisecond of a time.
 fn span(value: &Given, text: &str, now: Time) -> Result<(i64, i64)> {
     let when: When = text.parse().map_err(|_| {
         refused(value.at, format!("{} is not a date or time; write {}", quoted(&value.text), When::FORMS))
             .hint("write as in updated:2026-11-20, due:<+3d, created:2026-11-01..2026-11-20")
     })?;
     let first = when.from(now).millis();
-    let length = if matches!(when, When::At(_)) && text.len() == 10 { DAY_MS } else { 1 };
-    Ok((first, first.saturating_add(length - 1)))
+    Ok((first, first.saturating_add(when.length() - 1)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::time::DAY_MS;
 
     fn ok(query: &str) -> Search {
         read(query, &BTreeMap::new(), Time::default()).unwrap()
