@@ -148,3 +148,18 @@ fn a_log_until_a_date_includes_that_day() {
     assert_eq!(total(&["--since", "2026-11-20", "--until", "2026-11-20"]), 1);
     assert_eq!(total(&["--until", "2026-11-20T00:00:00Z"]), 1);
 }
+
+#[test]
+fn a_page_of_no_items_is_not_the_last() {
+    let room = Sandbox::new();
+    let task = room.task("one", &[]);
+    room.run_as("bob", &["thread", "open", &task, "--body", "what about this?"]).data();
+    for args in [&["log"][..], &["thread", "list"]] {
+        let empty = room.run(&[args, &["--limit", "0"]].concat()).data();
+        assert_eq!((&empty["items"], &empty["truncated"]), (&json!([]), &json!(true)), "{empty}");
+        let next = [args, &["--cursor", empty["next_cursor"].as_str().unwrap()]].concat();
+        assert_eq!(room.run(&next).data(), room.run(args).data());
+        let again = room.run(&[&next[..], &["--limit", "0"]].concat()).data();
+        assert_eq!(again["next_cursor"], empty["next_cursor"]);
+    }
+}

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::page::START;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::env::parallel;
@@ -48,7 +49,7 @@ struct Logs<'a> {
 
 /// `log`: gives `show` each event, and answers with the rest of the list.
 pub fn log(ws: &Workspace, q: &Log, show: &mut dyn FnMut(Entry)) -> Result<Rest> {
-    let before: Option<Stamp> = match &q.cursor {
+    let before: Option<Stamp> = match q.cursor.as_deref().filter(|cursor| *cursor != START) {
         Some(cursor) => Some(cursor.parse().map_err(|_| {
             Error::usage(format!("{} is no cursor", quoted(cursor))).hint("use next_cursor of the previous answer")
         })?),
@@ -85,9 +86,9 @@ pub fn log(ws: &Workspace, q: &Log, show: &mut dyn FnMut(Entry)) -> Result<Rest>
             logs.read(some)?.into_iter().flatten().for_each(&mut *show);
         }
     }
-    let more = shown.len() < places.len();
-    let next = shown.first().filter(|_| more).map(|place| place.stamp.to_string());
-    Ok(Rest { total: total as u64, truncated: more, next_cursor: next, ..Rest::default() })
+    let first = shown.first().map(|place| place.stamp.to_string());
+    let next = || first.or_else(|| q.cursor.clone()).unwrap_or_else(|| START.into());
+    Ok(Rest::new(total as u64, (shown.len() < places.len()).then(next)))
 }
 
 /// The newest events of an agent among which one to undo is looked for.

@@ -1,6 +1,6 @@
 //! `thread list` and `thread show`.
 
-use super::page::Page;
+use super::page::{Page, START};
 use crate::engine::context::Workspace;
 use crate::engine::view::{other_worktree, read};
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ pub fn threads(ws: &Workspace, q: &ThreadList) -> Result<List<ThreadLine>> {
         None => index.tasks_with_threads()?,
     };
     let me = if q.mine { Some(ws.author()?.agent) } else { None };
-    let after: Option<Id> = q.cursor.as_deref().map(str::parse).transpose()?;
+    let after: Option<Id> = q.cursor.as_deref().filter(|cursor| *cursor != START).map(str::parse).transpose()?;
     let mut all = Vec::new();
     for id in tasks {
         let Some(task) = index.task(id)? else { continue };
@@ -32,13 +32,13 @@ pub fn threads(ws: &Workspace, q: &ThreadList) -> Result<List<ThreadLine>> {
     }
     all.sort_by_key(|line| line.id);
     let total = all.len() as u64;
-    let (mut page, mut last) = (Page::new(ws, q.limit, false), None);
+    let (mut page, mut last) = (Page::new(ws, q.limit, false), q.cursor.clone().unwrap_or_else(|| START.into()));
     for line in all.into_iter().filter(|line| after.is_none_or(|after| line.id > after)) {
         let id = line.id;
         if !page.push(line) {
-            return Ok(page.finish(total, last));
+            return Ok(page.finish(total, Some(last)));
         }
-        last = Some(id.to_string());
+        last = id.to_string();
     }
     Ok(page.finish(total, None))
 }
