@@ -204,6 +204,9 @@ pub fn repaired(report: &RepairReport) -> String {
     for path in &report.archives {
         out.push_str(&format!("{}: sorted\n", escape(path)));
     }
+    if report.sorted > 0 {
+        out.push_str(&format!("{} sorted\n", counted(report.sorted, "log")));
+    }
     for left in &report.left {
         out.push_str(&format!("unchanged: {}\n", escape(left)));
     }

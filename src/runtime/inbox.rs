@@ -108,13 +108,19 @@ impl InboxRecord {
         before.drain(..too_many);
     }
 
-    /// What the agent knows of a file of settings in a worktree; `None` if it never saw one of that name.
-    pub fn known_settings(&self, store: Option<&StoreKey>, name: &str) -> Option<KnownFile> {
+    /// What the agent knows of a file of settings in a worktree, which has this digest now; `None` if it never saw one of that name. In a
+    /// worktree that is new to it, it knows what it saw in any other.
+    pub fn known_settings(&self, store: Option<&StoreKey>, name: &str, digest: &str) -> Option<KnownFile> {
         let here = store.and_then(|store| self.settings_of.iter().find(|known| known.store == *store));
-        here.and_then(|known| known.files.get(name).cloned()).or_else(|| {
-            let digest = self.settings.get(name)?.clone();
-            Some(KnownFile { digest, changes: 0 })
-        })
+        if let Some(known) = here.and_then(|known| known.files.get(name)) {
+            return Some(known.clone());
+        }
+        let first = self.settings.get(name).map(|digest| KnownFile { digest: digest.clone(), changes: 0 });
+        let seen = || self.settings_of.iter().rev().filter_map(|known| known.files.get(name));
+        let same = seen().find(|known| known.digest == digest).cloned();
+        same.or_else(|| first.clone().filter(|first| first.digest == digest))
+            .or_else(|| seen().next().cloned())
+            .or(first)
     }
 
     /// Notes what the agent knows of the settings of a worktree.

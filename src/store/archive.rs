@@ -4,7 +4,7 @@
 //! changed. Where the lines of each task stand is kept in a cache, which can be deleted at any moment.
 //! Leaves to others: which tasks are moved (`compact`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, ErrorKind, Read};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use crate::env::system_nanos;
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Entry, MAX_LINE, parse_line};
 use crate::model::id::Id;
+use crate::model::time::Time;
 use crate::store::dropped;
 use crate::store::layout::{ARCHIVE, Store, is_archive};
 
@@ -85,8 +86,8 @@ pub fn places_of(places: &[Place], task: Id) -> &[Place] {
 pub struct Archived {
     /// The archives, by path.
     pub archives: Vec<Archive>,
-    /// The tasks that were dropped from them.
-    pub dropped: BTreeSet<Id>,
+    /// The tasks that were dropped from them, and when.
+    pub dropped: BTreeMap<Id, Time>,
     folder: Mark,
     read_at: i64,
     /// Whether an archive was read that the cache does not have.

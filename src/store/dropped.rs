@@ -4,7 +4,7 @@
 //! holds the tasks that one archive lost at one time, with a digest of their lines, and what they were called where they came from.
 //! Leaves to others: what is dropped (`compact`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,11 +41,11 @@ pub struct DroppedTasks {
     pub origins: BTreeMap<String, Id>,
 }
 
-/// Whether these events of a task can have been dropped: only what is archived is. A task of the record that was opened again in another
-/// clone stays, and if its files are gone later, they were removed otherwise.
-pub fn may_drop<'e>(events: impl IntoIterator<Item = &'e Event>) -> bool {
-    let statuses = events.into_iter().filter_map(|event| Some((event.stamp(), status_of(event)?)));
-    statuses.max_by_key(|(stamp, _)| *stamp).is_none_or(|(_, status)| status == Status::Archived)
+/// Whether a drop at this time explains that these events of a task are gone. A task that was opened again after it, in another clone,
+/// stays, and if its files are gone later, they were removed otherwise.
+pub fn explains<'e>(at: Time, events: impl IntoIterator<Item = &'e Event>) -> bool {
+    let opens = |event: &Event| status_of(event).is_some_and(|status| status != Status::Archived);
+    !events.into_iter().any(|event| event.at > at && opens(event))
 }
 
 /// The lines of the record, as they stand; none if there is no record.
@@ -61,10 +61,10 @@ pub fn lines(store: &Store) -> Result<Vec<String>> {
     }
 }
 
-/// The tasks of the record. Lint reports a line that cannot be read.
+/// The tasks of the record, and when each was dropped last. Lint reports a line that cannot be read.
 ///
 /// Errors: as [`lines`].
-pub fn tasks(store: &Store) -> Result<BTreeSet<Id>> {
+pub fn tasks(store: &Store) -> Result<BTreeMap<Id, Time>> {
     Ok(tasks_in(&lines(store)?.join("\n")))
 }
 
@@ -76,9 +76,16 @@ pub fn origins(store: &Store, begin: &str) -> Result<BTreeMap<String, Id>> {
     Ok(all.filter_map(|(origin, id)| Some((origin.strip_prefix(begin)?.to_owned(), id))).collect())
 }
 
-/// The tasks that a record names.
-pub fn tasks_in(text: &str) -> BTreeSet<Id> {
-    text.lines().filter_map(read_line).flat_map(|dropped| dropped.tasks).collect()
+/// The tasks that a record names, and when each was dropped last.
+pub fn tasks_in(text: &str) -> BTreeMap<Id, Time> {
+    let mut tasks = BTreeMap::new();
+    for dropped in text.lines().filter_map(read_line) {
+        for id in dropped.tasks {
+            let last = tasks.entry(id).or_insert(dropped.at);
+            *last = dropped.at.max(*last);
+        }
+    }
+    tasks
 }
 
 /// One line of a record; `None` if it is none.

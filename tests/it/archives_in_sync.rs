@@ -155,6 +155,35 @@ fn a_late_note_brings_back_a_task_that_another_clone_dropped() {
 }
 
 #[test]
+fn a_clone_that_never_saw_a_task_closed_takes_its_drop_over_and_misses_nothing() {
+    for has_own_commit in [false, true] {
+        let (clones, task) = Clones::new(&["bob", "eve"]);
+        let run = |name: &str, args: &[&str]| clones.run(name, args).data();
+        run("bob", &["sync"]);
+        // Eve completes it, so that her journal knows it, and nothing later.
+        run("eve", &["sync"]);
+        run("eve", &["claim", &task]);
+        run("eve", &["done", &task, "--force", "no tests"]);
+        run("eve", &["sync"]);
+        run("bob", &["sync"]);
+        run("bob", &["task", "archive", &task]);
+        run("bob", &["compact", "--older-than", "0s"]);
+        run("bob", &["compact", "--drop-before", "2099-01-01"]);
+        run("bob", &["sync"]);
+        if has_own_commit {
+            run("eve", &["task", "create", "--title", "of eve"]);
+        }
+        run("eve", &["sync"]);
+        for name in ["eve", "bob"] {
+            run(name, &["sync"]);
+            let error = clones.run(name, &["task", "get", &task]).error("ERR_NOT_FOUND", 3);
+            assert_eq!(error["details"]["dropped"], true, "{name} {has_own_commit}: {error}");
+            assert_eq!(run(name, &["recover"])["total"], 0, "{name} {has_own_commit}");
+        }
+    }
+}
+
+#[test]
 fn a_task_that_was_dropped_and_opened_again_is_lost_to_nobody_who_removes_its_files() {
     let pair = Pair::archived();
     pair.compact("bob");

@@ -333,14 +333,18 @@ impl Intake<'_> {
                 let mut found = self.judge(gate, fresh, (entity, &one.here, &new), &left_out)?;
                 for entry in &new {
                     let (event, parents) = (entry.event.id, &entry.event.parents);
+                    // A child is judged together with its parent, once that is recorded.
+                    if parents.iter().any(|parent| found.waiting.contains(parent)) {
+                        found.refused.remove(&event);
+                        found.waiting.insert(event);
+                        continue;
+                    }
                     if found.refused.contains_key(&event) {
                         continue;
                     }
                     if let Some(parent) = parents.iter().find(|parent| found.refused.contains_key(parent)) {
                         found.waiting.remove(&event);
                         found.refused.insert(event, format!("its parent {parent} was refused"));
-                    } else if parents.iter().any(|parent| found.waiting.contains(parent)) {
-                        found.waiting.insert(event);
                     }
                 }
                 all.insert(entity.clone(), found);

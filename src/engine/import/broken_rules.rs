@@ -95,7 +95,7 @@ impl BrokenRules {
             if read::is_there(ws, *id) {
                 let known = load_task(&ws.store, *id, &[])?;
                 links.insert(*id, TaskLinks::of(&known.task, &known.log.entries));
-            } else if archived.dropped.contains(id) {
+            } else if archived.dropped.contains_key(id) {
                 links.insert(*id, TaskLinks::dropped());
             }
         }

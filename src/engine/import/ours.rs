@@ -124,7 +124,7 @@ impl<'a> Pass<'a> {
             warnings: Vec::new(),
         };
         let archived = archive::archived(&ws.store)?;
-        let dropped = archived.dropped.iter().copied().filter(|id| !read::is_there(ws, *id)).collect();
+        let dropped = archived.dropped.keys().copied().filter(|id| !read::is_there(ws, *id)).collect();
         Ok(Pass {
             ws,
             report,

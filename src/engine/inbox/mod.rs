@@ -134,7 +134,7 @@ fn look_from(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>, from: 
         }
     }
     for (name, digest) in ready::settings(ws) {
-        let known = record.known_settings(look.store.as_ref(), &name);
+        let known = record.known_settings(look.store.as_ref(), &name, &digest);
         let is_changed = known.as_ref().is_some_and(|known| known.digest != digest);
         let changes = known.map_or(0, |known| known.changes) + u64::from(is_changed);
         let notice = settings_notice(&name, &digest, changes, ws.env.now());

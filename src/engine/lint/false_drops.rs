@@ -21,10 +21,10 @@ pub(crate) fn check(branch: &Branch<'_>, _: &Gate<'_>, found: &mut Found) -> Res
     let path = branch.ws.store.shown(DROPPED);
     let at = |tree: Oid| -> Result<BTreeSet<Id>> {
         let text = branch.objects.file(tree, &path)?.unwrap_or_default();
-        Ok(tasks_in(&String::from_utf8_lossy(&text)))
+        Ok(tasks_in(&String::from_utf8_lossy(&text)).into_keys().collect())
     };
-    let mut recorded = match branch.is_here() {
-        true => tasks(&branch.ws.store)?,
+    let mut recorded: BTreeSet<Id> = match branch.is_here() {
+        true => tasks(&branch.ws.store)?.into_keys().collect(),
         false => at(branch.head_tree)?,
     };
     for tree in branch.began.iter().chain([&branch.base_tree]) {

@@ -66,7 +66,7 @@ impl<'a> WorkTree<'a> {
         let mut archived = Vec::from_iter(archives.tasks());
         archived.retain(|id| folders.binary_search(id).is_err());
         let is_here = |id: &Id| folders.binary_search(id).is_ok() || archived.binary_search(id).is_ok();
-        let dropped = archives.dropped.iter().filter(|id| !is_here(id)).copied().collect();
+        let dropped = archives.dropped.keys().filter(|id| !is_here(id)).copied().collect();
         let new_files = new_files::new_files(ws, &folders, &invalid);
         let unlogged = new_files.iter().filter_map(|new| new.id).collect();
         let removed = removed_files::deleted(ws)?;

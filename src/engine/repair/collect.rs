@@ -96,8 +96,9 @@ pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work
     work.whole = true;
     let archived = archive::archived(&ws.store)?;
     for (entity, lost) in missing.events {
-        let may_be = |id| archived.dropped.contains(&id) && !read::is_there(ws, id);
-        if !entity.task().is_some_and(may_be) || !dropped::may_drop(lost.iter().map(|entry| &entry.event)) {
+        let dropped_at = |id| archived.dropped.get(&id).filter(|_| !read::is_there(ws, id));
+        let events = lost.iter().map(|entry| &entry.event);
+        if !entity.task().and_then(dropped_at).is_some_and(|at| dropped::explains(*at, events)) {
             work.whole = false;
             work.events.entry(entity).or_default().extend(lost);
         }

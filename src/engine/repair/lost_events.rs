@@ -93,8 +93,8 @@ fn look_for_vanished(ws: &Workspace) -> Result<Option<String>> {
         let events = records.iter().flat_map(|record| &record.entries).map(|entry| &entry.event);
         events.filter(|event| event.entity == *entity).collect::<Vec<_>>()
     };
-    let is_recorded = |id| archived.dropped.contains(&id) && !read::is_there(ws, id);
-    open.retain(|entity, _| !entity.task().is_some_and(is_recorded) || !dropped::may_drop(of(entity)));
+    let dropped_at = |id| archived.dropped.get(&id).filter(|_| !read::is_there(ws, id));
+    open.retain(|entity, _| !entity.task().and_then(dropped_at).is_some_and(|at| dropped::explains(*at, of(entity))));
     let mut vanished = open.clone();
     drop_held(ws, &mut vanished)?;
     let reported: BTreeSet<Id> = vanished.values().flatten().copied().collect();

@@ -1,6 +1,6 @@
 //! Repairs a plan after git merged it as text: in merges, rebases, cherry-picks and stashes.
 //!
-//! Guarantees that afterwards each log is the union of the merged versions, and each `task.yaml` is rendered from
+//! Guarantees that afterwards each log is the union of the merged versions in normal form, and each `task.yaml` is rendered from
 //! its log. Events that a commit in the history of the branch contains are restored, and resolved files are updated in git's
 //! index. An unrecorded hand edit stays in its file. Nothing is deleted.
 //! Leaves to others: who merged, and with which tool.
@@ -52,6 +52,9 @@ use crate::store::project::{project_log, project_onto, render};
 
 /// Deadline for a git command that only changes the index.
 const INDEX_DEADLINE: Duration = Duration::from_secs(20);
+/// The repair of a log with lines in another order. It is counted alone, since git's union merge causes it in every merge and the order
+/// has no meaning.
+const SORTED: &str = "log sorted";
 /// The repair of a log that lacked events.
 const RESTORED: &str = "events restored to the log";
 
@@ -62,6 +65,9 @@ pub struct RepairReport {
     pub items: Vec<RepairedEntity>,
     /// Number of vanished events that were restored.
     pub restored: usize,
+    /// Number of logs whose lines were only brought into their order.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub sorted: usize,
     /// Archives that were sorted, by path below the store.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub archives: Vec<String>,
@@ -323,6 +329,8 @@ fn repair_entities(
         if !did.is_empty() {
             healed.written.push(entity.clone());
         }
+        healed.sorted += usize::from(did == [SORTED]);
+        did.retain(|what| *what != SORTED);
         if !did.is_empty() {
             let did = did.into_iter().map(str::to_owned).collect();
             healed.items.push(RepairedEntity { entity: entity.clone(), did });
@@ -447,7 +455,7 @@ fn repair_one(
     {
         record::note_rendered(ws, runtime, &[(entity.clone(), heads.into())])?;
     }
-    if did.is_empty() && unmerged {
+    if did.iter().all(|what| *what == SORTED) && unmerged {
         did.push("conflict resolved");
     }
     Ok(did)
@@ -466,8 +474,7 @@ fn tidy(log: &mut Log, entity: &Entity, work: &Work) -> Option<&'static str> {
     } else if log.rough {
         Some("log rewritten in its plain form")
     } else {
-        // The order of lines has no meaning, and git's union changes it in every merge: the next change sorts them.
-        None
+        log.unsorted.then_some(SORTED)
     }
 }
 

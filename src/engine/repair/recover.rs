@@ -20,9 +20,10 @@ use crate::engine::view::ref_logs::{self, RefLogs};
 use crate::env::parallel;
 use crate::error::{Error, Result};
 use crate::model::args::Ref;
-use crate::model::event::{Entity, Entry, MAX_CLOCK, Stamp};
+use crate::model::event::{Entity, Entry, MAX_CLOCK};
 use crate::model::id::{ABBREVIATION_MIN, Id, quoted};
 use crate::model::task::Status;
+use crate::model::time::Time;
 use crate::rules::event_rules::status_of;
 use crate::rules::fold;
 use crate::runtime::journals::Journals;
@@ -52,8 +53,8 @@ pub struct UnreachableEvents {
 struct Acknowledged {
     /// Their ids, by log.
     events: BTreeMap<Entity, BTreeSet<Id>>,
-    /// The last status of a task in them.
-    statuses: BTreeMap<Entity, (Stamp, Status)>,
+    /// When a task was last brought to a status other than archived.
+    opened: BTreeMap<Entity, Time>,
     /// Redacted context entries, with the redactions.
     redactions: BTreeMap<Id, Id>,
 }
@@ -88,12 +89,12 @@ pub struct Restored {
 ///
 /// Errors: `ERR_IO` if the journal or the files cannot be read.
 pub fn unreachable_events(ws: &Workspace) -> Result<UnreachableEvents> {
-    let Acknowledged { events: mut left, statuses, redactions } = acknowledged(ws)?;
+    let Acknowledged { events: mut left, opened, redactions } = acknowledged(ws)?;
     let in_flight = in_flight(ws)?;
     let archived = archive::archived(&ws.store)?;
-    let is_dropped = |id| archived.dropped.contains(&id) && !read::is_there(ws, id);
-    let was_open = |entity: &Entity| statuses.get(entity).is_some_and(|(_, status)| *status != Status::Archived);
-    left.retain(|entity, _| !entity.task().is_some_and(is_dropped) || was_open(entity));
+    let dropped_at = |id| archived.dropped.get(&id).filter(|_| !read::is_there(ws, id));
+    let was_opened = |entity: &Entity, at: Time| opened.get(entity).is_some_and(|opened| *opened > at);
+    left.retain(|entity, _| entity.task().and_then(dropped_at).is_none_or(|at| was_opened(entity, *at)));
     left.values_mut().for_each(|ids| ids.retain(|id| !in_flight.contains(id)));
     let drop_known = |ids: &mut BTreeSet<Id>, entries: &[Entry]| {
         entries.iter().for_each(|e| {
@@ -147,8 +148,8 @@ fn acknowledged(ws: &Workspace) -> Result<Acknowledged> {
         let event = entry.event;
         let redaction = event.payload.redacts();
         let counts = !event.payload.journal_only() && home(&event.entity).is_some();
-        let status = status_of(&event).map(|status| (event.stamp(), status));
-        (counts || redaction.is_some()).then_some((event.id, counts.then_some(event.entity), redaction, status))
+        let opened = status_of(&event).filter(|status| *status != Status::Archived).map(|_| event.at);
+        (counts || redaction.is_some()).then_some((event.id, counts.then_some(event.entity), redaction, opened))
     };
     Journals::open(runtime)?.each(
         |entry, _| keep(entry),
@@ -157,12 +158,12 @@ fn acknowledged(ws: &Workspace) -> Result<Acknowledged> {
             if commit.store.store != ws.store.name {
                 return;
             }
-            for (event, entity, redaction, status) in kept {
+            for (event, entity, redaction, opened) in kept {
                 all.redactions.extend(redaction.map(|redacted| (redacted, event)));
                 if let Some(entity) = entity {
-                    if let Some(status) = status {
-                        let last = all.statuses.entry(entity.clone()).or_insert(status);
-                        *last = if status.0 > last.0 { status } else { *last };
+                    if let Some(at) = opened {
+                        let last = all.opened.entry(entity.clone()).or_insert(at);
+                        *last = at.max(*last);
                     }
                     all.events.entry(entity).or_default().insert(event);
                 }

@@ -312,7 +312,7 @@ impl Sync<'_> {
     /// Removes the folder of a task that an archive holds, or that was dropped with all the events that `own` has of it.
     fn remove_folder(&self, id: Id, own: Option<Oid>) -> Result<()> {
         let (store, archived) = (&self.ws.store, archive::archived_now(&self.ws.store)?);
-        if archived.holds(id) || !archived.dropped.contains(&id) {
+        if archived.holds(id) || !archived.dropped.contains_key(&id) {
             return compact::remove_folder(store, id);
         }
         let known = self.log_in(own, &Entity::Task(id))?;

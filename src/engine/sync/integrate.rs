@@ -15,6 +15,7 @@ use crate::git::{Change, Item, Mode, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::task::Status;
+use crate::model::time::Time;
 use crate::rules::fold::fold;
 use crate::store::archive_form;
 use crate::store::compact;
@@ -203,8 +204,7 @@ impl Sync<'_> {
                 // A missing file of a task is not a deletion, unless an archive holds the task or it was dropped.
                 (Some(entity), _) if change.new.is_none() => {
                     if let Entity::Task(id) = entity
-                        && (sides.archives[2].holds(&self.objects, id)?
-                            || (sides.dropped[1].contains(&id) && self.may_drop(&entity, &sides)?))
+                        && (sides.archives[2].holds(&self.objects, id)? || self.explains(&entity, &sides, 2)?)
                     {
                         changes.push((path.clone(), None));
                     }
@@ -278,7 +278,7 @@ impl Sync<'_> {
     }
 
     /// The tasks that the record of a plan names as dropped.
-    fn dropped_in(&self, plan: Option<Oid>) -> Result<BTreeSet<Id>> {
+    fn dropped_in(&self, plan: Option<Oid>) -> Result<BTreeMap<Id, Time>> {
         let record = plan.map(|plan| self.objects.file(plan, DROPPED)).transpose()?.flatten().unwrap_or_default();
         Ok(dropped::tasks_in(&String::from_utf8_lossy(&record)))
     }
@@ -335,19 +335,20 @@ impl Sync<'_> {
             Ok(log.unwrap_or_default().entries)
         };
         for (dropping, other) in [(1, 2), (2, 1)] {
-            if sides.dropped[dropping - 1].contains(id) && entries(dropping)?.is_empty() {
+            if sides.dropped[dropping - 1].contains_key(id) && entries(dropping)?.is_empty() {
                 let base: BTreeSet<Id> = entries(0)?.iter().map(|entry| entry.event.id).collect();
                 let is_same = entries(other)?.iter().all(|entry| base.contains(&entry.event.id));
-                return Ok(is_same && self.may_drop(entity, sides)?);
+                return Ok(is_same && self.explains(entity, sides, dropping)?);
             }
         }
         Ok(false)
     }
 
-    /// Whether a task was in a state, when the sides parted, in which it can be dropped.
-    fn may_drop(&self, entity: &Entity, sides: &Sides) -> Result<bool> {
+    /// Whether a drop that one side recorded explains that it lacks what the task had when the sides parted.
+    fn explains(&self, entity: &Entity, sides: &Sides, side: usize) -> Result<bool> {
+        let Some(at) = entity.task().and_then(|id| sides.dropped[side - 1].get(&id)) else { return Ok(false) };
         let base = sides.archives[0].log(&self.objects, sides.plans[0], entity)?.unwrap_or_default();
-        Ok(dropped::may_drop(base.entries.iter().map(|entry| &entry.event)))
+        Ok(dropped::explains(*at, base.entries.iter().map(|entry| &entry.event)))
     }
 }
 
@@ -356,7 +357,7 @@ struct Sides {
     plans: [Option<Oid>; 3],
     archives: [TreeArchives; 3],
     /// The dropped tasks of ours and theirs.
-    dropped: [BTreeSet<Id>; 2],
+    dropped: [BTreeMap<Id, Time>; 2],
 }
 
 /// The files of an entity that both sides changed.

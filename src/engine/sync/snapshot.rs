@@ -91,7 +91,8 @@ impl Sync<'_> {
             log.entries.extend(self.preview.get(&entity).into_iter().flatten().cloned());
             if log.entries.is_empty() && log.foreign.is_empty() {
                 // Missing files are not a deletion: the committed ones stay, unless the task was dropped.
-                if entity.task().is_some_and(|id| dropped.contains(&id)) {
+                let at = entity.task().and_then(|id| dropped.get(&id));
+                if at.is_some_and(|at| dropped::explains(*at, committed.iter().map(|entry| &entry.event))) {
                     changes.extend([LOG, "task.yaml"].map(|name| (path(name), None)));
                 }
                 continue;

@@ -342,7 +342,10 @@ pub fn block_if_bound(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     let task = stage.task(permit.id)?;
     if matches!(task.status, Status::Open | Status::InProgress) && !open_blockers(stage, &task)?.is_empty() {
         permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, Status::Blocked)))?;
-        permit.give_back(stage)?;
+        // Another holder, whose lease an override passes over, keeps the task.
+        if permit.lease.is_some() {
+            permit.give_back(stage)?;
+        }
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ impl Index {
         let now = archive::archived_now(store)?;
         let known = self.known_archives().map_err(failed)?;
         let dropped = self.dropped().map_err(failed)?;
-        if now.archives.is_empty() && now.dropped == dropped && known.is_empty() {
+        if now.archives.is_empty() && now.dropped.keys().eq(&dropped) && known.is_empty() {
             return Ok(ChangedArchives::default());
         }
         let is_same = |one: &Archive| known.get(&one.path) == Some(&form_of(one.mark));
@@ -82,7 +82,7 @@ impl Index {
             tasks.extend(now.archives.iter().filter(|one| one.path == **path).flat_map(Archive::tasks));
         }
         let paths = changed.into_iter().cloned().collect();
-        let drops = now.dropped != dropped;
+        let drops = !now.dropped.keys().eq(&dropped);
         Ok(ChangedArchives { now, paths, tasks, drops })
     }
 
@@ -231,7 +231,7 @@ impl ChangedArchives {
     fn write(&self, tx: &Transaction) -> rusqlite::Result<()> {
         if self.drops {
             tx.execute("DELETE FROM dropped", [])?;
-            for task in &self.now.dropped {
+            for task in self.now.dropped.keys() {
                 tx.prepare_cached("INSERT INTO dropped VALUES(?1)")?.execute([task.to_string()])?;
             }
         }

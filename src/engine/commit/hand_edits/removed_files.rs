@@ -57,9 +57,12 @@ pub(crate) fn deleted(ws: &Workspace) -> Result<RemovedTasks> {
     let mut all: RemovedTasks = committed.into_iter().filter(&mut gone).map(|id| (id, None)).collect();
     let removed = removed_commits::removed_by_commits(ws, true)?.into_iter().filter(|(id, _)| gone(id));
     all.extend(removed.map(|(id, removal)| (id, Some(removal))));
-    let mut recorded: RemovedTasks = all.extract_if(.., |id, _| archived.dropped.contains(id)).collect();
+    let mut recorded: RemovedTasks = all.extract_if(.., |id, _| archived.dropped.contains_key(id)).collect();
     let events = events_of(ws, &recorded)?;
-    recorded.retain(|id, _| !dropped::may_drop(events[id].iter().map(|entry| &entry.event)));
+    recorded.retain(|id, _| {
+        let known = events.get(id).into_iter().flatten().map(|entry| &entry.event);
+        !archived.dropped.get(id).is_some_and(|at| dropped::explains(*at, known))
+    });
     all.extend(recorded);
     all.extend(emptied(ws)?);
     Ok(all)

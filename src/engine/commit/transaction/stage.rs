@@ -134,7 +134,7 @@ impl Stage for Transaction<'_> {
     }
 
     fn is_dropped(&mut self, id: Id) -> Result<bool> {
-        Ok(archive::archived(&self.ws.store)?.dropped.contains(&id))
+        Ok(archive::archived(&self.ws.store)?.dropped.contains_key(&id))
     }
 
     fn has_landed(&mut self, id: Id, at: Time) -> Result<bool> {

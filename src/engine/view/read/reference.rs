@@ -56,13 +56,13 @@ pub fn resolve(ws: &Workspace, reference: &Ref) -> Result<Id> {
 
 /// Whether the events of a task were dropped from the archives.
 pub(crate) fn is_dropped(ws: &Workspace, id: Id) -> bool {
-    archive::archived(&ws.store).is_ok_and(|archived| archived.dropped.contains(&id))
+    archive::archived(&ws.store).is_ok_and(|archived| archived.dropped.contains_key(&id))
 }
 
 /// The only dropped task that a reference can mean.
 fn dropped(ws: &Workspace, text: &str) -> Option<Id> {
     let archived = archive::archived(&ws.store).ok().filter(|_| is_part(text))?;
-    let mut found = archived.dropped.iter().filter(|id| id.has_part(text));
+    let mut found = archived.dropped.keys().filter(|id| id.has_part(text));
     found.next().filter(|_| found.next().is_none()).copied()
 }
 
