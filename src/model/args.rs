@@ -352,6 +352,13 @@ pub fn label(text: &str) -> Result<String, std::convert::Infallible> {
     Ok(text.trim().to_owned())
 }
 
+/// A priority as it is written on the command line; the rules know the range.
+///
+/// Errors: what a priority is, for a text that is no whole number.
+pub fn priority(text: &str) -> Result<i64, &'static str> {
+    text.parse().map_err(|_| "a priority is a whole number from -5 to 5; higher is sooner")
+}
+
 /// Reads a list, or one value as a list of one. For `#[serde(deserialize_with)]`.
 pub fn one_or_many<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     let list = match crate::model::json::strict(deserializer)? {

@@ -7,7 +7,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::args::{Object, OptionalTaskRef, Ref, Text, Title, label};
+use crate::model::args::{Object, OptionalTaskRef, Ref, Text, Title, label, priority};
 use crate::model::command::Guard;
 use crate::model::time::When;
 
@@ -48,7 +48,7 @@ pub struct TaskCreate {
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Priority, from -5 to 5; higher is sooner
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = priority, allow_hyphen_values = true)]
     pub priority: Option<i64>,
     /// Parent task
     #[arg(long, value_name = "ID")]
@@ -102,7 +102,7 @@ pub struct TaskUpdate {
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Priority, from -5 to 5; higher is sooner
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = priority, allow_hyphen_values = true)]
     pub priority: Option<i64>,
     /// Parent task
     #[arg(long, value_name = "ID")]

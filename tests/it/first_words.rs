@@ -155,6 +155,11 @@ fn a_refused_command_names_what_it_takes() {
         (vec!["task", "start", &open], "start", "agentpm claim ID"),
         (vec!["task", "update", &open, "--add-criterion", "x"], "--add-criterion", "--add-acceptance TEXT"),
         (vec!["task", "update", &open, "--clear", "colour"], "colour", "defer_until"),
+        (
+            vec!["task", "update", &open, "--priority", "high"],
+            "whole number from -5 to 5",
+            "see agentpm task update --help",
+        ),
         (vec!["log", "--since", "10x"], "is not a time; write a date", "see agentpm log --help"),
     ] {
         let refused = room.run_short(&args).json()["error"].clone();

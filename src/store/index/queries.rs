@@ -319,9 +319,9 @@ impl Index {
         // A thread is its first message too.
         let kinds = if kind == "message" { "kind IN ('thread', ?1)" } else { "kind = ?1" };
         let table = if kind == "relationship" { "(SELECT id, task, 'relationship' AS kind FROM edge)" } else { "part" };
-        let sql = format!(
-            "SELECT id, task FROM {table} WHERE {kinds} AND (id GLOB ?2 || '*' OR id GLOB '*' || ?2) ORDER BY id LIMIT 20"
-        );
+        // A whole id is looked up, not searched for.
+        let named = if text.len() == ulid::ULID_LEN { "id = ?2" } else { "(id GLOB ?2 || '*' OR id GLOB '*' || ?2)" };
+        let sql = format!("SELECT id, task FROM {table} WHERE {kinds} AND {named} ORDER BY id LIMIT 20");
         let pair = |row: &Row| Ok((id_of(row, 0)?, id_of(row, 1)?));
         let mut found: Vec<(Id, Id)> = select(&self.db, &sql, [kind, text], pair)?;
         let over = self.over.borrow();
