@@ -280,9 +280,9 @@ fn a_log_that_was_emptied_or_overwritten_comes_back_with_what_was_not_committed_
                 room.git(&["add", "-A"]).text();
             }
             fs::write(room.log_of(&task), text).unwrap();
-            let told = room.run(command);
+            let answer = room.run(command);
             let (back, shown) = (fs::read(room.log_of(&task)).unwrap(), fs::read(room.yaml_of(&task)).unwrap());
-            let case = format!("{text:?} {stages} {command:?} {told:?}");
+            let case = format!("{text:?} {stages} {command:?} {answer:?}");
             assert_eq!(String::from_utf8_lossy(&shown), String::from_utf8_lossy(&file), "{case}");
             for line in log.split(|byte| *byte == b'\n') {
                 assert!(back.windows(line.len().max(1)).any(|part| part == line) || line.is_empty(), "{case}");

@@ -3,8 +3,8 @@
 //! Guarantees that an event is recorded only where git could have brought it too: of bounded size, in form, in its own place, signed
 //! and permitted by the commit that is checked out. What is refused is kept with the reason and never tried again. An event whose
 //! parents are not here waits for them, so that a log has no gap whatever the order of arrival; so does one that is permitted only with
-//! an event of another log. A forged message under the id of an
-//! event does not keep that event out where the rules refuse the forgery, whichever of both comes first.
+//! an event of another log. A forged message under the id of an event does not keep that event out where the rules refuse the forgery,
+//! whichever of both comes first.
 //! Leaves to others: which right an event needs (`lint`), and how it is written (`feed`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::engine::context::bus::own_runtime;
-use crate::engine::feed::stream::{is_redacted, record_arrivals, says_the_same, taken_ids};
+use crate::engine::feed::noted::taken_ids;
+use crate::engine::feed::stream::{is_redacted, record_arrivals, says_the_same};
 use crate::engine::lint::arriving::{ArrivalGate, Arrivals, Verdicts};
 use crate::engine::repair::look_after_git;
 use crate::env::files::Dir;
@@ -349,11 +350,8 @@ impl Intake<'_> {
                 }
                 all.insert(entity.clone(), found);
             }
-            let mut found = all.values().flat_map(|one| one.refused.keys().chain(&one.waiting)).copied().peekable();
             let count = left_out.len();
-            if found.peek().is_some() {
-                left_out.extend(found);
-            }
+            left_out.extend(all.values().flat_map(|one| one.refused.keys().chain(&one.waiting)).copied());
             if left_out.len() == count {
                 return Ok(all);
             }

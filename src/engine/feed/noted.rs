@@ -2,12 +2,14 @@
 //!
 //! Guarantees that an event which any worktree of the clone wrote or noted is no news, and that logs and journals are read again
 //! only where they changed: the index keeps what is known of them.
+//! Finds with it which logs hold an event by its id.
 //! Leaves to others: noting it (`stream`), and what it means.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
+use crate::env::files::Dir;
 use crate::env::parallel;
 use crate::error::Result;
 use crate::model::event::{Entity, Entry, Stamp};
@@ -80,6 +82,24 @@ pub(crate) fn unnoted<T: Send>(
     fresh.dedup_by_key(|(stamp, _)| *stamp);
     fresh.reverse();
     Ok(fresh)
+}
+
+/// The logs that have an event with one of these ids.
+pub(crate) fn taken_ids(ws: &Workspace, ids: impl Iterator<Item = Id>) -> Result<BTreeMap<Id, BTreeSet<Entity>>> {
+    let ids: BTreeSet<Id> = ids.collect();
+    let mut taken: BTreeMap<Id, BTreeSet<Entity>> = BTreeMap::new();
+    if ids.is_empty() {
+        return Ok(taken);
+    }
+    let index = read::index(ws)?;
+    let runtime = Dir::open(&ws.runtime_path).ok();
+    let journals = runtime.map_or_else(|| Ok(Journals::default()), |runtime| Journals::open(&runtime))?;
+    let is_one = |entry: Entry| ids.contains(&entry.event.id).then_some((entry.event.id, entry.event.entity));
+    let by_git = unnoted(ws, &index, &journals, is_one)?.into_iter().map(|(_, one)| one);
+    for (id, entity) in index.noted_with(&ids)?.into_iter().chain(by_git) {
+        taken.entry(id).or_default().insert(entity);
+    }
+    Ok(taken)
 }
 
 /// A log that may hold news.

@@ -227,7 +227,7 @@ pub(crate) fn fresh_of(ws: &Workspace, entries: Vec<Entry>) -> Result<BTreeMap<E
 
 /// Refuses events with the id of an event of another log.
 fn check_ids(ws: &Workspace, fresh: &BTreeMap<Entity, Vec<Entry>>) -> Result<()> {
-    let mut taken = taken_ids(ws, fresh.values().flatten().map(|entry| entry.event.id))?;
+    let mut taken = noted::taken_ids(ws, fresh.values().flatten().map(|entry| entry.event.id))?;
     for (entity, entry) in fresh.iter().flat_map(|(entity, more)| more.iter().map(move |entry| (entity, entry))) {
         let of = taken.entry(entry.event.id).or_default();
         if let Some(other) = of.iter().find(|other| *other != entity) {
@@ -237,24 +237,6 @@ fn check_ids(ws: &Workspace, fresh: &BTreeMap<Entity, Vec<Entry>>) -> Result<()>
         of.insert(entity.clone());
     }
     Ok(())
-}
-
-/// The logs that have an event with one of these ids.
-pub(crate) fn taken_ids(ws: &Workspace, ids: impl Iterator<Item = Id>) -> Result<BTreeMap<Id, BTreeSet<Entity>>> {
-    let ids: BTreeSet<Id> = ids.collect();
-    let mut taken: BTreeMap<Id, BTreeSet<Entity>> = BTreeMap::new();
-    if ids.is_empty() {
-        return Ok(taken);
-    }
-    let index = read::index(ws)?;
-    let runtime = Dir::open(&ws.runtime_path).ok();
-    let journals = runtime.map_or_else(|| Ok(Journals::default()), |runtime| Journals::open(&runtime))?;
-    let is_one = |entry: Entry| ids.contains(&entry.event.id).then_some((entry.event.id, entry.event.entity));
-    let by_git = noted::unnoted(ws, &index, &journals, is_one)?.into_iter().map(|(_, one)| one);
-    for (id, entity) in index.noted_with(&ids)?.into_iter().chain(by_git) {
-        taken.entry(id).or_default().insert(entity);
-    }
-    Ok(taken)
 }
 
 /// What a watcher is shown.

@@ -80,7 +80,7 @@ fn put_key(value: &mut Value, id: Id, key: &str) {
         Value::String(text) if *text == id.to_string() => key.clone_into(text),
         Value::Array(list) => list.iter_mut().for_each(|value| put_key(value, id, key)),
         Value::Object(map) => map.values_mut().for_each(|value| put_key(value, id, key)),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
